@@ -1,0 +1,1 @@
+"""Values and arithmetic that every room shares; standard library only."""

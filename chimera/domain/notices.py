@@ -1,0 +1,43 @@
+"""What the daemon says about itself: its state, for people and for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+RedisState = Literal["connected", "fallback", "disabled"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolStatus:
+    """One followed protocol: accounts in the book, those with debt, and what checks found."""
+
+    accounts: int
+    borrowers: int
+    last_reconciled_block: int | None = None
+    mismatches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The body of /readyz."""
+
+    ready: bool
+    chain_id: int
+    head: int
+    processed_block: int
+    lag_blocks: int
+    redis: RedisState
+    breaker: str
+    reasons: tuple[str, ...] = ()
+    protocols: Mapping[str, ProtocolStatus] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What a rebuild did: accounts read, entries that differed from the chain, seconds x 1000."""
+
+    accounts: int
+    mismatches: int
+    milliseconds: int

@@ -1,0 +1,41 @@
+"""Errors, named by what the daemon does about them."""
+
+
+class ChimeraError(Exception):
+    """Base of every error that Chimera raises on purpose."""
+
+
+class Retry(ChimeraError):
+    """The call may work again: back off, keep the state (timeout, 429, lost socket)."""
+
+
+class Skip(ChimeraError):
+    """This one item is gone or unusable: record why and go on with the others."""
+
+
+class Rebuild(ChimeraError):
+    """Our mirror no longer fits the chain: throw it away and read it anew."""
+
+
+class Halt(ChimeraError):
+    """Money is at risk: trip the breaker, send nothing until a person resets it."""
+
+
+class Refuse(ChimeraError):
+    """Do not start: the configuration or the node is not what it must be (exit code 2)."""
+
+
+class Unreachable(ChimeraError):
+    """Do not start: a service that is needed does not answer (exit code 3)."""
+
+
+class RangeTooWide(Retry):
+    """The node refuses this many blocks or results at once: ask for fewer."""
+
+
+class BadCursor(ChimeraError):
+    """A paging cursor that this daemon did not give out."""
+
+
+class StaleCursor(ChimeraError):
+    """A paging cursor whose block has left the daemon's memory."""

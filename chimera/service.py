@@ -1,0 +1,43 @@
+"""The lifecycle of everything that runs for long."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+
+import structlog
+
+
+class Service(ABC):
+    """
+    One long-lived task. `start` returns once the service is ready to work.
+
+    A service that dies of an error takes its task group, and with it the daemon, down: a part that
+    is missing silently is worse than a restart.
+    """
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Work until cancelled; set `ready` as soon as others may rely on this service."""
+
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        """Create the task and wait for `ready`. A crash before that cancels the group, hence us."""
+        self._task = group.create_task(self._guarded(), name=type(self).__name__)
+        await self.ready.wait()
+
+    async def stop(self) -> None:
+        """Cancel the task and wait until it has cleaned up."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _guarded(self) -> None:
+        try:
+            await self.run()
+        except Exception:
+            structlog.get_logger().exception("service_died", service=type(self).__name__)
+            raise
