@@ -1,0 +1,1 @@
+"""The mirror of the chain: the book, its screen and values, and its published face in Redis."""

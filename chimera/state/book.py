@@ -1,0 +1,266 @@
+"""The truth in memory: every account and market, their indexes, and how to undo each block."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from chimera.domain.block import Address, Block
+from chimera.domain.changes import Change, Liquidated, MarketMoved
+from chimera.domain.market import EMPTY, Account, Key, Market
+from chimera.errors import Rebuild
+from chimera.state.shelf import Shelf, changed, differences, is_blank
+
+UNDO_WINDOW = 64  # blocks; far deeper than any reorg seen on an L2, yet only touched accounts
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """What one block replaced: the first-touch old account (None: absent) and market of each."""
+
+    block: Block
+    previous: Block
+    accounts: dict[Key, Account | None] = field(default_factory=dict)
+    markets: dict[str, Market] = field(default_factory=dict)
+
+
+class Book:
+    """
+    Every account and market as the newest applied block left them.
+
+    A block is applied between `begin` and `commit`; `abort` leaves the book as it was before
+    `begin`. Accounts are immutable, so what a reader took from here stays a true past.
+
+    Args:
+        undo_window: How many blocks `rollback` can take back.
+        debug: Verify the indexes after every block (slow; for tests and for hunting a fault).
+    """
+
+    def __init__(self, *, undo_window: int = UNDO_WINDOW, debug: bool = False) -> None:
+        self._shelves: dict[str, Shelf] = {}
+        self._undo: deque[Undo] = deque(maxlen=undo_window)
+        self._pending: Undo | None = None
+        self._block: Block | None = None
+        self._touched: AbstractSet[Key] = frozenset()
+        self._debug = debug
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    @property
+    def block(self) -> Block:
+        """
+        The newest applied block.
+
+        Raises:
+            Rebuild: Nothing has been loaded yet.
+        """
+        if self._block is None:
+            raise Rebuild("the book is empty: load a snapshot first")
+        return self._block
+
+    @property
+    def loaded(self) -> bool:
+        """Tell whether a snapshot has been loaded."""
+        return self._block is not None
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Names of the loaded protocols, in the order of loading."""
+        return tuple(self._shelves)
+
+    @property
+    def touched(self) -> AbstractSet[Key]:
+        """Keys that the newest block, load or rollback replaced, added or removed."""
+        return self._touched
+
+    def accounts(self, protocol: str) -> Shelf:
+        """Return the accounts of a protocol as an adapter may see them, also within a block."""
+        return self._shelves[protocol]
+
+    def market(self, protocol: str) -> Market:
+        """Return the market of a protocol. Raises KeyError for one that is not loaded."""
+        return self._shelves[protocol].market
+
+    def get(self, key: Key) -> Account | None:
+        """Return an account, or None when it (or its protocol) is not in the book."""
+        shelf = self._shelves.get(key[0])
+        return None if shelf is None else shelf.users.get(key[1])
+
+    def keys(self, protocol: str) -> AbstractSet[Address]:
+        """Return the users of a protocol, a live view."""
+        return self._shelves[protocol].users.keys()
+
+    def open_keys(self, protocol: str) -> AbstractSet[Address]:
+        """Return the users of a protocol with debt, a live view."""
+        return self._shelves[protocol].open
+
+    def holders(self, protocol: str, asset: Address) -> AbstractSet[Address]:
+        """Return the users with `asset` on any leg, a live view."""
+        return self._shelves[protocol].holders.get(asset, frozenset())
+
+    def canonical(self, number: int) -> Block | None:
+        """Return the block of this height if the undo log still knows it."""
+        if self._block is not None and number == self._block.number:
+            return self._block
+        return next((undo.previous for undo in self._undo if undo.previous.number == number), None)
+
+    def newcomers(self) -> dict[str, set[Address]]:
+        """Return the users, by protocol, whom the newest block brought into the book."""
+        found: dict[str, set[Address]] = {}
+        if self._undo and self._undo[-1].block == self._block:
+            for key, old in self._undo[-1].accounts.items():
+                if old is None and self.get(key) is not None:
+                    found.setdefault(key[0], set()).add(key[1])
+        return found
+
+    # --- loading ---------------------------------------------------------------------------------
+
+    def load(
+        self,
+        protocol: str,
+        market: Market,
+        accounts: Mapping[Address, Account],
+        *,
+        complete: bool,
+        block: Block,
+    ) -> None:
+        """
+        Take a snapshot of one protocol, in place of what the book had of it.
+
+        The undo log ends here: no rollback reaches below a snapshot.
+
+        Args:
+            protocol: Name of the instance.
+            market: Its market at `block`.
+            accounts: Its accounts at `block`.
+            complete: Whether these are all holders, or borrowers only.
+            block: The block of the snapshot; every loaded protocol shares it.
+
+        Raises:
+            Rebuild: Another protocol stands at another block, or a block is being applied.
+        """
+        if self._pending is not None:
+            raise Rebuild(f"a snapshot of {protocol} came in the middle of a block")
+        others = any(name != protocol for name in self._shelves)
+        if others and block != self._block:
+            raise Rebuild(f"the snapshot of {protocol} is of block {block.number}, the book is not")
+        known = self._shelves.get(protocol)
+        before = set() if known is None else set(known.users)
+        self._shelves[protocol] = Shelf(protocol, market, accounts, complete=complete)
+        self._touched = frozenset((protocol, user) for user in before | accounts.keys())
+        self._block = block
+        self._undo.clear()
+
+    def clear(self) -> None:
+        """Forget everything, to be loaded anew at another block."""
+        self._shelves.clear()
+        self._undo.clear()
+        self._pending = self._block = None
+        self._touched = frozenset()
+
+    # --- one block -------------------------------------------------------------------------------
+
+    def begin(self, block: Block) -> None:
+        """
+        Open the next block.
+
+        Raises:
+            Rebuild: It does not build on the newest applied block (a gap, a fork, a repetition).
+        """
+        if self._pending is not None:
+            raise Rebuild(f"block {self._pending.block.number} was never finished")
+        newest = self.block
+        if block.parent_hash != newest.hash or block.number != newest.number + 1:
+            raise Rebuild(
+                f"block {block.number} (parent 0x{block.parent_hash.hex()}) does not build on "
+                f"{newest.number} (0x{newest.hash.hex()})"
+            )
+        self._pending = Undo(block, newest)
+
+    def apply(self, protocol: str, change: Change) -> None:
+        """
+        Apply one change of the open block.
+
+        Raises:
+            Rebuild: A balance would go under zero, or no block is open.
+        """
+        pending, shelf = self._pending, self._shelves[protocol]
+        if pending is None:
+            raise Rebuild("a change came outside of a block")
+        match change:
+            case Liquidated():
+                return
+            case MarketMoved(market):
+                pending.markets.setdefault(protocol, shelf.market)
+                shelf.market = market
+                return
+        old = shelf.users.get(change.user)
+        new = changed(old or EMPTY, change, pending.block.number, protocol)
+        if new is old or (old is None and new is EMPTY):
+            return
+        pending.accounts.setdefault((protocol, change.user), old)
+        shelf.put(change.user, None if shelf.complete and is_blank(new) else new)
+
+    def commit(self) -> None:
+        """Close the block: it is now the newest."""
+        if self._pending is None:
+            raise Rebuild("no block is open")
+        self._undo.append(self._pending)
+        self._block = self._pending.block
+        self._touched = self._pending.accounts.keys()
+        self._pending = None
+        if self._debug:
+            self.verify_indexes()
+
+    def abort(self) -> None:
+        """Leave the book as it was before `begin`; without an open block, do nothing."""
+        if self._pending is not None:
+            self._restore(self._pending)
+            self._pending = None
+
+    def rollback(self, to_block_number: int) -> AbstractSet[Key]:
+        """
+        Take back every block above `to_block_number`; return the keys that this restored.
+
+        Raises:
+            Rebuild: The undo log does not reach that far. The book is then unchanged.
+        """
+        self.abort()
+        if self.canonical(to_block_number) is None:
+            raise Rebuild(f"no way back from block {self.block.number} to {to_block_number}")
+        restored: set[Key] = set()
+        while self.block.number > to_block_number:
+            undo = self._undo.pop()
+            self._restore(undo)
+            self._block = undo.previous
+            restored |= undo.accounts.keys()
+        self._touched = restored
+        if self._debug:
+            self.verify_indexes()
+        return restored
+
+    def _restore(self, undo: Undo) -> None:
+        for (protocol, user), old in undo.accounts.items():
+            self._shelves[protocol].put(user, old)
+        for protocol, market in undo.markets.items():
+            self._shelves[protocol].market = market
+
+    # --- indexes ---------------------------------------------------------------------------------
+
+    def verify_indexes(self) -> None:
+        """
+        Compare every index with the accounts it is derived from.
+
+        Raises:
+            Rebuild: One of them differs; the message says where.
+        """
+        differences = [line for shelf in self._shelves.values() for line in differences(shelf)]
+        if differences:
+            raise Rebuild("the indexes left the accounts: " + "; ".join(differences))
+
+    def rebuild_indexes(self) -> None:
+        """Derive every index anew from the accounts."""
+        for shelf in self._shelves.values():
+            shelf.reindex()

@@ -1,0 +1,166 @@
+"""The accounts of one protocol, their indexes, and what a change makes of an account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from chimera.domain.block import Address
+from chimera.domain.changes import (
+    AccountRead,
+    Change,
+    CollateralSwitched,
+    DebtMoved,
+    ModeSet,
+    SupplyMoved,
+)
+from chimera.domain.market import EMPTY, Account, Market
+from chimera.errors import Rebuild
+
+
+class Shelf:
+    """
+    The part of the book that belongs to one protocol; the `Accounts` that its adapter sees.
+
+    `users` is the truth; `open` (users with debt) and `holders` (asset -> users with it on any leg)
+    are derived from it and kept in step by `put`.
+    """
+
+    __slots__ = ("_complete", "holders", "market", "name", "open", "users")
+
+    def __init__(
+        self, name: str, market: Market, accounts: Mapping[Address, Account], *, complete: bool
+    ) -> None:
+        self.name = name
+        self.market = market
+        self.users = dict(accounts)
+        self._complete = complete
+        self.open: set[Address] = set()
+        self.holders: dict[Address, set[Address]] = {}
+        self.reindex()
+
+    @property
+    def complete(self) -> bool:
+        """True when every holder is here, so that an unknown user starts empty."""
+        return self._complete
+
+    def get(self, user: Address) -> Account | None:
+        """Return the account, or None when the book does not follow this user."""
+        return self.users.get(user)
+
+    def put(self, user: Address, new: Account | None) -> None:
+        """Replace an account (None removes it) and keep the indexes in step."""
+        old = self.users.get(user, EMPTY)
+        if new is None:
+            self.users.pop(user, None)
+            new = EMPTY
+        else:
+            self.users[user] = new
+        if old.supplied.keys() != new.supplied.keys() or old.owed.keys() != new.owed.keys():
+            self._move(user, old, new)
+
+    def _move(self, user: Address, old: Account, new: Account) -> None:
+        before, after = assets_of(old), assets_of(new)
+        for asset in before - after:
+            holders = self.holders[asset]
+            holders.discard(user)
+            if not holders:
+                del self.holders[asset]
+        for asset in after - before:
+            self.holders.setdefault(asset, set()).add(user)
+        if new.owed:
+            self.open.add(user)
+        else:
+            self.open.discard(user)
+
+    def reindex(self) -> None:
+        """Derive both indexes anew from the accounts."""
+        self.open, self.holders = self.derived()
+
+    def derived(self) -> tuple[set[Address], dict[Address, set[Address]]]:
+        """Return what `open` and `holders` must be."""
+        holders: dict[Address, set[Address]] = {}
+        for user, account in self.users.items():
+            for asset in assets_of(account):
+                holders.setdefault(asset, set()).add(user)
+        return {user for user, account in self.users.items() if account.owed}, holders
+
+
+def assets_of(account: Account) -> set[Address]:
+    """Return every asset on a leg of the account."""
+    return {*account.supplied, *account.owed}
+
+
+def changed(old: Account, change: Change, block_number: int, protocol: str) -> Account:
+    """
+    Return the account after a change; `old` itself when nothing changed.
+
+    Raises:
+        Rebuild: A balance would go under zero.
+    """
+    supplied, owed, enabled, mode = old.supplied, old.owed, old.enabled, old.mode
+    match change:
+        case SupplyMoved(_, asset, delta):
+            supplied = _moved(supplied, asset, delta, protocol, change)
+        case DebtMoved(_, asset, delta):
+            owed = _moved(owed, asset, delta, protocol, change)
+        case CollateralSwitched(_, asset, True):
+            enabled |= {asset}
+        case CollateralSwitched(_, asset):
+            enabled -= {asset}
+        case ModeSet(_, mode):
+            pass
+        case AccountRead(_, read):
+            supplied, owed, enabled, mode = read.supplied, read.owed, read.enabled, read.mode
+    if supplied == old.supplied and owed == old.owed and (enabled, mode) == (old.enabled, old.mode):
+        # An AccountRead of a user without balances still makes the user known.
+        return Account(updated_block=block_number) if _is_first_read(old, change) else old
+    return Account(supplied, owed, enabled, mode, block_number)
+
+
+def _is_first_read(old: Account, change: Change) -> bool:
+    return old is EMPTY and isinstance(change, AccountRead)
+
+
+def _moved(
+    balances: Mapping[Address, int],
+    asset: Address,
+    delta: int,
+    protocol: str,
+    change: SupplyMoved | DebtMoved,
+) -> Mapping[Address, int]:
+    balance = balances.get(asset, 0) + delta
+    if balance < 0:
+        side = "supply" if isinstance(change, SupplyMoved) else "debt"
+        raise Rebuild(
+            f"{side} of 0x{change.user.hex()} in {protocol}, asset 0x{asset.hex()}, "
+            f"would be {balance} after a change of {delta}"
+        )
+    if delta == 0:
+        return balances
+    after = dict(balances)
+    if balance:
+        after[asset] = balance
+    else:
+        del after[asset]
+    return after
+
+
+def is_blank(account: Account) -> bool:
+    """Tell whether the account says no more than an unknown one would."""
+    return not (account.supplied or account.owed or account.enabled or account.mode)
+
+
+def differences(shelf: Shelf) -> Iterator[str]:
+    """Name every place where an index left the accounts that it is derived from."""
+    open_users, holders = shelf.derived()
+    if shelf.open != open_users:
+        yield f"{shelf.name}: with debt {_names(shelf.open ^ open_users)}"
+    for asset in sorted(shelf.holders.keys() | holders.keys()):
+        kept, derived = shelf.holders.get(asset), holders.get(asset)
+        if kept != derived:
+            strays = (kept or set()) ^ (derived or set())
+            yield f"{shelf.name}: holders of 0x{asset.hex()} {_names(strays)}"
+
+
+def _names(users: Iterable[Address]) -> str:
+    return ", ".join(f"0x{user.hex()}" for user in sorted(users)) or "(an empty entry)"
