@@ -256,9 +256,9 @@ class Book:
         Raises:
             Rebuild: One of them differs; the message says where.
         """
-        differences = [line for shelf in self._shelves.values() for line in differences(shelf)]
-        if differences:
-            raise Rebuild("the indexes left the accounts: " + "; ".join(differences))
+        strays = [line for shelf in self._shelves.values() for line in differences(shelf)]
+        if strays:
+            raise Rebuild("the indexes left the accounts: " + "; ".join(strays))
 
     def rebuild_indexes(self) -> None:
         """Derive every index anew from the accounts."""
