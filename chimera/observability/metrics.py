@@ -1,0 +1,129 @@
+"""Every Prometheus name of the daemon, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+# Seconds. Work inside the process: from a tenth of a millisecond to one second.
+WORK = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+# Seconds. Work that waits for a node or for Redis as well.
+ROUND_TRIPS = (*WORK, 2.0, 3.5, 5.0)
+
+
+class Metrics:
+    """
+    The daemon's metrics on a registry of their own.
+
+    Each attribute is a metric; `app.py` hands its bound methods (`metrics.reorgs.inc`) to the rooms
+    that count. The client library appends `_total` to the names of counters.
+    """
+
+    def __init__(self) -> None:
+        # A `_created` series beside each counter tells nobody anything.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(namespace="chimera", registry=self.registry)
+        self._add_chain()
+        self._add_mirror()
+        self._add_edges()
+
+    def render(self) -> bytes:
+        """Return all metrics in the text format of Prometheus (`CONTENT_TYPE`)."""
+        return generate_latest(self.registry)
+
+    def follow(self, protocols: Iterable[str]) -> None:
+        """Begin the series of these protocols at zero, so that a first fault shows as a rise."""
+        for name in protocols:
+            self.accounts.labels(name)
+            self.borrowers.labels(name)
+            self.unhealthy_accounts.labels(name)
+            self.mirror_mismatches.labels(name)
+            self.reconciled_accounts.labels(name)
+            self.last_reconciled_block.labels(name)
+
+    def _add_chain(self) -> None:
+        self.head_block = self._gauge("head_block", "Newest block the node has told us of")
+        self.processed_block = self._gauge("processed_block", "Last block that was applied")
+        self.complete_up_to_block = self._gauge(
+            "complete_up_to_block", "Last block up to which every block was applied without a gap"
+        )
+        self.blocks = self._counter("blocks", "Blocks applied")
+        self.logs = self._counter("logs", "Logs of followed contracts applied")
+        self.reorgs = self._counter("reorgs", "Rollbacks of blocks that left the chain")
+        self.reorg_depth = self._gauge("reorg_depth_blocks", "Blocks undone by the last rollback")
+        self.gap_blocks = self._counter("gap_blocks", "Blocks fetched late to fill a gap")
+        self.reconnects = self._counter("reconnects", "Subscriptions opened anew after a loss")
+        self.rpc_requests = self._counter(
+            "rpc_requests", "JSON-RPC requests sent", "endpoint", "method", "purpose"
+        )
+        self.rpc_errors = self._counter(
+            "rpc_errors", "JSON-RPC requests that failed", "endpoint", "method", "purpose"
+        )
+        self.rpc_seconds = self._histogram(
+            "rpc_seconds", "Time until a JSON-RPC answer", ROUND_TRIPS, "endpoint", "method"
+        )
+        self.log_differences = self._counter(
+            "log_differences", "Blocks whose subscribed logs differ from the sealed", "endpoint"
+        )
+
+    def _add_mirror(self) -> None:
+        self.head_to_decision = self._histogram(
+            "head_to_decision_seconds", "From a head's arrival to the decision", ROUND_TRIPS
+        )
+        self.block_to_decision = self._histogram(
+            "block_to_decision_seconds", "From the sealed batch to the decision", WORK
+        )
+        self.event_to_cache = self._histogram(
+            "event_to_cache_seconds", "From a head's arrival to its accounts in Redis", ROUND_TRIPS
+        )
+        self.accounts = self._gauge("accounts", "Accounts in the book", "protocol")
+        self.borrowers = self._gauge("borrowers", "Accounts with debt", "protocol")
+        self.unhealthy_accounts = self._gauge(
+            "unhealthy_accounts", "Accounts with a health factor under 1", "protocol"
+        )
+        self.opportunities_open = self._gauge("opportunities_open", "Flagged accounts, open")
+        self.flags = self._counter("flags", "Episodes opened and closed", "protocol", "state")
+        self.mirror_mismatches = self._counter(
+            "mirror_mismatches", "Accounts that differed from the contract's own view", "protocol"
+        )
+        self.reconciled_accounts = self._counter(
+            "reconciled_accounts", "Accounts compared with the contract's own view", "protocol"
+        )
+        self.last_reconciled_block = self._gauge(
+            "last_reconciled_block", "Block of the last comparison with the contracts", "protocol"
+        )
+        self.rebuilds = self._counter("rebuilds", "Times the book was read anew", "cause")
+
+    def _add_edges(self) -> None:
+        self.ready = self._gauge("ready", "1 when caught up with the newest head")
+        self.redis_connected = self._gauge("redis_connected", "1 when Redis answers")
+        self.cache_writes = self._counter("cache_writes", "Positions written to Redis")
+        self.cache_dropped = self._counter("cache_dropped", "Cache writes given up")
+        self.cache_pending = self._gauge("cache_pending", "Positions waiting to go to Redis")
+        self.history_pending = self._gauge("history_pending", "Writes waiting for the database")
+        self.http_requests = self._counter("http_requests", "HTTP requests", "route", "status")
+        self.http_seconds = self._histogram("http_seconds", "Time in a handler", WORK, "route")
+
+    def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(f"chimera_{name}", about, labels, registry=self.registry)
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"chimera_{name}", about, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, about: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(f"chimera_{name}", about, labels, buckets=buckets, registry=self.registry)
