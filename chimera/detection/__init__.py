@@ -1,0 +1,1 @@
+"""Blocks in a row under 1, and the episodes that they make. Pure."""

@@ -1,0 +1,323 @@
+"""From blocks to episodes: who is flagged, since when, and how it ended."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+
+from chimera.detection.streaks import StreakCounter
+from chimera.domain.block import Address, Block
+from chimera.domain.market import Key
+from chimera.domain.numeric import Wad, decimal_string
+from chimera.domain.opportunity import (
+    Checkpoint,
+    ClosedReason,
+    Observation,
+    Opportunity,
+    Underwater,
+)
+from chimera.errors import Rebuild
+
+MIN_CONFIRMATION_BLOCKS = 2  # one block under 1 is a price in passing; interfaces forbid less
+
+
+@dataclass(frozen=True, slots=True)
+class _Episode:
+    id: str
+    first_block: int
+    flagged_block: int
+    counted: int = 0  # blocks under 1 as stored, for as long as no streak is known
+
+
+@dataclass(slots=True)
+class _Frame:
+    """One remembered block: the open episodes' values at it, and how to undo it."""
+
+    block: Block | None  # None: restored, and no block is known yet
+    values: Mapping[Key, Underwater]
+    opened: Mapping[Key, _Episode] = field(default_factory=dict)
+    closed: Mapping[Key, tuple[_Episode, Opportunity]] = field(default_factory=dict)
+
+
+class OpportunityDetector:
+    """
+    Flag every account that is under 1 for `confirmation_blocks` in a row, once per episode.
+
+    Ids are a digest of the chain, the account, the first block and the hash of the flagging block:
+    whoever processes the same blocks again, say after a crash, makes the same episodes.
+
+    An episode that a rollback takes away (its flagging block left the chain) closes as "reorged"
+    at the next block. A reorged episode is final, unless the very blocks that made it come back:
+    then it is open again under its id.
+
+    Args:
+        confirmation_blocks: Blocks in a row under 1 that flag an account, 2 or more.
+        chain_id: Of the chain whose blocks are observed; part of every id.
+        undo_window: How many of the newest blocks can be rolled back.
+
+    Raises:
+        ValueError: `confirmation_blocks` is less than 2.
+    """
+
+    def __init__(
+        self, *, chain_id: int, confirmation_blocks: int = 2, undo_window: int = 64
+    ) -> None:
+        if confirmation_blocks < MIN_CONFIRMATION_BLOCKS:
+            raise ValueError(
+                f"confirmation_blocks must be {MIN_CONFIRMATION_BLOCKS} or more,"
+                f" not {confirmation_blocks}"
+            )
+        self.streaks = StreakCounter(undo_window=undo_window)
+        self._chain_id = chain_id
+        self._confirmation_blocks = confirmation_blocks
+        self._frames: deque[_Frame] = deque([_Frame(None, {})], maxlen=undo_window + 1)
+        self._open: dict[Key, _Episode] = {}
+        self._orphaned: dict[str, Opportunity] = {}  # rolled back; they close at the next block
+        self._unconfirmed: dict[str, Opportunity] = {}  # stored above the checkpoint
+        self._listing: list[Opportunity] | None = None
+
+    @property
+    def newest(self) -> Block | None:
+        """The newest observed block."""
+        return self._frames[-1].block
+
+    def observe(self, observation: Observation) -> list[Opportunity]:
+        """
+        Take in the next block and return the episodes that it closed, then those that it opened.
+
+        The block must be a child of the newest one. A block that was already observed opens and
+        closes nothing; if it is the newest, the open episodes take its values (after a restart
+        those in memory come from the store). A block further ahead means that blocks in between
+        could not be read: streaks start anew, open episodes go on if the account is under 1.
+
+        Raises:
+            Rebuild: The block belongs to another chain than the observed ones.
+        """
+        block = observation.block
+        if self._seen(observation):
+            return []
+        if self.newest is None:
+            self._doubt_episodes_from(block.number)
+        previous = self._frames[-1].values
+        closed = self._close(observation, previous)
+        self.streaks.observe(block.number, observation.underwater)
+        opened = self._flag(observation)
+        values = {key: observation.underwater[key] for key in self._open}
+        self._frames.append(_Frame(block, values, opened, closed))
+        self._listing = None
+        changed = [ended for _, ended in closed.values()]
+        changed += self._close_reorged(block, {episode.id for episode in opened.values()})
+        return changed + [self._opportunity(key, episode) for key, episode in opened.items()]
+
+    def rollback(self, ancestor: Block) -> list[Opportunity]:
+        """
+        Take every block above `ancestor` back out; return the episodes that are open again.
+
+        Those that were flagged above it close at the next block.
+
+        Raises:
+            Rebuild: `ancestor` is not among the blocks that are remembered.
+        """
+        if all(frame.block != ancestor for frame in self._frames):
+            raise Rebuild(f"no memory of block {ancestor.number} (0x{ancestor.hash.hex()})")
+        last = {opportunity.id: opportunity for opportunity in self.open_opportunities()}
+        reopened: set[str] = set()
+        while self._frames[-1].block != ancestor:
+            frame = self._frames.pop()
+            for key, episode in frame.opened.items():
+                del self._open[key]
+                self._orphaned[episode.id] = last[episode.id]
+            for key, (episode, ended) in frame.closed.items():
+                self._open[key] = episode
+                last[episode.id] = ended
+                reopened.add(episode.id)
+        self.streaks.rollback(ancestor.number)
+        self._listing = None
+        return [again for again in self.open_opportunities() if again.id in reopened]
+
+    def open_opportunities(self) -> list[Opportunity]:
+        """Return every open episode with its values at the newest block."""
+        if self._listing is None:
+            self._listing = [self._opportunity(key, episode) for key, episode in self._open.items()]
+        return list(self._listing)
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Return the newest block and the streaks after it, or None before the first block."""
+        if self.newest is None:
+            return None
+        return Checkpoint(self.newest, self.streaks.snapshot())
+
+    def restore(self, opportunities: Iterable[Opportunity], checkpoint: Checkpoint | None) -> None:
+        """
+        Resume from stored episodes, at a checkpoint that is still on the chain.
+
+        Open episodes go on. What was stored above the checkpoint is about to be processed again:
+        episodes closed there are open again, episodes flagged there are expected to be made again
+        under the same id; those that are not, once their block has passed, close as "reorged".
+
+        Without a checkpoint the streaks are unknown. An open episode whose account is under 1 at
+        the first observed block goes on with its id and its first block, which are on record, while
+        `blocks_unhealthy` counts anew from there, because nobody saw the blocks between. Any other
+        account closes there, with the values that were stored.
+        """
+        self._open, self._orphaned, self._unconfirmed = {}, {}, {}
+        values: dict[Key, Underwater] = {}
+        number = None if checkpoint is None else checkpoint.block.number
+        for stored in sorted(opportunities, key=lambda stored: stored.flagged_block):
+            if _is_over(stored, number):
+                continue
+            if number is not None and stored.flagged_block > number:
+                self._unconfirmed[stored.id] = stored
+                continue
+            key = _key(stored)
+            values[key] = _underwater(stored)
+            self._open[key] = _Episode(
+                stored.id,
+                stored.first_unhealthy_block,
+                stored.flagged_block,
+                stored.blocks_unhealthy,
+            )
+        self._frames.clear()
+        self._frames.append(_Frame(None if checkpoint is None else checkpoint.block, values))
+        self.streaks.restore({} if checkpoint is None else checkpoint.streaks, number)
+        self._listing = None
+
+    def _seen(self, observation: Observation) -> bool:
+        """Tell whether the block was observed before; make room for it when it leaves a gap."""
+        block, newest = observation.block, self.newest
+        if newest is None:
+            return False
+        if block.number > newest.number + 1:
+            self._resume_after_gap()
+            return False
+        if block.number == newest.number + 1 and block.parent_hash == newest.hash:
+            return False
+        if all(frame.block != block for frame in self._frames):
+            raise Rebuild(
+                f"block {block.number} (0x{block.hash.hex()}) does not build on the observed chain"
+            )
+        if block == newest:
+            self._refresh(observation)
+        return True
+
+    def _refresh(self, observation: Observation) -> None:
+        frame = self._frames[-1]
+        fresh = observation.underwater
+        frame.values = {key: fresh.get(key, value) for key, value in frame.values.items()}
+        self._listing = None
+
+    def _resume_after_gap(self) -> None:
+        orphaned = self._orphaned
+        stored = [o for o in self._unconfirmed.values() if o.state == "open"]
+        self.restore([*self.open_opportunities(), *stored], None)
+        self._orphaned = orphaned
+
+    def _doubt_episodes_from(self, number: int) -> None:
+        for key, episode in list(self._open.items()):
+            if episode.flagged_block >= number:
+                self._unconfirmed[episode.id] = self._opportunity(key, episode)
+                del self._open[key]
+
+    def _close(
+        self, observation: Observation, values: Mapping[Key, Underwater]
+    ) -> dict[Key, tuple[_Episode, Opportunity]]:
+        closed = {
+            key: (episode, self._closed(key, episode, values[key], observation))
+            for key, episode in self._open.items()
+            if key not in observation.underwater
+        }
+        for key in closed:
+            del self._open[key]
+        return closed
+
+    def _closed(
+        self, key: Key, episode: _Episode, value: Underwater, observation: Observation
+    ) -> Opportunity:
+        # The last liquidation is in the closing block exactly when there is one in that block.
+        reason: ClosedReason = "recovered"
+        if key in observation.liquidated:
+            reason = "liquidated"
+        elif key in observation.unpriced:
+            reason = "unpriced"
+        last = self._opportunity(key, episode, value)
+        return _ended(last, observation.block, reason)
+
+    def _flag(self, observation: Observation) -> dict[Key, _Episode]:
+        opened = {
+            key: self._episode(key, observation.block)
+            for key in observation.underwater
+            if key not in self._open
+            and self.streaks.blocks_unhealthy(key) >= self._confirmation_blocks
+        }
+        self._open.update(opened)
+        return opened
+
+    def _episode(self, key: Key, block: Block) -> _Episode:
+        protocol, user = key
+        first = self.streaks.first_block(key) or 0
+        identity = f"{self._chain_id}:{protocol}:{user.hex()}:{block.hash.hex()}:{first}"
+        digest = blake2b(identity.encode(), digest_size=10).hexdigest()
+        return _Episode(digest, first, block.number)
+
+    def _close_reorged(self, block: Block, made_again: set[str]) -> list[Opportunity]:
+        for identity in made_again:
+            self._orphaned.pop(identity, None)
+            self._unconfirmed.pop(identity, None)
+        due = list(self._orphaned.values())
+        due += [o for o in self._unconfirmed.values() if o.flagged_block <= block.number]
+        for gone in due:
+            self._unconfirmed.pop(gone.id, None)
+        self._orphaned = {}
+        return [_ended(gone, block, "reorged") for gone in due]
+
+    def _opportunity(
+        self, key: Key, episode: _Episode, value: Underwater | None = None
+    ) -> Opportunity:
+        value = value or self._frames[-1].values[key]
+        return Opportunity(
+            id=episode.id,
+            protocol=value.protocol,
+            user=value.user,
+            health_factor=decimal_string(value.health_factor, 18),
+            first_unhealthy_block=episode.first_block,
+            flagged_block=episode.flagged_block,
+            blocks_unhealthy=self.streaks.blocks_unhealthy(key) or episode.counted,
+            state="open",
+            closed_block=None,
+            closed_reason=None,
+            liquidatable=value.liquidatable,
+            reason=value.reason,
+            collateral_value=value.collateral_value,
+            debt_value=value.debt_value,
+            best=value.best,
+        )
+
+
+def _ended(opportunity: Opportunity, block: Block, reason: ClosedReason) -> Opportunity:
+    return replace(opportunity, state="closed", closed_block=block.number, closed_reason=reason)
+
+
+def _is_over(stored: Opportunity, checkpoint: int | None) -> bool:
+    if stored.state == "open":
+        return False
+    closed = stored.closed_block or 0
+    return stored.closed_reason == "reorged" or checkpoint is None or closed <= checkpoint
+
+
+def _key(opportunity: Opportunity) -> Key:
+    return opportunity.protocol, Address(bytes.fromhex(opportunity.user.removeprefix("0x")))
+
+
+def _underwater(stored: Opportunity) -> Underwater:
+    return Underwater(
+        protocol=stored.protocol,
+        user=stored.user,
+        health_factor=Wad(int(stored.health_factor.replace(".", ""))),
+        collateral_value=stored.collateral_value,
+        debt_value=stored.debt_value,
+        liquidatable=stored.liquidatable,
+        reason=stored.reason,
+        best=stored.best,
+    )

@@ -1,0 +1,93 @@
+"""The episodes as the HTTP API reads them: open ones fresh, closed ones remembered."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
+
+from chimera.detection.detector import OpportunityDetector
+from chimera.domain.opportunity import Opportunity
+from chimera.errors import BadCursor
+
+Place = tuple[int, str]
+"""(flagged block, id): where an episode stands in the listing, whatever arrives later."""
+
+
+class OpportunityLedger:
+    """
+    List every open episode of a detector, and the newest of those that it closed.
+
+    Args:
+        detector: Whose open episodes are listed, with their values at its newest block.
+        keep: How many closed episodes are remembered; the earliest closed are forgotten first.
+    """
+
+    def __init__(self, detector: OpportunityDetector, *, keep: int = 10_000) -> None:
+        self._detector = detector
+        self._keep = keep
+        self._closed: dict[str, Opportunity] = {}
+
+    def record(self, changed: Iterable[Opportunity]) -> None:
+        """Take in what `observe` or `rollback` returned."""
+        for opportunity in changed:
+            self._closed.pop(opportunity.id, None)
+            if opportunity.state == "closed":
+                self._closed[opportunity.id] = opportunity
+        while len(self._closed) > self._keep:
+            del self._closed[next(iter(self._closed))]
+
+    def restore(self, opportunities: Iterable[Opportunity]) -> None:
+        """Take over stored episodes that are closed; call it after the detector's `restore`."""
+        ongoing = {opportunity.id for opportunity in self._detector.open_opportunities()}
+        closed = (o for o in opportunities if o.state == "closed" and o.id not in ongoing)
+        self._closed.clear()
+        self.record(sorted(closed, key=lambda o: (o.closed_block or 0, o.id)))
+
+    def page(
+        self, *, state: str | None, protocol: str | None, limit: int, cursor: str | None
+    ) -> tuple[int, list[Opportunity], str | None]:
+        """
+        Return (block, items, next cursor), the last flagged first.
+
+        A cursor names the last item of its page, so episodes that arrive meanwhile move nothing.
+
+        Raises:
+            BadCursor: It is not one of ours.
+        """
+        after = None if cursor is None else _place_of(cursor)
+        found = sorted(self._episodes(state), key=_place, reverse=True)
+        wanted = [
+            opportunity
+            for opportunity in found
+            if protocol in (None, opportunity.protocol)
+            and (after is None or _place(opportunity) < after)
+        ]
+        items = wanted[:limit]
+        more = items and len(wanted) > limit
+        newest = self._detector.newest
+        return (
+            0 if newest is None else newest.number,
+            items,
+            _cursor(items[-1]) if more else None,
+        )
+
+    def _episodes(self, state: str | None) -> list[Opportunity]:
+        ongoing = [] if state == "closed" else self._detector.open_opportunities()
+        closed = [] if state == "open" else list(self._closed.values())
+        return closed + ongoing
+
+
+def _place(opportunity: Opportunity) -> Place:
+    return opportunity.flagged_block, opportunity.id
+
+
+def _cursor(last: Opportunity) -> str:
+    return urlsafe_b64encode(f"{last.flagged_block}:{last.id}".encode()).decode()
+
+
+def _place_of(cursor: str) -> Place:
+    try:
+        block, identity = urlsafe_b64decode(cursor.encode("ascii")).decode("ascii").split(":")
+        return int(block), identity
+    except ValueError as error:  # bad base64, bad text, bad number: all of them are ValueErrors
+        raise BadCursor(f"{cursor!r} is not a cursor of this listing") from error
