@@ -1,0 +1,63 @@
+"""The feeds in our hands: move a price, or change what stands behind it without a log."""
+
+from __future__ import annotations
+
+from devnet.aave import DEPLOYER, FEED_DECIMALS, Market, admin
+from devnet.artifacts import ours
+from devnet.node import Contract, Node, Transaction
+
+
+class Prices:
+    """
+    Every plain feed of a market. Prices are USD with 8 decimals.
+
+    What is sent here takes effect in the next mined block.
+    """
+
+    def __init__(self, node: Node, market: Market) -> None:
+        self._node = node
+        self._market = market
+        listings = market.listings.values()
+        self._feeds = {one.reserve.symbol: one.feed for one in listings if not one.reserve.wraps}
+        self._answers = {one.reserve.symbol: one.reserve.price for one in listings}
+
+    @property
+    def movable(self) -> list[str]:
+        """The symbols that have a feed of their own; the others follow one of these."""
+        return list(self._feeds)
+
+    def answer(self, symbol: str) -> int:
+        """Return what the feed answers once everything sent has been mined."""
+        return self._answers[symbol]
+
+    def aggregator(self, symbol: str) -> Contract:
+        """Return the aggregator that stands behind the feed's proxy now."""
+        return Contract(self._node.read(self._feeds[symbol], "aggregator"), ours("Aggregator"))
+
+    def set(self, symbol: str, answer: int) -> str:
+        """Send a new round (0 is a dead feed). Its transaction hash."""
+        self._answers[symbol] = answer
+        target = self.aggregator(symbol)
+        data = target.artifact.encode("set", answer)
+        return self._node.send(Transaction(DEPLOYER, target.address, data, "price"))
+
+    def swap_aggregator(self, symbol: str, answer: int) -> str:
+        """Send a new phase with another answer: the proxy stays, and nothing is logged."""
+        self._answers[symbol] = answer
+        creation = ours("Aggregator").creation(FEED_DECIMALS, answer)
+        fresh = self._node.deploy(DEPLOYER, creation)
+        feed = self._feeds[symbol]
+        data = feed.artifact.encode("swap", fresh)
+        return self._node.send(Transaction(DEPLOYER, feed.address, data, "swap_aggregator"))
+
+    def replace_source(self, symbol: str, answer: int) -> None:
+        """Send a whole new feed to the oracle, which logs AssetSourceUpdated."""
+        self._answers[symbol] = answer
+        creation = ours("Aggregator").creation(FEED_DECIMALS, answer)
+        aggregator = self._node.deploy(DEPLOYER, creation)
+        proxy = ours("AggregatorProxy")
+        description = f"{symbol} / USD, second edition"
+        address = self._node.deploy(DEPLOYER, proxy.creation(aggregator, description))
+        self._feeds[symbol] = Contract(address, proxy)
+        token = self._market.listings[symbol].token.address
+        admin(self._node, self._market.oracle, "setAssetSources", [token], [address])

@@ -1,0 +1,96 @@
+"""The reserves of the stage: what is listed, at which price, under which limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RAY = 10**27
+EMODE_ETH = 1  # the category of WETH and what wraps it
+EMODE_LTV, EMODE_THRESHOLD, EMODE_BONUS = 9300, 9500, 10100
+START_RATIO = 1_180_000_000_000_000_000  # WETH per wstETH at deployment
+RATIO_GROWTH = 1_180_000_000  # per second, 18 decimals: about 3 % a year
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """
+    One asset to list.
+
+    Prices are in USD with 8 decimals, percentages in basis points, liquidity in whole tokens, the
+    debt ceiling in cents. `wraps` names the reserve whose feed the ratio feed multiplies.
+    """
+
+    symbol: str
+    decimals: int
+    price: int
+    ltv: int
+    threshold: int
+    bonus: int
+    liquidity: int
+    volatile: bool = True
+    emode: int = 0
+    debt_ceiling: int = 0
+    borrowable: bool = True
+    borrowable_in_isolation: bool = False
+    wraps: str = ""
+    dormant: bool = False  # listed, but worth nothing as collateral until it is configured later
+
+    @property
+    def unit(self) -> int:
+        """One whole token in smallest units."""
+        return int(10**self.decimals)
+
+
+RESERVES = (
+    Reserve("WETH", 18, 2_500_00000000, 8000, 8250, 10500, 40_000, emode=EMODE_ETH),
+    Reserve(
+        "USDC",
+        6,
+        1_00000000,
+        7700,
+        8000,
+        10450,
+        90_000_000,
+        volatile=False,
+        borrowable_in_isolation=True,
+    ),
+    Reserve("WBTC", 8, 65_000_00000000, 7300, 7800, 10600, 1_500),
+    Reserve(
+        "wstETH",
+        18,
+        2_950_00000000,
+        7800,
+        8100,
+        10600,
+        30_000,
+        emode=EMODE_ETH,
+        wraps="WETH",
+    ),
+    Reserve(
+        "DAI",
+        18,
+        99_970_000,
+        7500,
+        7800,
+        10500,
+        60_000_000,
+        volatile=False,
+        borrowable_in_isolation=True,
+    ),
+    Reserve("LINK", 18, 15_12345678, 6500, 7000, 10750, 400_000, debt_ceiling=50_000_000_00),
+    Reserve("EURS", 2, 1_08250000, 6500, 7000, 10750, 20_000_000, volatile=False),
+    Reserve("cbETH", 18, 2_700_00000000, 6700, 7400, 10750, 2_000, borrowable=False, dormant=True),
+)
+
+
+def rate_curve(*, volatile: bool) -> tuple[int, ...]:
+    """Return the arguments of DefaultReserveInterestRateStrategy after the provider, in ray."""
+    optimal, base, slope, steep = (45, 3, 7, 100) if volatile else (90, 4, 6, 60)
+    percent = RAY // 100
+    return (
+        optimal * percent,
+        base * percent,
+        slope * percent,
+        steep * percent,
+        *(0, 0, 0, 0, 0),  # stable borrowing is off
+    )
