@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from chimera.errors import Refuse
-from chimera.settings.models import Settings
+from chimera.settings.models import HistorySettings, Settings
 
 PREFIX = "CHIMERA_"
 OTHERS = frozenset({"CHIMERA_CONFIG", "CHIMERA_FORK_URL"})  # ours, but no settings
@@ -59,6 +59,9 @@ def file_layer(path: Path) -> Layer:
         raise Refuse(f"{path}: expected text in UTF-8, found other bytes") from None
     except tomllib.TOMLDecodeError as error:
         raise Refuse(f"{path}: not valid TOML: {error}") from None
+    history = values.setdefault("history", {})
+    if isinstance(history, dict):
+        history.setdefault("url", HistorySettings().url)  # relative, so it needs the folder, too
     return Layer(str(path), _anchored(values, path.parent))
 
 
@@ -114,7 +117,7 @@ def _variables() -> dict[str, tuple[str, str, Any]]:
 def _suggestion(name: str, known: Mapping[str, object]) -> str:
     if name == "CHIMERA_PROTOCOLS" or name.startswith("CHIMERA_PROTOCOLS__"):
         return "; protocols are listed in the configuration file"
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name, known, n=1, cutoff=0.8)
     return f"; did you mean {close[0]}?" if close else "; expected CHIMERA_<SECTION>__<KEY>"
 
 
