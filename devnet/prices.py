@@ -61,3 +61,11 @@ class Prices:
         self._feeds[symbol] = Contract(address, proxy)
         token = self._market.listings[symbol].token.address
         admin(self._node, self._market.oracle, "setAssetSources", [token], [address])
+
+    def remember(self) -> tuple[dict[str, int], dict[str, Contract]]:
+        """Return what stands now, for `restore` after the chain has been taken back."""
+        return dict(self._answers), dict(self._feeds)
+
+    def restore(self, kept: tuple[dict[str, int], dict[str, Contract]]) -> None:
+        """Set what `remember` returned; sends nothing."""
+        self._answers, self._feeds = dict(kept[0]), dict(kept[1])

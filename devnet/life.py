@@ -1,0 +1,162 @@
+"""A seeded life of a stage: people come and go, prices move, time passes, block by block."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from devnet.aave import Market, configure_collateral, wake
+from devnet.actions import near
+from devnet.happenings import Happenings
+from devnet.node import Node, Transaction
+from devnet.population import BPS, Population
+from devnet.prices import Prices
+
+T = TypeVar("T")
+
+DAY = 86_400
+TIMES = ((2, 60), (12, 14), (60, 8), (3_600, 8), (DAY, 5), (7 * DAY, 3), (30 * DAY, 2))
+# How often each thing happens, relative to the others.
+CHURN = {
+    "supply": 10,
+    "withdraw": 9,
+    "borrow": 10,
+    "first_borrow": 4,
+    "delegated_borrow": 3,
+    "repay": 10,
+    "repay_with_a_tokens": 4,
+    "set_emode": 4,
+    "toggle_collateral": 5,
+    "transfer_a_tokens": 6,
+    "newcomer": 6,
+    "close": 4,
+    "reopen": 4,
+}
+PRICE_EVENTS = {"price": 60, "swap_aggregator": 6, "replace_source": 2, "threshold": 4, "wake": 2}
+LEAST, MOST = 70, 135  # percent of its first price between which a price wanders
+STEP = 250  # basis points by which a price moves at most, but for a crash now and then
+CRASH = 900
+THRESHOLD_STEP = 300  # basis points around the first threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One block of a life: what was sent by kind, what of it failed, what happened to the feeds."""
+
+    number: int
+    seconds: int
+    succeeded: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    events: tuple[str, ...] = ()
+
+
+class Life:
+    """
+    Goes on from wherever the chain is. The same seed on the same chain lives the same life.
+
+    Attributes:
+        succeeded: Transactions that went well so far, by kind.
+        failed: Those that the contracts refused (which is part of life), by kind.
+    """
+
+    def __init__(
+        self, node: Node, market: Market, population: Population, prices: Prices, seed: int
+    ) -> None:
+        self._node = node
+        self._market = market
+        self._prices = prices
+        self._rng = random.Random(seed)
+        self._people = Happenings(node, market, population, self._rng)
+        self._first = {symbol: prices.answer(symbol) for symbol in prices.movable}
+        self.succeeded: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+
+    def step(self, *, seconds: int | None = None, actions: int = 6) -> Moment:
+        """Live one block with about `actions` actions, by default after a random time."""
+        self._people.refresh()
+        churn = [t for _ in range(actions) for t in self._churn()]
+        churn += self._people.liquidations(self._rng.choice((0, 0, 1, 2)))
+        prices_first = self._rng.random() < 0.5
+        events: list[str] = []
+        if prices_first:
+            events = self._price_events()
+        kinds = {self._node.send(t): t.kind for t in churn}
+        if not prices_first:
+            events = self._price_events()
+        elapsed = self._pick(TIMES) if seconds is None else seconds
+        return self._mined(kinds, events, elapsed)
+
+    def run(self, steps: int) -> list[Moment]:
+        """Live so many blocks."""
+        return [self.step() for _ in range(steps)]
+
+    def shock(self, symbol: str, bps: int, *, seconds: int = 2) -> int:
+        """Move a price by `bps` basis points (down: negative) in a block of its own. Its number."""
+        answer = self._prices.answer(symbol)
+        self._prices.set(symbol, answer * (BPS + bps) // BPS)
+        return self._node.mine(seconds)
+
+    def cure(self, symbol: str, *, seconds: int = 2) -> int:
+        """Bring a price back to where the stage began, in a block of its own. Its number."""
+        self._prices.set(symbol, self._first[symbol])
+        return self._node.mine(seconds)
+
+    def quiet(self, seconds: int = 2) -> int:
+        """Let a block pass in which nothing happens. Its number."""
+        return self._node.mine(seconds)
+
+    def _churn(self) -> list[Transaction]:
+        happening: Callable[[], list[Transaction]] = getattr(
+            self._people, self._pick(tuple(CHURN.items()))
+        )
+        return happening()
+
+    def _mined(self, kinds: dict[str, str], events: Sequence[str], seconds: int) -> Moment:
+        number = self._node.mine(seconds)
+        moment = Moment(number, seconds, events=tuple(events))
+        for identity, fine in self._node.statuses(number).items():
+            if kind := kinds.get(identity):
+                (moment.succeeded if fine else moment.failed)[kind] += 1
+        moment.succeeded.update(events)
+        self.succeeded.update(moment.succeeded)
+        self.failed.update(moment.failed)
+        return moment
+
+    def _price_events(self) -> list[str]:
+        events: list[str] = []
+        for _ in range(self._rng.choice((0, 1, 1, 2))):
+            kind = self._pick(tuple(PRICE_EVENTS.items()))
+            symbol = self._rng.choice(self._prices.movable)
+            if kind == "threshold":
+                self._change_threshold()
+            elif kind == "wake":
+                wake(self._node, self._market, "cbETH")
+            else:
+                change = {
+                    "price": self._prices.set,
+                    "swap_aggregator": self._prices.swap_aggregator,
+                    "replace_source": self._prices.replace_source,
+                }[kind]
+                change(symbol, self._wander(symbol))
+            events.append(kind)
+        return events
+
+    def _wander(self, symbol: str) -> int:
+        most = CRASH if self._rng.random() < 0.1 else STEP
+        if not self._market.listings[symbol].reserve.volatile:
+            most //= 5
+        answer = self._prices.answer(symbol) * (BPS + self._rng.randint(-most, most)) // BPS
+        first = self._first[symbol]
+        return min(max(answer, first * LEAST // 100), first * MOST // 100)
+
+    def _change_threshold(self) -> None:
+        reserve = self._market.listings[self._rng.choice(("USDC", "WBTC", "DAI", "EURS"))].reserve
+        low = reserve.threshold - THRESHOLD_STEP
+        threshold = low + near(self._rng, 0, 1, 2 * THRESHOLD_STEP)
+        configure_collateral(self._node, self._market, reserve, threshold)
+
+    def _pick(self, choices: Sequence[tuple[T, int]]) -> T:
+        return self._rng.choices([c for c, _ in choices], [weight for _, weight in choices])[0]

@@ -1,0 +1,170 @@
+"""The whole stage set in one hand: a node, a market on it, people in it, and their life."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from devnet.aave import DEPLOYER, Market, deploy
+from devnet.anvil import CHAIN_ID, Anvil
+from devnet.life import Life
+from devnet.node import Node
+from devnet.population import Population, populate
+from devnet.prices import Prices
+from devnet.truth import Truth
+
+PROTOCOL = "aave"  # the protocol's name in the configuration
+FROM_BLOCK = 1
+BLOCK_SECONDS = 2
+
+
+@dataclass
+class Stage:
+    """
+    A built stage. Time passes on it only when somebody mines.
+
+    `with Stage.build(...) as stage:` starts it and leaves nothing behind.
+    """
+
+    anvil: Anvil
+    node: Node
+    market: Market
+    population: Population
+    prices: Prices
+    truth: Truth
+    life: Life
+    seed: int
+
+    @classmethod
+    @contextmanager
+    def build(
+        cls,
+        *,
+        seed: int = 7,
+        borrowers: int = 60,
+        port: int = 0,
+        base_fee: int = 0,
+        history: int = 512,
+    ) -> Iterator[Stage]:
+        """
+        Start a node, deploy the market and bring in the people.
+
+        Args:
+            seed: Decides who comes and how life goes on.
+            borrowers: People with debt; some suppliers come on top.
+            port: Where the node listens, 0 for any free port.
+            base_fee: What a unit of gas costs, wei.
+            history: Block states the node keeps callable.
+        """
+        with ExitStack() as stack:
+            anvil = stack.enter_context(Anvil(port=port, base_fee=base_fee, history=history))
+            node = stack.enter_context(Node(anvil.http, fund=base_fee > 0))
+            node.install_multicall3(DEPLOYER)
+            market = deploy(node)
+            population = populate(node, market, seed=seed, borrowers=borrowers)
+            prices = Prices(node, market)
+            life = Life(node, market, population, prices, seed)
+            truth = Truth(node, market)
+            yield cls(anvil, node, market, population, prices, truth, life, seed)
+
+    @property
+    def provider(self) -> str:
+        """The PoolAddressesProvider: what the configuration names."""
+        return self.market.provider.address
+
+    def mine(self, seconds: int = BLOCK_SECONDS) -> int:
+        """Mine a block; its number."""
+        return self.node.mine(seconds)
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Take back everything that happens inside the block, prices included."""
+        identity, answers = self.node.snapshot(), self.prices.remember()
+        try:
+            yield
+        finally:
+            self.node.revert(identity)
+            self.prices.restore(answers)
+
+    def write_config(
+        self,
+        path: Path,
+        *,
+        ws: str = "",
+        http: str = "",
+        redis_url: str = "",
+        history: str = "",
+        listen: str = "127.0.0.1:0",
+        extra: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> Path:
+        """
+        Write a configuration with which the daemon follows this stage.
+
+        Args:
+            path: The TOML file to write.
+            ws: Subscriptions' URL, by default the node's own.
+            http: Requests' URL, by default the node's own.
+            redis_url: Empty for in-memory only.
+            history: SQLAlchemy URL, by default a SQLite file beside `path`.
+            listen: Where the daemon's HTTP listens, empty for nowhere.
+            extra: Further sections, or keys that replace those of a section.
+        """
+        sections: dict[str, dict[str, object]] = {
+            "chain": {"id": CHAIN_ID, "name": "devnet", "block_time": float(BLOCK_SECONDS)},
+            "rpc": {"ws": [ws or self.anvil.ws], "http": [http or self.anvil.http]},
+            "redis": {"url": redis_url},
+            "history": {"url": history or f"sqlite+aiosqlite:///{path.with_suffix('.db')}"},
+            "http": {"listen": listen},
+        }
+        for name, values in (extra or {}).items():
+            sections.setdefault(name, {}).update(values)
+        protocol = {
+            "name": PROTOCOL,
+            "kind": "aave_v3",
+            "address": self.provider,
+            "from_block": FROM_BLOCK,
+        }
+        lines = [line for name, values in sections.items() for line in _table(f"[{name}]", values)]
+        lines += _table("[[protocols]]", protocol)
+        path.write_text("\n".join(lines))
+        return path
+
+
+def _table(head: str, values: Mapping[str, object]) -> list[str]:
+    # JSON's strings, numbers, booleans and lists of strings are TOML's too.
+    return [head, *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+
+
+def serve(*, borrowers: int, seed: int, port: int) -> None:
+    """Build a stage, tell where it is, and let it live in real time until interrupted."""
+    with Stage.build(seed=seed, borrowers=borrowers, port=port) as stage:
+        print(f"node       {stage.anvil.http}  {stage.anvil.ws}")
+        print(f"provider   {stage.provider}  (kind aave_v3, from_block {FROM_BLOCK})")
+        print(f"borrowers  {len(stage.truth.borrowers_now())} at block {stage.node.number}")
+        print("a block every 2 s, Ctrl-C ends it", flush=True)
+        while True:
+            moment = stage.life.step(seconds=BLOCK_SECONDS, actions=3)
+            print(f"block {moment.number}: {dict(moment.succeeded)}", flush=True)
+            time.sleep(BLOCK_SECONDS)
+
+
+def main() -> None:
+    """Run a stage from the command line."""
+    parser = argparse.ArgumentParser(prog="devnet.stage", description=__doc__)
+    parser.add_argument("--borrowers", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--port", type=int, default=8545)
+    options = parser.parse_args()
+    try:
+        serve(borrowers=options.borrowers, seed=options.seed, port=options.port)
+    except KeyboardInterrupt:
+        print("ended")
+
+
+if __name__ == "__main__":
+    main()
