@@ -7,9 +7,9 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +76,20 @@ class Artifact:
         return code
 
     def _function(self, function: str, takes: int | None = None) -> tuple[str, dict[str, Any]]:
-        for signature, entry in self._functions():
-            if function == entry["name"] and takes in {None, len(entry["inputs"])}:
-                return signature, entry
-        raise ArtifactError(f"{self.name} has no function {function}")
+        try:
+            return self._functions[function, takes]
+        except KeyError:
+            raise ArtifactError(f"{self.name} has no function {function}") from None
 
-    def _functions(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    @cached_property
+    def _functions(self) -> dict[tuple[str, int | None], tuple[str, dict[str, Any]]]:
+        found: dict[tuple[str, int | None], tuple[str, dict[str, Any]]] = {}
         for entry in self.abi:
             if entry["type"] == "function":
-                yield f"{entry['name']}({','.join(_types(entry['inputs']))})", entry
+                signature = f"{entry['name']}({','.join(_types(entry['inputs']))})"
+                for takes in (None, len(entry["inputs"])):
+                    found.setdefault((entry["name"], takes), (signature, entry))
+        return found
 
 
 @cache

@@ -13,7 +13,9 @@ from devnet.reserves import EMODE_ETH
 from devnet.truth import WAD, AccountData, Holding, Truth, health_of
 
 CALM = WAD * 13 // 10  # health factor above which someone may take on more risk
-SAMPLE = 12  # people looked at to find one to whom a thing can happen
+DORMANT = "cbETH"  # the reserve that becomes usable only when somebody wakes it
+NEVER_ON = {"LINK"}  # an isolated asset beside another collateral cannot be switched on
+SAMPLE = 6  # people looked at to find one to whom a thing can happen
 
 
 class Someone:
@@ -58,6 +60,7 @@ class Happenings:
         self._populator.rng = rng
         self.closed: list[str] = []
         self.prices: dict[str, int] = {}
+        self.awake = False
 
     def refresh(self) -> None:
         """Read the prices of the head, by which amounts are chosen."""
@@ -71,7 +74,7 @@ class Happenings:
     def supply(self) -> list[Transaction]:
         """Add to a position, out of one's own pocket."""
         user = self._rng.choice(self._population.everyone)
-        symbol = self._rng.choice(PLAIN_COLLATERAL)
+        symbol = self._rng.choice((*PLAIN_COLLATERAL, "LINK", DORMANT))
         amount = self._worth(symbol, 100, 5_000)
         own = [self._act.mint(user, symbol, amount), self._act.approve(user, symbol)]
         return [*own, self._act.supply(user, symbol, amount, payer=user)]
@@ -142,7 +145,7 @@ class Happenings:
     def toggle_collateral(self) -> list[Transaction]:
         """Switch an asset off where it is not needed, or on where it is not used."""
         for one in self._sample():
-            usable = [symbol for symbol in one.idle if symbol not in {"LINK", "cbETH"}]
+            usable = [symbol for symbol in one.idle if symbol not in self._useless]
             if usable and not one.isolated:
                 return [self._act.use_as_collateral(one.user, usable[0], enabled=True)]
             if len(one.collateral) > 1 and one.calm:
@@ -233,8 +236,12 @@ class Happenings:
             if (account := accounts[user]) is not None
         ]
 
+    @property
+    def _useless(self) -> set[str]:
+        return NEVER_ON if self.awake else {*NEVER_ON, DORMANT}
+
     def _draw(self, one: Someone) -> tuple[str, int]:
-        choices: tuple[str, ...] = PLAIN_DEBT
+        choices: tuple[str, ...] = (*PLAIN_DEBT, DORMANT) if self.awake else PLAIN_DEBT
         if one.emode:
             choices = ("WETH", "wstETH")
         elif one.isolated:

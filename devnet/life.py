@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from devnet.aave import Market, configure_collateral, wake
-from devnet.actions import near
-from devnet.happenings import Happenings
+from devnet.actions import BANK, Actions, near
+from devnet.happenings import DORMANT, Happenings
 from devnet.node import Node, Transaction
 from devnet.population import BPS, Population
 from devnet.prices import Prices
@@ -32,13 +32,18 @@ CHURN = {
     "toggle_collateral": 5,
     "transfer_a_tokens": 6,
     "newcomer": 6,
-    "close": 4,
+    "close": 3,
     "reopen": 4,
 }
 PRICE_EVENTS = {"price": 60, "swap_aggregator": 6, "replace_source": 2, "threshold": 4, "wake": 2}
 LEAST, MOST = 70, 135  # percent of its first price between which a price wanders
-STEP = 250  # basis points by which a price moves at most, but for a crash now and then
-CRASH = 900
+STEP = 300  # basis points by which a price moves at most, but for a leap now and then
+LEAP = 1400
+LEAPS = 0.35  # of all moves
+SLIDES = 0.2  # how often a slide begins, where none is under way
+SLIDE_BLOCKS = (2, 5)
+SLIDE_STEP = (200, 600)  # basis points per block, for one asset, in one direction
+STABLE_PART = 6  # stable assets move by this part of what volatile ones do
 THRESHOLD_STEP = 300  # basis points around the first threshold
 
 
@@ -71,6 +76,10 @@ class Life:
         self._rng = random.Random(seed)
         self._people = Happenings(node, market, population, self._rng)
         self._first = {symbol: prices.answer(symbol) for symbol in prices.movable}
+        self._sliding: tuple[str, int, int] | None = None  # symbol, direction, blocks left
+        self._restlessness = tuple(
+            (symbol, 3 if market.listings[symbol].reserve.volatile else 1) for symbol in self._first
+        )
         self.succeeded: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
 
@@ -126,14 +135,14 @@ class Life:
         return moment
 
     def _price_events(self) -> list[str]:
-        events: list[str] = []
+        events = self._slide()
         for _ in range(self._rng.choice((0, 1, 1, 2))):
             kind = self._pick(tuple(PRICE_EVENTS.items()))
-            symbol = self._rng.choice(self._prices.movable)
+            symbol = self._pick(self._restlessness)
             if kind == "threshold":
                 self._change_threshold()
             elif kind == "wake":
-                wake(self._node, self._market, "cbETH")
+                self._wake()
             else:
                 change = {
                     "price": self._prices.set,
@@ -144,11 +153,37 @@ class Life:
             events.append(kind)
         return events
 
+    def _wake(self) -> None:
+        wake(self._node, self._market, DORMANT)
+        amount = near(self._rng, 0.1, 0.2, self._market.listings[DORMANT].reserve.liquidity)
+        unit = self._market.listings[DORMANT].reserve.unit
+        self._node.send(Actions(self._market).supply(BANK, DORMANT, amount * unit))
+        self._people.awake = True
+
+    def _slide(self) -> list[str]:
+        if self._sliding is None and self._rng.random() < SLIDES:
+            volatile = [s for s, weight in self._restlessness if weight > 1]
+            direction = self._rng.choice((-1, -1, 1))
+            self._sliding = (
+                self._rng.choice(volatile),
+                direction,
+                self._rng.randint(*SLIDE_BLOCKS),
+            )
+        if self._sliding is None:
+            return []
+        symbol, direction, left = self._sliding
+        self._sliding = (symbol, direction, left - 1) if left > 1 else None
+        self._prices.set(symbol, self._moved(symbol, direction * self._rng.randint(*SLIDE_STEP)))
+        return ["price"]
+
     def _wander(self, symbol: str) -> int:
-        most = CRASH if self._rng.random() < 0.1 else STEP
+        most = LEAP if self._rng.random() < LEAPS else STEP
         if not self._market.listings[symbol].reserve.volatile:
-            most //= 5
-        answer = self._prices.answer(symbol) * (BPS + self._rng.randint(-most, most)) // BPS
+            most //= STABLE_PART
+        return self._moved(symbol, self._rng.randint(-most, most))
+
+    def _moved(self, symbol: str, bps: int) -> int:
+        answer = self._prices.answer(symbol) * (BPS + bps) // BPS
         first = self._first[symbol]
         return min(max(answer, first * LEAST // 100), first * MOST // 100)
 
