@@ -43,6 +43,7 @@ class Daemon:
         self._config = config
         self._env = dict(env or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self.exit_code: int | None = None  # of the last process that ended
 
     def __enter__(self) -> Self:
         self.start()
@@ -94,10 +95,11 @@ class Daemon:
         if process.poll() is None:
             process.send_signal(how)
         try:
-            return process.wait(within)
+            self.exit_code = process.wait(within)
         except subprocess.TimeoutExpired:
             process.kill()
-            return process.wait()
+            self.exit_code = process.wait()
+        return self.exit_code
 
     def wait_until(self, block: int, *, seconds: float = START_SECONDS) -> dict[str, Any]:
         """

@@ -1,0 +1,160 @@
+"""`make demo`: a market, two hundred borrowers, the real daemon, a price shock, and the verdict."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from devnet.daemon import Daemon
+from devnet.stage import Stage
+from devnet.witness import Witness
+
+QUIET_BLOCKS = 5
+SHOCK = ("WETH", -900)  # basis points; enough for some, not for all
+ROWS = 8
+
+
+class Show:
+    """What the audience sees: who is nearest to liquidation, and who is flagged."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=8, transient=False)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def update(
+        self,
+        title: str,
+        positions: list[dict[str, Any]],
+        opportunities: list[dict[str, Any]],
+        witness: Witness,
+    ) -> None:
+        """Draw one block."""
+        wrong = len(witness.mismatches)
+        line = Text(f"{title}: {witness.compared} comparisons with the pool, {wrong} mismatches")
+        line.stylize("bold red" if wrong else "bold green")
+        nearest = [p for p in positions if p["health_factor"] is not None][:ROWS]
+        flagged = [o for o in opportunities if o["state"] == "open"]
+        self._live.update(Group(line, _nearest(nearest), _flagged(flagged)))
+        if not self._console.is_terminal:
+            self._console.print(line)
+
+
+def _nearest(positions: list[dict[str, Any]]) -> Table:
+    table = Table(title="nearest to liquidation", title_justify="left")
+    for heading in ("user", "health factor", "collateral", "debt", "blocks under 1"):
+        table.add_column(heading, no_wrap=True)
+    for position in positions:
+        under = position["health_factor"].startswith("0.")
+        table.add_row(
+            position["user"],
+            position["health_factor"],
+            ", ".join(leg["symbol"] for leg in position["collateral"] if leg["enabled"]),
+            ", ".join(leg["symbol"] for leg in position["debt"]),
+            str(position["blocks_unhealthy"]),
+            style="red" if under else "",
+        )
+    return table
+
+
+def _flagged(opportunities: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"flagged: {len(opportunities)}", title_justify="left")
+    for heading in ("user", "health factor", "since", "repay", "seize", "gross bonus"):
+        table.add_column(heading, no_wrap=True)
+    for flag in opportunities[:ROWS]:
+        best = flag["best"] or {}
+        table.add_row(
+            flag["user"],
+            flag["health_factor"],
+            str(flag["first_unhealthy_block"]),
+            str(best.get("max_repay", flag["reason"])),
+            str(best.get("seize", "")),
+            str(best.get("gross_bonus", "")),
+        )
+    return table
+
+
+def perform(*, borrowers: int, seed: int, console: Console) -> bool:
+    """Give the whole show; True when everything agreed."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="chimera-demo-") as folder:
+        console.print(f"deploying Aave v3 on a local chain, with {borrowers} borrowers ...")
+        with Stage.build(seed=seed, borrowers=borrowers) as stage:
+            config = stage.write_config(Path(folder) / "demo.toml")
+            with Daemon(config, Path(folder) / "daemon.log") as daemon, Show(console) as show:
+                witness = Witness(stage, daemon)
+                daemon.wait_until(stage.node.number)
+                play(stage, daemon, witness, show)
+                agreed, verdict = judge(daemon, witness)
+            code = daemon.exit_code
+    agreed = agreed and code == 0
+    console.print(f"the whole show took {time.monotonic() - began:.0f} s")
+    print(f"{verdict}; the daemon ended with {code}", flush=True)
+    return agreed
+
+
+def play(stage: Stage, daemon: Daemon, witness: Witness, show: Show) -> None:
+    """Let a few blocks pass, then shock a price, cure it for a block, and shock it again."""
+
+    def scene(title: str, block: int) -> None:
+        positions = witness.attend(block)
+        _, opportunities = daemon.opportunities()
+        show.update(f"block {block} ({title})", positions, opportunities, witness)
+
+    scene("as it was found", stage.node.number)
+    for _ in range(QUIET_BLOCKS):
+        scene("daily life", stage.life.step(seconds=2).number)
+    symbol, bps = SHOCK
+    scene(f"{symbol} falls by {-bps / 100:g} %", stage.life.shock(symbol, bps))
+    scene("and recovers at once", stage.life.cure(symbol))
+    scene(f"{symbol} falls again", stage.life.shock(symbol, bps))
+    scene("and stays there", stage.life.quiet())
+    scene("a block more", stage.life.quiet())
+
+
+def judge(daemon: Daemon, witness: Witness) -> tuple[bool, str]:
+    """Return whether everything agreed, and the verdict in one line."""
+    missed, extra = witness.missed_and_extra()
+    expected = witness.rule.episodes()
+    name = "chimera_block_to_decision_seconds"
+    blocks = daemon.metric(f"{name}_count")
+    mean = daemon.metric(f"{name}_sum") / blocks if blocks else 0.0
+    flagged = len(expected) - len(missed) + len(extra)
+    verdict = (
+        f"verdict: {witness.compared} accounts compared with Pool.getUserAccountData, "
+        f"{len(witness.mismatches)} mismatches; {flagged} flagged, {len(expected)} expected, "
+        f"{len(missed)} missed, {len(extra)} extra; {len(witness.rule.under_once())} under 1 "
+        f"for one block only; block to decision {mean * 1000:.2f} ms on average"
+    )
+    right = not witness.mismatches and not missed and not extra
+    return right and bool(witness.compared) and bool(expected) and blocks > 0, verdict
+
+
+def main() -> None:
+    """Run the demo from the command line."""
+    parser = argparse.ArgumentParser(prog="devnet.demo", description=__doc__)
+    parser.add_argument("--borrowers", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args()
+    console = Console(stderr=True)
+    agreed = perform(borrowers=options.borrowers, seed=options.seed, console=console)
+    sys.exit(0 if agreed else 1)
+
+
+if __name__ == "__main__":
+    main()
