@@ -79,7 +79,7 @@ def test_nothing_can_be_changed_afterwards(file: Path) -> None:
     settings = load(file)
 
     with pytest.raises(ValueError, match="frozen"):
-        settings.chain.id = 1  # type: ignore[misc]
+        settings.chain.id = 1
 
 
 @pytest.mark.parametrize("name", ["base.toml", "devnet.toml"])
