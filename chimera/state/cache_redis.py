@@ -1,0 +1,138 @@
+"""The published positions in Redis: one script to write them, SCAN and MGET to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+
+from chimera.domain.position import Position
+from chimera.state.valuation import PREFIX, Publishable
+
+CHUNK = 500  # keys per command: a script of 500 keys holds Redis for about 2 ms
+TIMEOUT = 2.0  # seconds; a Redis that hangs must be noticed within 10
+
+WRITE = """
+local written = 0
+for i, key in ipairs(KEYS) do
+  local new, newer = ARGV[i + 2], false
+  if ARGV[2] == '0' then
+    local old = redis.pcall('GET', key)
+    if type(old) == 'string' then
+      local there = string.match(old, '^{"block":(%d+)')
+      newer = there and tonumber(there) > tonumber(string.match(new, '^{"block":(%d+)'))
+    end
+  end
+  if not newer then
+    redis.call('SET', key, new, 'PX', ARGV[1])
+    written = written + 1
+  end
+end
+return written
+"""
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+def connect(url: str) -> Redis:
+    """Return a client that fails fast: no retries of its own, so that every loss is seen."""
+    client: Redis = Redis.from_url(
+        url,
+        protocol=3,
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return client
+
+
+class RedisPositions:
+    """
+    Positions as JSON under `position:<protocol>:<user>`, each with its time to live.
+
+    A write is one script per chunk: an older `block` never replaces a newer one, and the time to
+    live is set by the same command. What is there and is no position is replaced.
+    """
+
+    def __init__(self, client: Any, *, ttl: float) -> None:  # noqa: ANN401  (Redis, or a test's own)
+        self._client = client
+        self._ttl_ms = max(1, round(ttl * 1000))
+        self._script = client.register_script(WRITE)
+        self._decoder = msgspec.json.Decoder(Position)
+
+    async def identity(self) -> str:
+        """
+        Ask the server for the id of its run; another one means that it came back empty.
+
+        Raises:
+            redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: It is away.
+        """
+        try:
+            facts = await self._client.info("server")
+        except ResponseError:  # INFO is forbidden to us, PING never is
+            await self._client.ping()
+            return ""
+        return str(facts.get("run_id", ""))
+
+    async def write(self, contents: Iterable[Publishable], *, force: bool = False) -> int:
+        """Write all, but for those older than what stands there (unless `force`); count them."""
+        written = 0
+        for chunk in _chunks(contents):
+            documents = [msgspec.json.encode(content.position()) for content in chunk]
+            names = [content.name for content in chunk]
+            arguments = [self._ttl_ms, int(force), *documents]
+            written += int(await self._script(keys=names, args=arguments))
+        return written
+
+    async def read(self, name: str) -> Position | None:
+        """Return what stands under the key, or None; bad JSON is logged and is None."""
+        return self._decoded(name, (await self._client.mget([name]))[0])
+
+    async def read_all(self) -> list[Position]:
+        """Return every position; bad JSON is logged and left out."""
+        found: list[Position] = []
+        for chunk in _chunks(await self.names()):
+            answers = await self._client.mget(chunk)
+            decoded = (self._decoded(*entry) for entry in zip(chunk, answers, strict=True))
+            found += [position for position in decoded if position is not None]
+        return found
+
+    async def names(self) -> list[str]:
+        """Return every key of a position."""
+        scan = self._client.scan_iter(match=f"{PREFIX}*", count=1000)
+        return list({name.decode(): None async for name in scan})
+
+    async def remove(self, names: Iterable[str]) -> int:
+        """Remove keys; count those that were there."""
+        return sum([int(await self._client.unlink(*chunk)) for chunk in _chunks(names)])
+
+    async def drop_connections(self) -> None:
+        """Close idle sockets, which lead to a server that is gone."""
+        await self._client.connection_pool.disconnect(inuse_connections=False)
+
+    async def close(self) -> None:
+        """Close every socket."""
+        await self._client.aclose()
+
+    def _decoded(self, name: str, answer: bytes | None) -> Position | None:
+        if answer is None:
+            return None
+        try:
+            return self._decoder.decode(answer)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            log.warning("position_unreadable", key=name, error=str(error))
+            return None
+
+
+def _chunks(items: Iterable[T]) -> Iterator[Sequence[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk

@@ -1,0 +1,189 @@
+"""The state engine: one block in, what detection must know of it out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Needs, Rollback
+from chimera.domain.call import Call, Readings
+from chimera.domain.changes import Liquidated
+from chimera.domain.market import Key
+from chimera.domain.opportunity import Observation, Underwater
+from chimera.errors import Rebuild
+from chimera.ports import Adapter, Streaks
+from chimera.state.book import Book
+from chimera.state.cache import PositionCache
+from chimera.state.face import CacheFace
+from chimera.state.mirror import Mirror
+from chimera.state.screen import Screen
+from chimera.state.valuation import Adapters, underwater
+
+NOBODY: frozenset[Key] = frozenset()
+
+
+class StateEngine(CacheFace):
+    """
+    Keeps the book in step with the chain, and tells who is under water at each block.
+
+    The core (`adopt`, `apply`, `rollback`, and what the feed asks for) is synchronous and pure; the
+    asynchronous methods are the cache's face, see `CacheFace`.
+
+    Args:
+        adapters: The followed protocols, by the name of the instance.
+        book: Where accounts and markets are kept; filled by `rebuild.Bootstrap`.
+        cache: The published positions.
+        streaks: Blocks in a row under 1, counted by detection.
+        watch_below: Health factor, as a ratio, under which an account is on the watch list.
+        rebuild: Reads the book anew from the chain, for `rebuild_cache_from_blockchain`.
+    """
+
+    def __init__(
+        self,
+        adapters: Adapters,
+        book: Book,
+        cache: PositionCache,
+        *,
+        streaks: Streaks,
+        watch_below: float = 1.1,
+        rebuild: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        super().__init__(cache, Mirror(adapters, book, streaks), rebuild)
+        self.adapters = adapters
+        self.book = book
+        self.screens: Mapping[str, Screen] = {}
+        self.observation: Observation | None = None
+        self._watch_below = watch_below
+        self._near: AbstractSet[Key] = NOBODY
+        self._base_decimals: dict[str, int] = {}
+
+    # --- what is known after a block -------------------------------------------------------------
+
+    @property
+    def touched(self) -> AbstractSet[Key]:
+        """Accounts that the newest block changed."""
+        return self.book.touched
+
+    @property
+    def near(self) -> AbstractSet[Key]:
+        """Accounts with debt that may be under the watch limit; nobody under it is missing."""
+        return self._near
+
+    @property
+    def new_users(self) -> Mapping[str, AbstractSet[Address]]:
+        """Users, by protocol, whom the newest block brought into the book."""
+        return self.book.newcomers()
+
+    # --- the chain comes in ----------------------------------------------------------------------
+
+    def adopt(self) -> Observation:
+        """Take over a freshly loaded book; return its block as detection sees it."""
+        self._base_decimals.clear()
+        self.screens = {name: Screen(adapter) for name, adapter in self.adapters.items()}
+        for name, screen in self.screens.items():
+            screen.load(self.book.accounts(name).users)
+        return self._observe(NOBODY)
+
+    def apply(self, batch: BlockBatch) -> Observation:
+        """
+        Apply one block.
+
+        Raises:
+            Rebuild: The block does not build on the newest one, or contradicts the book. Whatever
+                is raised by an adapter, the book is then as it was before the block.
+        """
+        self.book.begin(batch.block)
+        try:
+            liquidated = frozenset(
+                key for name, adapter in self.adapters.items() for key in self._fold(adapter, batch)
+            )
+        except BaseException:
+            self.book.abort()
+            raise
+        self.book.commit()
+        self._screen(self.book.touched)
+        return self._observe(liquidated)
+
+    def rollback(self, message: Rollback) -> Observation:
+        """
+        Take back every block above the ancestor; return the ancestor as detection sees it.
+
+        Raises:
+            Rebuild: The undo log does not know this ancestor. The book is then unchanged.
+        """
+        ancestor = message.ancestor
+        if self.book.canonical(ancestor.number) != ancestor:
+            raise Rebuild(f"no way back to 0x{ancestor.hash.hex()}, block {ancestor.number}")
+        self._screen(self.book.rollback(ancestor.number))
+        self.forget_counts_above(ancestor.number)
+        return self._observe(NOBODY)
+
+    def _fold(self, adapter: Adapter[Any], batch: BlockBatch) -> Iterable[Key]:
+        accounts = self.book.accounts(adapter.name)
+        for change in adapter.fold(accounts.market, accounts, batch):
+            self.book.apply(adapter.name, change)
+            if isinstance(change, Liquidated):
+                yield adapter.name, change.user
+
+    def _screen(self, keys: Iterable[Key]) -> None:
+        for protocol, user in keys:
+            self.screens[protocol].update(user, self.book.get((protocol, user)))
+
+    # --- who is under water ----------------------------------------------------------------------
+
+    def _observe(self, liquidated: frozenset[Key]) -> Observation:
+        under: dict[Key, Underwater] = {}
+        unpriced: set[Key] = set()
+        near: set[Key] = set()
+        time = self.book.block.timestamp
+        for name, screen in self.screens.items():
+            weights = screen.weigh(self.book.market(name), time)
+            for user in screen.candidates(weights):
+                self._judge((name, user), time, under, unpriced)
+            near.update((name, user) for user in screen.candidates(weights, self._watch_below))
+        self._near = near
+        self.observation = Observation(self.book.block, under, frozenset(unpriced), liquidated)
+        return self.observation
+
+    def _judge(
+        self, key: Key, timestamp: int, under: dict[Key, Underwater], unpriced: set[Key]
+    ) -> None:
+        adapter, market = self.adapters[key[0]], self.book.market(key[0])
+        account = self.book.accounts(key[0]).users[key[1]]
+        health = adapter.health(market, account, timestamp)
+        if health.error is not None:
+            unpriced.add(key)
+        elif health.factor is not None and health.is_unhealthy:
+            decimals = self._base_decimals.get(key[0])
+            if decimals is None:  # a protocol's base currency never changes
+                decimals = adapter.value(market, account, timestamp).base_decimals
+                self._base_decimals[key[0]] = decimals
+            verdict = adapter.verdict(market, account, timestamp)
+            under[key] = underwater(key, health.factor, health, verdict, decimals)
+
+    # --- what the feed asks (ports.Follower) -----------------------------------------------------
+
+    def interest(self) -> LogQuery:
+        """Name the logs to follow, over all protocols."""
+        queries = [self.adapters[name].interest(self.book.market(name)) for name in self.adapters]
+        return LogQuery(
+            addresses=frozenset().union(*(query.addresses for query in queries)),
+            topics=frozenset().union(*(query.topics for query in queries)),
+        )
+
+    def polls(self) -> tuple[Call, ...]:
+        """Name the calls to make at every block, each once."""
+        calls = (self.adapters[name].polls(self.book.market(name)) for name in self.adapters)
+        return tuple(dict.fromkeys(call for part in calls for call in part))
+
+    def needs(self, block: Block, logs: Sequence[Log], readings: Readings) -> Needs:
+        """Name what the sealed logs still lack, over all protocols."""
+        needs = [
+            adapter.needs(self.book.market(name), self.book.accounts(name), block, logs, readings)
+            for name, adapter in self.adapters.items()
+        ]
+        return Needs(
+            calls=tuple(dict.fromkeys(call for need in needs for call in need.calls)),
+            addresses=frozenset().union(*(need.addresses for need in needs)),
+        )

@@ -1,0 +1,49 @@
+"""The book seen by those who publish it: its accounts as drafts of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chimera.domain.market import Key
+from chimera.ports import Streaks
+from chimera.state.book import Book
+from chimera.state.valuation import Adapters, Draft
+
+
+class Mirror:
+    """
+    Accounts with everything that values them, as of the book's newest block.
+
+    Args:
+        adapters: The followed protocols by name.
+        book: Their accounts and markets.
+        streaks: Blocks in a row under 1, counted by detection.
+    """
+
+    def __init__(self, adapters: Adapters, book: Book, streaks: Streaks) -> None:
+        self.adapters = adapters
+        self.book = book
+        self.streaks = streaks
+
+    @property
+    def protocols(self) -> Sequence[str]:
+        """Names of the loaded protocols."""
+        return self.book.protocols
+
+    def open_keys(self) -> list[Key]:
+        """Return every account with debt."""
+        return [(name, user) for name in self.protocols for user in self.book.open_keys(name)]
+
+    def draft(self, key: Key) -> Draft | None:
+        """Return the account as a position of the newest block; None when it has no debt."""
+        account = self.book.get(key)
+        if account is None or not account.is_open:
+            return None
+        return Draft(
+            adapter=self.adapters[key[0]],
+            user=key[1],
+            account=account,
+            market=self.book.market(key[0]),
+            at=self.book.block,
+            blocks_unhealthy=self.streaks.blocks_unhealthy(key),
+        )

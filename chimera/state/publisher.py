@@ -1,0 +1,182 @@
+"""The task that keeps the cache as fresh as the book, off the path of the blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import structlog
+
+from chimera.domain.block import Address
+from chimera.domain.market import Key
+from chimera.service import Service
+from chimera.state.cache import PositionCache
+from chimera.state.mirror import Mirror
+from chimera.state.valuation import PREFIX, checksummed, name_of
+
+SLICE = 100  # positions valued in one go, about 3 ms of the event loop
+ROUNDS_PER_TTL = 3  # every key is rewritten this often while it lives
+
+log = structlog.get_logger()
+
+
+class CachePublisher(Service):
+    """
+    Writes positions of the book to the cache, always as they are at its newest block.
+
+    What a block changed goes first; besides, every account with debt is rewritten by the clock,
+    spread evenly over a third of the time to live. After a rollback, a rebuild or the return of
+    Redis everything is written at once. Accounts without debt have no key.
+
+    Args:
+        cache: Where to write.
+        mirror: The book, as drafts of positions.
+        on_written: Told the seconds from the arrival of a block to its positions in the cache.
+        clock: Seconds of a monotonic clock, on which arrival times are nanoseconds.
+        tick: Seconds between two steps of the refresh.
+    """
+
+    def __init__(
+        self,
+        cache: PositionCache,
+        mirror: Mirror,
+        *,
+        on_written: Callable[[float], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        tick: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self._cache = cache
+        self._mirror = mirror
+        self._on_written = on_written
+        self._clock = clock
+        self._tick = tick
+        self._wake = asyncio.Event()
+        self._pending: dict[Key, None] = {}
+        self._arrived: float | None = None
+        self._everything = self._force = False
+        self._round: Sequence[Key] = ()
+        self._done, self._started = 0, clock()
+        cache.on_returned = self.publish_everything
+
+    def publish_block(self, keys: Iterable[Key], *, arrived_ns: int = 0) -> None:
+        """
+        Have these accounts written soon; what has not been written yet is joined.
+
+        Args:
+            keys: What the block touched, and what is near 1.
+            arrived_ns: Monotonic clock at the block's arrival; 0 when it was not a live one.
+        """
+        self._pending.update(dict.fromkeys(keys))
+        if arrived_ns and self._arrived is None:
+            self._arrived = arrived_ns / 1e9
+        self._wake.set()
+
+    def publish_everything(self, *, force: bool = False) -> None:
+        """Have every account with debt written; `force` after blocks were taken back."""
+        self._everything = True
+        self._force |= force
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        self.ready.set()
+        while True:
+            if self._everything:
+                await self.write_everything()
+            await self._write_pending()
+            await self._refresh()
+            self._wake.clear()
+            if not (self._everything or self._pending):
+                await self._rest()
+
+    async def write_everything(self) -> int:
+        """Write every account with debt, remove the keys of all others of ours; count writes."""
+        force, self._everything = self._force, False
+        keys, written = self._mirror.open_keys(), 0
+        for part in slices(keys):
+            written += await write_slice(self._cache, self._mirror, part, force=force)
+            await self._write_pending(force=force)
+        removed = await remove_strays(self._cache, self._mirror)
+        if force and self._cache.state != "fallback":
+            self._force = False  # while Redis is away, its return must be forced as well
+        self._round, self._done, self._started = keys, len(keys), self._clock()
+        log.info("cache_rewritten", written=written, removed=removed)
+        return written
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(self._tick):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _write_pending(self, *, force: bool = False) -> None:
+        keys, self._pending = list(self._pending), {}
+        arrived, self._arrived = self._arrived, None
+        for part in slices(keys):
+            await write_slice(self._cache, self._mirror, part, force=force)
+        if arrived is not None and self._on_written is not None:
+            self._on_written(self._clock() - arrived)
+
+    async def _refresh(self) -> None:
+        """Write as much of the round as its time has come for."""
+        period = self._cache.ttl / ROUNDS_PER_TTL
+        elapsed = self._clock() - self._started
+        due = round(len(self._round) * min(1.0, elapsed / period))
+        for part in slices(self._round[self._done : due]):
+            await write_slice(self._cache, self._mirror, part)
+        self._done = max(self._done, due)
+        if elapsed >= period:
+            self._round, self._done, self._started = self._mirror.open_keys(), 0, self._clock()
+
+
+def slices(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    """Cut keys into parts that are valued without anybody having to wait for long."""
+    return (keys[start : start + SLICE] for start in range(0, len(keys), SLICE))
+
+
+async def write_slice(
+    cache: PositionCache, mirror: Mirror, keys: Sequence[Key], *, force: bool = False
+) -> int:
+    """Write the accounts with debt among `keys`, remove the keys of the others; count writes."""
+    drafts = [(key, mirror.draft(key)) for key in keys]
+    written = await cache.write([draft for _, draft in drafts if draft is not None], force=force)
+    closed = [_name(key) for key, draft in drafts if draft is None]
+    if closed:
+        await cache.remove(closed)
+    await asyncio.sleep(0)
+    return written
+
+
+async def write_mirror(cache: PositionCache, mirror: Mirror) -> int:
+    """Write every account with debt, whatever stands there, and remove the keys of all others."""
+    parts = slices(mirror.open_keys())
+    written = sum([await write_slice(cache, mirror, part, force=True) for part in parts])
+    await remove_strays(cache, mirror)
+    return written
+
+
+async def remove_strays(cache: PositionCache, mirror: Mirror) -> int:
+    """Remove the keys of accounts that have no debt (any more) in our protocols; count them."""
+    names = await cache.names()
+    ours = tuple(f"{PREFIX}{protocol}:" for protocol in mirror.protocols)
+    strays: list[str] = []
+    for start in range(0, len(names), 10 * SLICE):
+        part = names[start : start + 10 * SLICE]
+        strays += [name for name in part if name.startswith(ours) and _is_stray(name, mirror)]
+        await asyncio.sleep(0)
+    return await cache.remove(strays) if strays else 0
+
+
+def _is_stray(name: str, mirror: Mirror) -> bool:
+    protocol, _, user = name.removeprefix(PREFIX).rpartition(":")
+    try:
+        return mirror.draft((protocol, Address(bytes.fromhex(user.removeprefix("0x"))))) is None
+    except ValueError:
+        return False  # nobody's position; left to whoever wrote it
+
+
+def _name(key: Key) -> str:
+    return name_of(key[0], checksummed(key[1]))
