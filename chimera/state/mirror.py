@@ -34,10 +34,16 @@ class Mirror:
         """Return every account with debt."""
         return [(name, user) for name in self.protocols for user in self.book.open_keys(name)]
 
-    def draft(self, key: Key) -> Draft | None:
-        """Return the account as a position of the newest block; None when it has no debt."""
+    def draft(self, key: Key, *, idle: bool = False) -> Draft | None:
+        """
+        Return the account as a position of the newest block, or None.
+
+        Args:
+            key: The account.
+            idle: Whether an account without debt counts, too.
+        """
         account = self.book.get(key)
-        if account is None or not account.is_open:
+        if account is None or not (idle or account.is_open):
             return None
         return Draft(
             adapter=self.adapters[key[0]],

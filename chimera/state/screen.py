@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,25 @@ class Weights:
     debt: Floats
     unknown: tuple[int, ...]
     relative: float
+
+
+class Ranking:
+    """
+    Users with a lower bound of their health factor, as a ratio, lowest first.
+
+    The exact factor is never under the bound, which is minus infinity where float32 cannot tell.
+    """
+
+    def __init__(self, bounds: Floats, users: Sequence[Address]) -> None:
+        self._bounds = bounds
+        self._users = users
+        self._order = np.argsort(bounds)
+
+    def __iter__(self) -> Iterator[tuple[float, Address]]:
+        for start in range(0, len(self._order), 1024):  # readers rarely go far
+            slots = self._order[start : start + 1024]
+            for bound, slot in zip(self._bounds[slots].tolist(), slots.tolist(), strict=True):
+                yield bound, self._users[slot]
 
 
 class Screen:
@@ -165,21 +184,14 @@ class Screen:
         found = ~healthy | self._unknown(weights)
         return [self._users[slot] for slot in np.flatnonzero(found).tolist()]
 
-    def ranking(self, weights: Weights) -> Iterable[tuple[float, Address]]:
-        """
-        Return every user with a lower bound of the health factor, lowest first.
-
-        The exact factor (as a ratio) is never under the bound; it is minus infinity where float32
-        cannot tell.
-        """
+    def ranking(self, weights: Weights) -> Ranking:
+        """Order every user by a lower bound of the health factor, as they are now."""
         amounts, band = self._amounts(weights), weights.relative
         with np.errstate(all="ignore"):
             collateral = (weights.collateral @ amounts) * (1 - band) - self._adapter.absolute_band
-            bound = collateral / ((weights.debt @ amounts) * (1 + band))
-        bound[~np.isfinite(bound) | self._unknown(weights)] = -np.inf
-        order = np.argsort(bound, kind="stable")
-        users = self._users
-        return zip(bound[order].tolist(), [users[slot] for slot in order.tolist()], strict=True)
+            bounds = collateral / ((weights.debt @ amounts) * (1 + band))
+        bounds[~np.isfinite(bounds) | self._unknown(weights)] = -np.inf
+        return Ranking(bounds, list(self._users))
 
     def _amounts(self, weights: Weights) -> Floats:
         if len(weights.debt) != len(self._rows):

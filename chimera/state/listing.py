@@ -1,0 +1,133 @@
+"""Positions for the HTTP API: sorted, filtered, and the same block on every page."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import astuple
+
+from chimera.domain.block import Address, BlockHash
+from chimera.domain.health import Step
+from chimera.domain.position import Position
+from chimera.errors import BadCursor, StaleCursor
+from chimera.state.engine import StateEngine
+from chimera.state.snapshot import Filters, Snapshot
+
+KEPT, SECONDS = 8, 60.0  # snapshots in memory: at most so many, each at most so long after its use
+HASH, OFFSET, DIGEST = 32, 8, 8  # bytes of the three parts of a cursor
+
+
+class Listing:
+    """
+    The book as `ports.Positions`.
+
+    A cursor names a block and a place in its order. The block's snapshot stays while somebody pages
+    through it, within `KEPT` and `SECONDS`.
+
+    Args:
+        engine: Whose book is listed.
+        clock: Seconds of a monotonic clock.
+    """
+
+    def __init__(self, engine: StateEngine, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._snapshots: OrderedDict[BlockHash, tuple[float, Snapshot]] = OrderedDict()
+
+    def page(
+        self,
+        *,
+        protocol: str | None = None,
+        user: Address | None = None,
+        asset: Address | None = None,
+        max_health_factor: int | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> tuple[int, list[Position], str | None]:
+        """
+        Return (block, items, next cursor).
+
+        Numbers come lowest first, then accounts without a price, then accounts without debt.
+
+        Raises:
+            StaleCursor: The cursor's block has left memory.
+            BadCursor: It is not one of ours, or was given out for other filters.
+        """
+        if not self._engine.book.loaded:
+            return 0, [], None
+        filters = Filters(protocol, user, asset, max_health_factor)
+        offset, snapshot = 0, None
+        if cursor is not None:
+            block_hash, offset = _parsed(cursor, filters)
+            snapshot = self._kept(block_hash)
+        snapshot = snapshot or self._newest()
+        ranks = snapshot.listed(filters).slice(offset, offset + limit + 1)
+        found = (snapshot.position((rank[2], rank[3])) for rank in ranks[:limit])
+        items = [position for position in found if position is not None]
+        more = len(ranks) > limit
+        following = _cursor(snapshot.block.hash, offset + limit, filters) if more else None
+        return snapshot.block.number, items, following
+
+    def position(self, protocol: str, user: Address) -> Position | None:
+        """Return one account at the newest block, or None."""
+        draft = self._engine.mirror.draft((protocol, user), idle=True)
+        return None if draft is None else draft.position()
+
+    def explain(self, protocol: str, user: Address) -> list[Step] | None:
+        """List the arithmetic behind one account at the newest block, or None."""
+        draft = self._engine.mirror.draft((protocol, user), idle=True)
+        if draft is None:
+            return None
+        return draft.adapter.explain(draft.market, draft.account, draft.at.timestamp)
+
+    def _newest(self) -> Snapshot:
+        self._sweep()
+        block_hash = self._engine.book.block.hash
+        known = self._snapshots.get(block_hash)
+        snapshot = known[1] if known else Snapshot(self._engine)
+        self._keep(snapshot)
+        return snapshot
+
+    def _kept(self, block_hash: BlockHash) -> Snapshot:
+        self._sweep()
+        known = self._snapshots.get(block_hash)
+        if known is None:
+            raise StaleCursor("the block of this cursor has left memory; begin again without it")
+        self._keep(known[1])
+        return known[1]
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        self._snapshots[snapshot.block.hash] = (self._clock(), snapshot)
+        self._snapshots.move_to_end(snapshot.block.hash)
+        while len(self._snapshots) > KEPT:
+            self._snapshots.popitem(last=False)
+
+    def _sweep(self) -> None:
+        oldest = self._clock() - SECONDS
+        for block_hash in [key for key, (used, _) in self._snapshots.items() if used <= oldest]:
+            del self._snapshots[block_hash]
+
+
+def _cursor(block_hash: BlockHash, offset: int, filters: Filters) -> str:
+    raw = block_hash + offset.to_bytes(OFFSET, "big") + _digest(filters)
+    return base64.urlsafe_b64encode(raw).decode()
+
+
+def _parsed(cursor: str, filters: Filters) -> tuple[BlockHash, int]:
+    try:
+        raw = base64.b64decode(cursor, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadCursor("this is no cursor") from error
+    if len(raw) != HASH + OFFSET + DIGEST:
+        raise BadCursor("this is no cursor of positions")
+    if raw[HASH + OFFSET :] != _digest(filters):
+        raise BadCursor("this cursor was given out for other filters")
+    return BlockHash(raw[:HASH]), int.from_bytes(raw[HASH : HASH + OFFSET], "big")
+
+
+def _digest(filters: Filters) -> bytes:
+    return hashlib.blake2b(repr(astuple(filters)).encode(), digest_size=DIGEST).digest()

@@ -1,0 +1,242 @@
+"""From nothing to a loaded book: who ever borrowed, and what their accounts are at one block."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import structlog
+
+from chimera.domain.block import Address, Block, Log, LogQuery
+from chimera.domain.call import Inquiry
+from chimera.domain.health import Health
+from chimera.domain.market import EMPTY, Account, Key, Market
+from chimera.domain.opportunity import Checkpoint
+from chimera.errors import Retry
+from chimera.ports import Adapter, ChainReader, History
+from chimera.state.book import UNDO_WINDOW, Book
+from chimera.state.valuation import Adapters
+
+CHUNK = 500  # accounts per inquiry
+OVERLAP = UNDO_WINDOW  # blocks scanned again: a reorg may have put other borrowers there
+
+Scan = Callable[[ChainReader, LogQuery, int, int], AsyncIterator[tuple[int, tuple[Log, ...]]]]
+"""`chain.backfill.scan`: (last block done, logs) for consecutive ranges, both ends included."""
+
+Progress = Callable[[str, str, int, int], None]
+"""Told (protocol, "blocks" or "accounts", how many are done, how many there are)."""
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+async def drive(inquiry: Inquiry[T], reader: ChainReader, block: Block) -> T:
+    """Make the calls of an inquiry at `block` and return its result."""
+    try:
+        calls = next(inquiry)
+        while True:
+            calls = inquiry.send(await reader.read(calls, block) if calls else {})
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+async def resume_point(
+    reader: ChainReader, history: History, adapters: Adapters
+) -> tuple[Block, Checkpoint | None]:
+    """
+    Return the block to load the book at, and the checkpoint it comes from.
+
+    That is the newest checkpoint which is still canonical and whose state the node still answers,
+    so that every block since is read and no streak breaks; else the head, without a checkpoint.
+    """
+    for checkpoint in await history.checkpoints():
+        block = checkpoint.block
+        if await reader.block_at(block.number) != block:
+            continue
+        try:
+            await _probe(reader, adapters, block)
+        except Retry as error:
+            log.warning("checkpoint_state_gone", block=block.number, error=str(error))
+            continue
+        return block, checkpoint
+    return await reader.head(), None
+
+
+async def _probe(reader: ChainReader, adapters: Adapters, block: Block) -> None:
+    for adapter in adapters.values():
+        await drive(adapter.prove(), reader, block)
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """An account whose health the contract's own view sees otherwise."""
+
+    key: Key
+    health: Health
+    answer: bytes | None
+
+
+class Bootstrap:
+    """
+    Loads the book from the chain, resumably.
+
+    Args:
+        reader: The chain.
+        history: Remembers the borrowers and how far discovery got.
+        adapters: The protocols to load, by the name of the instance.
+        book: What to load.
+        scan: Reads past logs in ranges; see `Scan`.
+        suppliers: Follow every holder, so that the book is complete, not the borrowers only.
+        progress: Told how far the work got.
+    """
+
+    def __init__(
+        self,
+        reader: ChainReader,
+        history: History,
+        adapters: Adapters,
+        book: Book,
+        *,
+        scan: Scan,
+        suppliers: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self._reader = reader
+        self._history = history
+        self._adapters = adapters
+        self._book = book
+        self._scan = scan
+        self._suppliers = suppliers
+        self._progress = progress
+
+    async def prove(self) -> None:
+        """
+        Prove every configured address at the head.
+
+        Raises:
+            Refuse: One of them is not the contract it is said to be.
+        """
+        head = await self._reader.head()
+        for adapter in self._adapters.values():
+            await drive(adapter.prove(), self._reader, head)
+
+    async def load(
+        self, block: Block, *, protocols: Iterable[str] | None = None, from_block: int | None = None
+    ) -> int:
+        """
+        Load protocols (all of them by default) as they are at `block`; return how many accounts.
+
+        With all protocols the book begins anew. With some of them it must stand at `block`. The
+        book changes only after everything has been read, in one step.
+
+        Args:
+            block: A block whose state the node answers.
+            protocols: Names of the instances to load.
+            from_block: Look for borrowers from here on, though this has been done before.
+
+        Raises:
+            Retry: The node failed; what discovery found so far is remembered.
+            Rebuild: Some protocols were asked for and the book has left `block` meanwhile.
+        """
+        names = list(self._adapters if protocols is None else protocols)
+        loaded: dict[str, tuple[Market, dict[Address, Account]]] = {}
+        for name in names:
+            loaded[name] = await self.read(name, block, from_block=from_block)
+        if set(self._book.protocols) <= set(names):
+            self._book.clear()
+        for name, (market, accounts) in loaded.items():
+            self._book.load(name, market, accounts, complete=self._suppliers, block=block)
+        return sum(len(accounts) for _, accounts in loaded.values())
+
+    async def read(
+        self, protocol: str, block: Block, *, from_block: int | None = None
+    ) -> tuple[Market, dict[Address, Account]]:
+        """Read the market of a protocol, and everybody who has a balance there, at `block`."""
+        adapter = self._adapters[protocol]
+        market: Market = await drive(adapter.read_market(block), self._reader, block)
+        users = await self._discover(adapter, market, block, from_block)
+        accounts = await self._read_accounts(adapter, market, users, block)
+        log.info("protocol_read", protocol=protocol, block=block.number, accounts=len(accounts))
+        return market, accounts
+
+    async def verify(self, protocol: str) -> list[Key]:
+        """
+        Read every account of the book anew at its block; return those that differ.
+
+        Raises:
+            Retry: The node failed, or no longer has the state of that block.
+        """
+        adapter, block = self._adapters[protocol], self._book.block
+        market = self._book.market(protocol)
+        ours = dict(self._book.accounts(protocol).users)
+        known = {*ours, *(await self._history.users(protocol))}
+        theirs = await self._read_accounts(adapter, market, sorted(known), block)
+        return [
+            (protocol, user)
+            for user in sorted(ours.keys() | theirs.keys())
+            if _balances(ours.get(user)) != _balances(theirs.get(user))
+        ]
+
+    async def _discover(
+        self, adapter: Adapter[Any], market: Market, block: Block, from_block: int | None
+    ) -> list[Address]:
+        done = await self._history.scanned_to(adapter.name)
+        first = adapter.from_block if done is None else done + 1 - OVERLAP
+        if from_block is not None:
+            first = min(first, from_block)
+        first = max(first, adapter.from_block)
+        query = adapter.discovery(market, suppliers=self._suppliers)
+        async for last, logs in self._scan(self._reader, query, first, block.number):
+            users = adapter.users_in(logs, suppliers=self._suppliers)
+            await self._history.set_scanned_to(adapter.name, last, users)
+            self._tell(adapter.name, "blocks", last - first + 1, block.number - first + 1)
+        return sorted(await self._history.users(adapter.name))
+
+    async def _read_accounts(
+        self, adapter: Adapter[Any], market: Market, users: Sequence[Address], block: Block
+    ) -> dict[Address, Account]:
+        accounts: dict[Address, Account] = {}
+        for start in range(0, len(users), CHUNK):
+            chunk = users[start : start + CHUNK]
+            inquiry = adapter.read_accounts(market, chunk, block)
+            accounts.update(await drive(inquiry, self._reader, block))
+            self._tell(adapter.name, "accounts", start + len(chunk), len(users))
+        return accounts
+
+    def _tell(self, protocol: str, what: str, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(protocol, what, done, total)
+
+
+async def compare_views(
+    reader: ChainReader, adapters: Adapters, book: Book, *, protocol: str
+) -> tuple[int, list[Mismatch]]:
+    """
+    Ask the contract's own view about every account with debt, at the book's block.
+
+    Returns:
+        How many accounts were compared, and those on which we and the contract differ.
+
+    Raises:
+        Retry: The node failed, or no longer has the state of that block.
+    """
+    adapter, market, block = adapters[protocol], book.market(protocol), book.block
+    shelf = book.accounts(protocol)
+    accounts = {user: shelf.users[user] for user in shelf.open}  # as they are before we wait
+    users, mismatches = list(accounts), []
+    for start in range(0, len(users), CHUNK):
+        calls = {user: adapter.view_call(market, user) for user in users[start : start + CHUNK]}
+        answers = await reader.read(tuple(dict.fromkeys(calls.values())), block)
+        for user, call in calls.items():
+            health = adapter.health(market, accounts[user], block.timestamp)
+            if not adapter.agrees(health, answers[call]):
+                mismatches.append(Mismatch((protocol, user), health, answers[call]))
+    return len(users), mismatches
+
+
+def _balances(account: Account | None) -> Account:
+    """Return what must agree: an account that says nothing equals one that is not there."""
+    return replace(account or EMPTY, updated_block=0)
