@@ -1,0 +1,125 @@
+"""Opening a database: the engine, its pragmas, and the schema brought up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, event, inspect
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from chimera.errors import Unreachable
+from chimera.store.schema import VERSION_TABLE
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+BUSY_SECONDS = 5  # how long SQLite waits for the lock of another writer
+
+# A write survives a crash of the process at once, one of the machine within the last checkpoint
+# of the write-ahead log: whatever is lost there is processed again from the chain.
+PRAGMAS = (
+    f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}",
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=NORMAL",
+)
+
+
+async def open_database(url: str) -> AsyncEngine:
+    """
+    Return an engine whose database answers and has the schema of this version.
+
+    Raises:
+        Unreachable: It does not answer, is no database, is not ours, or is of a newer version.
+    """
+    parsed = _parse(url)
+    name = parsed.render_as_string(hide_password=True)
+    engine = _engine(parsed, name)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_upgrade)
+    except _Unfit as error:
+        await engine.dispose()
+        raise Unreachable(f"the history database {name} cannot be used: {error}") from error
+    except (SQLAlchemyError, OSError, CommandError) as error:
+        await engine.dispose()
+        raise Unreachable(
+            f"the history database {name} cannot be opened: {cause(error)}"
+        ) from error
+    return engine
+
+
+def cause(error: BaseException) -> str:
+    """Say in one line what the driver said, without the statement and the link to a manual."""
+    text = str(getattr(error, "orig", None) or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+class _Unfit(Exception):
+    """The database answers, but is not one that this version can work with."""
+
+
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise Unreachable(
+            "history.url is not a database URL; expected for instance"
+            " sqlite+aiosqlite:///chimera.db or postgresql+asyncpg://user@host/name"
+        ) from error
+
+
+def _engine(url: URL, name: str) -> AsyncEngine:
+    try:
+        engine = create_async_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise Unreachable(f"{name} needs the Python package {error.name}: install it") from error
+    except SQLAlchemyError as error:
+        raise Unreachable(f"{name} cannot be used: {cause(error)}") from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _prepare)
+        event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  (the driver's own)
+    connection.isolation_level = None  # transactions begin where `_begin` says, DDL included
+    cursor = connection.cursor()
+    for pragma in PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # IMMEDIATE: a writer waits for the lock here, where waiting helps, and not in the middle.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    _prove_ours(connection, ScriptDirectory.from_config(config))
+    command.upgrade(config, "head")
+
+
+def _prove_ours(connection: Connection, scripts: ScriptDirectory) -> None:
+    tables = set(inspect(connection).get_table_names())
+    if VERSION_TABLE not in tables:
+        if tables:
+            raise _Unfit(f"it has tables of another program ({', '.join(sorted(tables)[:3])})")
+        return
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    known = {script.revision for script in scripts.walk_revisions()}
+    unknown = set(context.get_current_heads()) - known
+    if unknown:
+        raise _Unfit(
+            f"its schema ({', '.join(sorted(unknown))}) is newer than this version of Chimera,"
+            " which has to be updated"
+        )

@@ -1,0 +1,142 @@
+"""How a history opens: from nothing, from its own past, and from what is not its own."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection
+
+from chimera.errors import Unreachable
+from chimera.store.database import open_database
+from chimera.store.history import SqlHistory
+from chimera.store.schema import VERSION_TABLE, metadata
+
+
+def url_of(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{path}"
+
+
+async def open_and_close(url: str) -> None:
+    history = SqlHistory(url, chain_id=1)
+    await history.open()
+    await history.close()
+
+
+def run(path: Path, statement: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        return connection.execute(statement).fetchall()
+
+
+async def test_an_empty_file_gets_every_table(tmp_path: Path) -> None:
+    path = tmp_path / "chimera.db"
+
+    await open_and_close(url_of(path))
+
+    tables = {name for (name,) in run(path, "SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables == set(metadata.tables) | {VERSION_TABLE}
+
+
+async def test_opening_again_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "chimera.db"
+    await open_and_close(url_of(path))
+    before = run(path, "SELECT sql FROM sqlite_master ORDER BY name")
+
+    await open_and_close(url_of(path))
+
+    assert run(path, "SELECT sql FROM sqlite_master ORDER BY name") == before
+
+
+async def test_the_migrated_schema_is_the_schema_of_the_code(tmp_path: Path) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        options = {"version_table": VERSION_TABLE, "compare_type": True}
+        context = MigrationContext.configure(connection, opts=options)
+        return list(compare_metadata(context, metadata))
+
+    engine = await open_database(url_of(tmp_path / "chimera.db"))
+    async with engine.connect() as connection:
+        found = await connection.run_sync(differences)
+    await engine.dispose()
+
+    assert found == []
+
+
+async def test_a_folder_with_a_percent_sign_is_no_trouble(tmp_path: Path) -> None:
+    folder = tmp_path / "100%s"
+    folder.mkdir()
+
+    await open_and_close(url_of(folder / "chimera.db"))
+
+    assert (folder / "chimera.db").exists()
+
+
+async def test_writers_do_not_block_readers(tmp_path: Path) -> None:
+    path = tmp_path / "chimera.db"
+    await open_and_close(url_of(path))
+
+    assert run(path, "PRAGMA journal_mode") == [("wal",)]
+
+
+async def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="cannot be opened: unable to open"):
+        await open_and_close(url_of(tmp_path))
+
+
+async def test_a_file_in_a_folder_that_is_not_there_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="unable to open"):
+        await open_and_close(url_of(tmp_path / "nowhere" / "chimera.db"))
+
+
+async def test_a_file_of_something_else_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "chimera.db"
+    path.write_text("this is a letter to a friend, and nothing but a letter\n" * 100)
+
+    with pytest.raises(Unreachable, match="not a database"):
+        await open_and_close(url_of(path))
+
+    assert path.read_text().startswith("this is a letter")
+
+
+async def test_a_database_of_another_program_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "chimera.db"
+    run(path, "CREATE TABLE recipes (name TEXT)")
+
+    with pytest.raises(Unreachable, match=r"another program \(recipes\)"):
+        await open_and_close(url_of(path))
+
+    assert run(path, "SELECT name FROM sqlite_master") == [("recipes",)]
+
+
+async def test_a_newer_schema_says_that_chimera_is_to_be_updated(tmp_path: Path) -> None:
+    path = tmp_path / "chimera.db"
+    await open_and_close(url_of(path))
+    run(path, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")  # noqa: S608  (our own name)
+
+    with pytest.raises(Unreachable, match=r"\(9999\) is newer than this version"):
+        await open_and_close(url_of(path))
+
+
+@pytest.mark.parametrize("url", ["chimera.db", "", "postgresql"])
+async def test_what_is_no_url_is_named(url: str) -> None:
+    with pytest.raises(Unreachable, match=r"history\.url is not a database URL"):
+        await open_and_close(url)
+
+
+async def test_an_unknown_driver_is_named() -> None:
+    with pytest.raises(Unreachable, match="cannot be used"):
+        await open_and_close("oracledb+nothing://host/name")
+
+
+async def test_a_driver_without_async_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="cannot be used"):
+        await open_and_close(f"sqlite:///{tmp_path / 'chimera.db'}")
+
+
+async def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(Unreachable) as refusal:
+        await open_and_close("nothing+nothing://chimera:hunter2@127.0.0.1/name")
+
+    assert "hunter2" not in str(refusal.value)
