@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from chimera.errors import BadCursor, Refuse, Retry, StaleCursor, Unreachable
+from chimera.errors import BadCursor, Refuse, Retry, Skip, StaleCursor, Unreachable
 
 BAD_PARAMETER = "bad_parameter"
 
@@ -34,7 +34,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Failure, _on_failure)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    for error in (BadCursor, StaleCursor, Refuse, Retry, Unreachable):
+    for error in (BadCursor, StaleCursor, Refuse, Skip, Retry, Unreachable):
         app.add_exception_handler(error, _on_chimera)
     app.add_exception_handler(Exception, _on_crash)
 
@@ -61,6 +61,8 @@ async def _on_chimera(_request: Request, error: Exception) -> Response:
             return _answer(HTTPStatus.GONE, "stale_cursor", message)
         case Refuse():
             return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, BAD_PARAMETER, str(error))
+        case Skip():
+            return _answer(HTTPStatus.CONFLICT, "not_now", str(error))
         case _:
             return _answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", str(error))
 

@@ -87,6 +87,7 @@ def daemon_router(operator: Operator, metrics_text: Callable[[], bytes]) -> APIR
         if running.locked():
             raise Failure(HTTPStatus.CONFLICT, "busy", "a rebuild is already running")
         wanted = asked or RebuildAsked()
+        _refuse_unknown(operator, wanted.protocol)
         async with running:
             report = await operator.rebuild(protocol=wanted.protocol, from_block=wanted.from_block)
         return JSONResponse(asdict(report))
@@ -177,6 +178,12 @@ def opportunities_router(opportunities: Opportunities) -> APIRouter:
         return await _page(block, items, cursor)
 
     return router
+
+
+def _refuse_unknown(operator: Operator, protocol: str | None) -> None:
+    followed = operator.status().protocols
+    if protocol is not None and followed and protocol not in followed:
+        raise bad_parameter("protocol", f"expected one of {', '.join(followed)}")
 
 
 def _found(positions: Positions, protocol: str, user: Address) -> Position:

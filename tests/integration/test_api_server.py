@@ -9,7 +9,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from chimera.api import ApiServer, build_app
+from chimera.api.server import ApiServer, build_app
 from chimera.errors import Refuse
 from tests.fakes_api import FakeOperator, FakeOpportunities, FakePositions
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from chimera.api import build_app
-from chimera.errors import Refuse, Retry
+from chimera.api.server import build_app
+from chimera.errors import Refuse, Retry, Skip
 from tests.fakes_api import ALICE, BOB, Client, FakeOperator, FakeOpportunities, FakePositions
 
 MISTYPED = ALICE.replace("5aA", "5aa")
@@ -170,6 +170,7 @@ async def test_a_rebuild_without_a_body_is_one_of_everything() -> None:
         ({"from_block": "5"}, "from_block"),
         ({"from_block": True}, "from_block"),
         ({"protocol": ""}, "protocol"),
+        ({"protocol": "moonwel"}, "protocol"),
         ({"form_block": 5}, "form_block"),
         ([], "body"),
         ("all", "body"),
@@ -213,7 +214,8 @@ async def test_a_second_rebuild_at_a_time_is_a_409() -> None:
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (Refuse("protocol: there is no moonwel"), 422, "bad_parameter"),
+        (Refuse("from_block: later than the head"), 422, "bad_parameter"),
+        (Skip("the first bootstrap is still running"), 409, "not_now"),
         (Retry("the node does not answer"), 503, "unavailable"),
     ],
 )

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from chimera.api import build_app
+from chimera.api.server import build_app
 from chimera.domain.notices import ProtocolStatus
 from tests.fakes_api import (
     ALICE,

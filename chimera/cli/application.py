@@ -1,0 +1,70 @@
+"""What the command line asks of the composition root, which is imported when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from chimera.domain.block import Address
+from chimera.domain.health import Step
+from chimera.domain.notices import RebuildReport
+from chimera.domain.position import Position
+
+if TYPE_CHECKING:
+    from chimera.settings import Settings
+
+Progress = Callable[[str, int, int], None]
+
+
+class Row(Protocol):
+    """One fact that `check` has looked up."""
+
+    @property
+    def subject(self) -> str:
+        """Name what was looked at."""
+
+    @property
+    def fact(self) -> str:
+        """Say what was found."""
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether it is as it should be."""
+
+
+class Application(Protocol):
+    """`chimera.app`, as far as commands know it."""
+
+    def load_settings(self, path: Path | None) -> Settings:
+        """Read the configuration. Raises Refuse."""
+
+    async def run(self, settings: Settings, progress: Progress | None = None) -> None:
+        """Run the daemon until it is told to stop."""
+
+    async def rebuild(
+        self,
+        settings: Settings,
+        *,
+        protocol: str | None,
+        from_block: int | None,
+        verify: bool,
+        progress: Progress | None = None,
+    ) -> RebuildReport:
+        """Read the book from the chain and publish it, without a daemon."""
+
+    async def explain(self, settings: Settings, protocol: str, user: Address) -> list[Step]:
+        """Read one account from the chain; nothing where there is none."""
+
+    async def check(self, settings: Settings) -> Sequence[Row]:
+        """Look up what the configuration claims."""
+
+    async def cached_positions(self, settings: Settings) -> list[Position]:
+        """Read what a daemon has published in Redis. Raises Unreachable."""
+
+
+def application() -> Application:
+    """Import the composition root, and with it every room: `--help` does without."""
+    from chimera import app  # noqa: PLC0415  (the reason stands above)
+
+    return app
