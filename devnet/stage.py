@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devnet.aave import DEPLOYER, Market, deploy
-from devnet.anvil import CHAIN_ID, Anvil
+from devnet.anvil import CHAIN_ID, GENESIS_TIME, HISTORY, Anvil
 from devnet.life import Life
 from devnet.node import Node
 from devnet.population import Population, populate
@@ -21,6 +23,7 @@ from devnet.truth import Truth
 PROTOCOL = "aave"  # the protocol's name in the configuration
 FROM_BLOCK = 1
 BLOCK_SECONDS = 2
+HEAD_START = 600  # seconds of chain time that building a stage may take
 
 
 @dataclass
@@ -49,7 +52,8 @@ class Stage:
         borrowers: int = 60,
         port: int = 0,
         base_fee: int = 0,
-        history: int = 512,
+        history: int = HISTORY,
+        genesis_time: int = GENESIS_TIME,
     ) -> Iterator[Stage]:
         """
         Start a node, deploy the market and bring in the people.
@@ -60,9 +64,12 @@ class Stage:
             port: Where the node listens, 0 for any free port.
             base_fee: What a unit of gas costs, wei.
             history: Block states the node keeps callable.
+            genesis_time: Timestamp of block 0, seconds.
         """
         with ExitStack() as stack:
-            anvil = stack.enter_context(Anvil(port=port, base_fee=base_fee, history=history))
+            anvil = stack.enter_context(
+                Anvil(port=port, base_fee=base_fee, history=history, genesis_time=genesis_time)
+            )
             node = stack.enter_context(Node(anvil.http, fund=base_fee > 0))
             node.install_multicall3(DEPLOYER)
             market = deploy(node)
@@ -83,13 +90,15 @@ class Stage:
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """Take back everything that happens inside the block, prices included."""
+        """Take back everything that happens inside the block, newcomers and prices included."""
         identity, answers = self.node.snapshot(), self.prices.remember()
+        population = copy.deepcopy(vars(self.population))
         try:
             yield
         finally:
             self.node.revert(identity)
             self.prices.restore(answers)
+            vars(self.population).update(population)
 
     def write_config(
         self,
@@ -142,13 +151,15 @@ def _table(head: str, values: Mapping[str, object]) -> list[str]:
 
 def serve(*, borrowers: int, seed: int, port: int) -> None:
     """Build a stage, tell where it is, and let it live in real time until interrupted."""
-    with Stage.build(seed=seed, borrowers=borrowers, port=port) as stage:
+    began = int(time.time()) - HEAD_START
+    with Stage.build(seed=seed, borrowers=borrowers, port=port, genesis_time=began) as stage:
         print(f"node       {stage.anvil.http}  {stage.anvil.ws}")
         print(f"provider   {stage.provider}  (kind aave_v3, from_block {FROM_BLOCK})")
         print(f"borrowers  {len(stage.truth.borrowers_now())} at block {stage.node.number}")
         print("a block every 2 s, Ctrl-C ends it", flush=True)
         while True:
-            moment = stage.life.step(seconds=BLOCK_SECONDS, actions=3)
+            elapsed = max(1, int(time.time()) - stage.node.time)
+            moment = stage.life.step(seconds=elapsed, actions=3)
             print(f"block {moment.number}: {dict(moment.succeeded)}", flush=True)
             time.sleep(BLOCK_SECONDS)
 
@@ -160,6 +171,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--port", type=int, default=8545)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         serve(borrowers=options.borrowers, seed=options.seed, port=options.port)
     except KeyboardInterrupt:
