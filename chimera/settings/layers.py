@@ -57,7 +57,7 @@ def file_layer(path: Path) -> Layer:
         raise Refuse(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise Refuse(f"{path}: expected text in UTF-8, found other bytes") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # beyond TOML's errors: a number without end
         raise Refuse(f"{path}: not valid TOML: {error}") from None
     history = values.setdefault("history", {})
     if isinstance(history, dict):

@@ -110,7 +110,8 @@ def _complaint(error: Mapping[str, Any], layers: Sequence[Layer]) -> str:
 def _written(key: Sequence[int | str]) -> str:
     """Write a place in the tree as an operator would: protocols[0].address."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in key]
-    return "".join(parts).removeprefix(".")
+    written = "".join(parts).removeprefix(".")
+    return written if written.isprintable() else repr(written)
 
 
 def _known(key: Sequence[int | str]) -> str:
@@ -134,7 +135,7 @@ def _found(value: object, *, secret: bool = False) -> str:
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "a table"
     if not isinstance(value, str):
-        return f"a {type(value).__name__}" if secret else str(value)
+        return f"a {type(value).__name__}" if secret else str(value)[:SHOWN]
     if scheme := re.match(r"[a-z][a-z0-9+]{1,20}://", value, re.IGNORECASE):
         return f"a URL, {scheme[0]}..."
     if secret:

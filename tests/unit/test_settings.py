@@ -274,6 +274,8 @@ def test_a_mistake_is_named_with_file_and_key(
         ('[log]\nlevel = "loud"', "log.level: expected 'debug', 'info', 'warning' or 'error'"),
         ("[redes]\nttl = 60", "redes: not a setting; did you mean redis?"),
         ("redis = 7", "redis: expected a table of keys, found 7"),
+        ('"a\\nb" = 1', r"'a\nb': not a setting"),
+        ("redis = 1979-05-27", "redis: expected a table of keys, found 1979-05-27"),
         ("[xyz]", "xyz: not a setting; expected one of chain, rpc, redis"),
     ],
 )
@@ -364,6 +366,11 @@ def test_broken_toml_is_named_with_its_line(file: Path) -> None:
     message = refusal(replaced(file, "id = 8453", "id 8453"))
 
     assert re.match(rf"{re.escape(str(file))}: not valid TOML: .*line 2", message)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000])
+def test_toml_that_no_parser_takes_is_refused(file: Path, value: str) -> None:
+    assert "not valid TOML" in refusal(replaced(file, "id = 8453", f"id = {value}"))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
