@@ -1,0 +1,1 @@
+"""What leaves the daemon for other programs."""

@@ -1,0 +1,177 @@
+"""The stream of flags in Redis: every episode that opens or closes, for other programs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry as RedisRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from chimera.domain.opportunity import Opportunity
+from chimera.service import Service
+
+STREAM = "chimera:opportunities"
+MAX_ENTRIES = 10_000  # of the stream, as interfaces promise
+REMEMBERED = 1_000  # newest entries that are compared, so that none is written twice
+CHUNK = 100  # entries in one transaction
+TIMEOUT = 2.0  # seconds for one answer of Redis
+FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0  # seconds between attempts while Redis is away
+CLOSING_SECONDS = 1.0  # of the five in which the daemon has to stop
+
+log = structlog.get_logger()
+
+
+class FlagStream(Service):
+    """
+    Append episodes to the Redis stream `chimera:opportunities` (`ports.Flags`).
+
+    An entry has the fields `id`, `event` ("flagged" or "closed"), `chain_id` and `document` (JSON,
+    as the HTTP API gives it out). The last entry of an id is the state of the episode: one that a
+    reorg opens again is "flagged" again. What the stream's newest entries say already, because
+    blocks were processed again after a crash or an answer of Redis was lost, is not repeated.
+
+    Args:
+        url: Redis URL; "" publishes nothing.
+        chain_id: Of the chain that the daemon follows; several daemons may share the stream.
+        bound: How many entries wait while Redis is away; the oldest make room for newer ones.
+        on_dropped: Told how many entries were dropped for that.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        chain_id: int,
+        bound: int = MAX_ENTRIES,
+        on_dropped: Callable[[int], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._url = url
+        self._chain_id = chain_id
+        self._bound = bound
+        self._on_dropped = on_dropped
+        self._queue: deque[dict[str, str]] = deque()
+        self._work = asyncio.Event()
+        self._last: dict[str, str] | None = None  # newest document by id; None: not read yet
+        self.dropped = 0
+
+    @property
+    def pending(self) -> int:
+        """How many entries wait to be written."""
+        return len(self._queue)
+
+    async def publish(self, opportunities: Sequence[Opportunity]) -> None:
+        """Hand episodes over and return at once; never raises for a broker that is away."""
+        if not self._url:
+            return
+        self._queue.extend(self._entry(opportunity) for opportunity in opportunities)
+        excess = max(0, len(self._queue) - self._bound)
+        for _ in range(excess):
+            self._queue.popleft()
+        if excess:
+            self.dropped += excess
+            log.error("flags_dropped", dropped=excess, waiting=len(self._queue))
+            if self._on_dropped is not None:
+                self._on_dropped(excess)
+        if self._queue:
+            self._work.set()
+
+    async def run(self) -> None:
+        """Write what is handed over, and what is left when cancelled."""
+        self.ready.set()
+        if not self._url:
+            return
+        client = _connect(self._url)
+        try:
+            await self._work_through(client)
+        finally:
+            await self._finish(client)
+
+    async def _work_through(self, client: Redis) -> None:
+        delay = 0.0
+        while True:
+            await self._work.wait()
+            try:
+                await self._write(client)
+            except (RedisError, OSError) as error:
+                if not delay:
+                    log.warning("flags_not_written", error=str(error), waiting=len(self._queue))
+                delay = min(2 * delay or FIRST_DELAY, LONGEST_DELAY)
+                await asyncio.sleep(delay)
+            else:
+                if delay:
+                    log.info("flags_written_again")
+                delay = 0.0
+
+    async def _write(self, client: Redis) -> None:
+        known, self._last = self._last, None  # whatever fails from here on is read again
+        if known is None:
+            known = await self._newest_documents(client)
+        while self._queue:
+            chunk = list(islice(self._queue, CHUNK))
+            async with client.pipeline(transaction=True) as pipe:
+                for entry in chunk:
+                    if known.pop(entry["id"], None) != entry["document"]:
+                        pipe.xadd(STREAM, _fields(entry), maxlen=MAX_ENTRIES, approximate=False)
+                    known[entry["id"]] = entry["document"]
+                await pipe.execute()
+            self._forget(chunk)
+        while len(known) > REMEMBERED:
+            del known[next(iter(known))]
+        self._last = known
+        self._work.clear()
+
+    def _forget(self, written: list[dict[str, str]]) -> None:
+        # While Redis was answering, the bound may have dropped some of them already.
+        for entry in written:
+            if self._queue and self._queue[0] is entry:
+                self._queue.popleft()
+
+    async def _newest_documents(self, client: Redis) -> dict[str, str]:
+        entries: Any = await client.xrevrange(STREAM, count=REMEMBERED)
+        documents: dict[str, str] = {}
+        for _, fields in reversed(entries):
+            identity = fields.get("id", "")
+            documents.pop(identity, None)
+            documents[identity] = fields.get("document", "")
+        return documents
+
+    def _entry(self, opportunity: Opportunity) -> dict[str, str]:
+        return {
+            "id": opportunity.id,
+            "event": "flagged" if opportunity.state == "open" else "closed",
+            "chain_id": str(self._chain_id),
+            "document": json.dumps(opportunity.document(), separators=(",", ":")),
+        }
+
+    async def _finish(self, client: Redis) -> None:
+        try:
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await self._write(client)
+        except (RedisError, OSError) as error:  # a timeout is an OSError
+            log.warning("flags_not_flushed", error=str(error), waiting=len(self._queue))
+        await client.aclose()
+
+
+def _fields(entry: dict[str, str]) -> dict[Any, Any]:
+    return dict(entry)  # the driver's annotation is invariant
+
+
+def _connect(url: str) -> Redis:
+    client: Redis = Redis.from_url(
+        url,
+        decode_responses=True,
+        encoding_errors="replace",  # entries of others may be anything
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        retry=RedisRetry(NoBackoff(), 0),
+    )
+    return client

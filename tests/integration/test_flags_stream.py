@@ -1,0 +1,230 @@
+"""The stream of flags, in a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from chimera.domain.opportunity import Opportunity
+from chimera.publish import fanout
+from chimera.publish.fanout import STREAM, FlagStream
+from tests.fakes_store import opportunity
+
+
+class RedisServer:
+    """A redis-server on a loopback port, without any file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        options = ["--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
+        self._process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), *options], stdout=subprocess.DEVNULL
+        )
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def redis(server: RedisServer) -> AsyncIterator[Redis]:
+    client: Redis = Redis.from_url(server.url, decode_responses=True)
+    await answering(client)
+    yield client
+    await client.aclose()
+
+
+async def answering(client: Redis) -> None:
+    async with asyncio.timeout(10):
+        while not await _answers(client):  # noqa: ASYNC110  (another process)
+            await asyncio.sleep(0.02)
+
+
+async def _answers(client: Redis) -> bool:
+    try:
+        return bool(await client.ping())
+    except (RedisError, OSError):
+        return False
+
+
+async def written(stream: FlagStream) -> None:
+    async with asyncio.timeout(10):
+        while stream.pending or stream._work.is_set():  # noqa: ASYNC110  (it has no event for it)
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(url: str, *, bound: int = 100) -> AsyncIterator[FlagStream]:
+    async with asyncio.TaskGroup() as group:
+        stream = FlagStream(url, chain_id=8453, bound=bound)
+        await stream.start(group)
+        yield stream
+        await stream.stop()
+
+
+async def entries(redis: Redis) -> list[dict[str, Any]]:
+    found: Any = await redis.xrange(STREAM)
+    return [fields for _, fields in found]
+
+
+async def events(redis: Redis) -> list[tuple[str, str]]:
+    return [(fields["id"], fields["event"]) for fields in await entries(redis)]
+
+
+async def test_flagged_and_closed_episodes_stand_in_the_stream(
+    redis: Redis, server: RedisServer
+) -> None:
+    opened, closed = opportunity(), opportunity(closed=105)
+    async with running(server.url) as stream:
+        await stream.publish([opened])
+        await stream.publish([closed])
+        await written(stream)
+
+    first, second = await entries(redis)
+    assert (first["id"], first["event"], first["chain_id"]) == (opened.id, "flagged", "8453")
+    assert (second["id"], second["event"]) == (opened.id, "closed")
+    assert Opportunity.from_document(json.loads(first["document"])) == opened
+    assert Opportunity.from_document(json.loads(second["document"])) == closed
+
+
+async def test_blocks_processed_again_after_a_restart_repeat_nothing(
+    redis: Redis, server: RedisServer
+) -> None:
+    async with running(server.url) as stream:
+        await stream.publish([opportunity("a"), opportunity("b")])
+        await written(stream)
+
+    async with running(server.url) as stream:
+        await stream.publish([opportunity("a"), opportunity("b"), opportunity("c")])
+        await written(stream)
+
+    assert await events(redis) == [("a", "flagged"), ("b", "flagged"), ("c", "flagged")]
+
+
+async def test_an_episode_that_a_reorg_opens_again_is_flagged_again(
+    redis: Redis, server: RedisServer
+) -> None:
+    async with running(server.url) as stream:
+        for episode in (opportunity(), opportunity(closed=105), opportunity()):
+            await stream.publish([episode])
+        await written(stream)
+
+    assert [event for _, event in await events(redis)] == ["flagged", "closed", "flagged"]
+
+
+async def test_what_comes_while_redis_is_away_is_written_once_it_is_back(
+    redis: Redis, server: RedisServer
+) -> None:
+    async with running(server.url) as stream:
+        await stream.publish([opportunity("before")])
+        await written(stream)
+        server.stop()
+        await stream.publish([opportunity("during")])
+        await asyncio.sleep(0.3)
+        assert stream.pending == 1
+
+        server.start()
+        await answering(redis)
+        await written(stream)
+
+    assert await events(redis) == [("during", "flagged")]  # this server keeps nothing on disk
+
+
+async def test_the_newest_are_kept_when_redis_is_away_for_long(
+    redis: Redis, server: RedisServer
+) -> None:
+    server.stop()
+    async with running(server.url, bound=3) as stream:
+        await stream.publish([opportunity(f"{n}") for n in range(5)])
+        assert (stream.pending, stream.dropped) == (3, 2)
+
+        server.start()
+        await answering(redis)
+        await written(stream)
+
+    assert [identity for identity, _ in await events(redis)] == ["2", "3", "4"]
+
+
+async def test_stopping_writes_what_is_left(redis: Redis, server: RedisServer) -> None:
+    async with running(server.url, bound=250) as stream:
+        await stream.publish([opportunity(f"{n}") for n in range(250)])
+
+    assert len(await entries(redis)) == 250
+
+
+async def test_stopping_does_not_wait_for_a_redis_that_is_away(server: RedisServer) -> None:
+    server.stop()
+    async with asyncio.timeout(5), running(server.url) as stream:
+        await stream.publish([opportunity()])
+
+    assert stream.pending == 1
+
+
+async def test_the_stream_is_capped(
+    redis: Redis, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "MAX_ENTRIES", 20)
+    async with running(server.url) as stream:
+        await stream.publish([opportunity(f"{n}") for n in range(50)])
+        await written(stream)
+
+    assert [identity for identity, _ in await events(redis)] == [f"{n}" for n in range(30, 50)]
+
+
+async def test_a_key_of_another_type_is_waited_out(redis: Redis, server: RedisServer) -> None:
+    await redis.set(STREAM, "a letter")
+    async with running(server.url) as stream:
+        await stream.publish([opportunity()])
+        await asyncio.sleep(0.2)
+        assert stream.pending == 1
+
+        await redis.delete(STREAM)
+        await written(stream)
+
+    assert len(await entries(redis)) == 1
+
+
+async def test_entries_of_others_are_left_alone(redis: Redis, server: RedisServer) -> None:
+    await redis.xadd(STREAM, {"note": b"\xff\xfe"})
+    async with running(server.url) as stream:
+        await stream.publish([opportunity()])
+        await written(stream)
+
+    assert await redis.xlen(STREAM) == 2
+
+
+async def test_without_a_url_nothing_is_kept() -> None:
+    async with running("") as stream:
+        await stream.publish([opportunity()])
+
+        assert stream.pending == 0
