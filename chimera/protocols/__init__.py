@@ -1,0 +1,1 @@
+"""The lending protocols: pure adapters that describe reads, decode logs and do the arithmetic."""

@@ -1,0 +1,164 @@
+"""The family's face: what the rest of Chimera asks of an Aave v3 pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Needs
+from chimera.domain.call import Answer, Call, Inquiry, Readings
+from chimera.domain.changes import Change
+from chimera.domain.health import Health, Step, Valuation, Verdict
+from chimera.domain.market import Account, Column
+from chimera.domain.numeric import MAX_UINT256, short_decimal
+from chimera.ports import Accounts
+from chimera.protocols.aave_v3 import (
+    calls,
+    events,
+    fold,
+    lacking,
+    liquidation,
+    reading,
+    screen,
+    valuation,
+)
+from chimera.protocols.aave_v3.market import AaveMarket
+
+ACCOUNT_DATA_WORDS = 6
+
+
+class AaveV3:
+    """
+    A pool of Aave v3.0, or of a fork of it, found through its PoolAddressesProvider.
+
+    Args:
+        name: Of the instance, as in `position:<name>:<user>`.
+        address: The PoolAddressesProvider.
+        from_block: Its deployment block, or earlier.
+    """
+
+    kind = "aave_v3"
+    topics = fold.TOPICS
+    relative_band = screen.RELATIVE_BAND
+    absolute_band = screen.ABSOLUTE_BAND
+
+    def __init__(self, *, name: str, address: Address, from_block: int) -> None:
+        self.name = name
+        self.address = address
+        self.from_block = from_block
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def prove(self) -> Inquiry[None]:
+        """
+        Check that the provider leads to a pool whose revision is supported.
+
+        Raises:
+            Refuse: It does not; the message says what was found.
+        """
+        return reading.prove(self.address)
+
+    def read_market(self, block: Block) -> Inquiry[AaveMarket]:  # noqa: ARG002  (pinned by the driver)
+        """Read reserves, indexes, eModes and prices; raises Refuse like `prove`."""
+        return reading.read_market(self.address)
+
+    def discovery(self, market: AaveMarket, *, suppliers: bool) -> LogQuery:
+        """Name the vTokens' Mints; for suppliers also those, and the transfers, of the aTokens."""
+        debt = frozenset(reserve.debt_token for reserve in market.reserves.values())
+        if not suppliers:
+            return LogQuery(debt, frozenset({events.MINT}))
+        supply = frozenset(reserve.supply_token for reserve in market.reserves.values())
+        return LogQuery(debt | supply, frozenset({events.MINT, events.BALANCE_TRANSFER}))
+
+    def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Address]:
+        """Return who got debt (with `suppliers`, also aTokens) in logs that `discovery` names."""
+        wanted = {events.MINT, events.BALANCE_TRANSFER} if suppliers else {events.MINT}
+        return {events.address_of(log.topics[2]) for log in logs if log.topics[0] in wanted}
+
+    def read_accounts(
+        self, market: AaveMarket, users: Sequence[Address], block: Block
+    ) -> Inquiry[dict[Address, Account]]:
+        """Read bitmap, eMode and every scaled balance; users who are blank are left out."""
+        return reading.read_accounts(market.pool, market.reserves, users, block)
+
+    # --- following -------------------------------------------------------------------------------
+
+    def interest(self, market: AaveMarket) -> LogQuery:
+        """Name the logs of the pool, its configurator, its provider and every token."""
+        return LogQuery(lacking.emitters(market), self.topics)
+
+    def polls(self, market: AaveMarket) -> tuple[Call, ...]:
+        """Ask the oracle for every asset, and for every price source of an eMode."""
+        return reading.price_calls(market.oracle, market.priced())
+
+    def needs(
+        self,
+        market: AaveMarket,
+        accounts: Accounts,
+        block: Block,
+        logs: Sequence[Log],
+        readings: Readings,
+    ) -> Needs:
+        """Name what new reserves, oracles, eModes, upgrades and first borrowers leave open."""
+        inquiry = lacking.extras(market, accounts, block, logs)
+        missing = lacking.unanswered(inquiry, readings)
+        return Needs(missing, lacking.unheard_tokens(market, logs))
+
+    def fold(self, market: AaveMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[Change]:
+        """
+        Turn one block into changes, in the order of its logs.
+
+        Raises:
+            Refuse: An upgrade, or a loan at a stable rate, is nothing that is supported.
+            Rebuild: A dropped asset was listed again under another id.
+        """
+        return fold.fold(market, accounts, batch)
+
+    # --- judging ---------------------------------------------------------------------------------
+
+    def health(self, market: AaveMarket, account: Account, timestamp: int) -> Health:
+        """Return what `getUserAccountData` answers at `timestamp`."""
+        return valuation.health(market, account, timestamp)
+
+    def value(self, market: AaveMarket, account: Account, timestamp: int) -> Valuation:
+        """Return the account with every leg valued."""
+        return valuation.value(market, account, timestamp)
+
+    def verdict(self, market: AaveMarket, account: Account, timestamp: int) -> Verdict:
+        """Tell whether `liquidationCall` would go through, and the pair that pays most."""
+        return liquidation.verdict(market, account, timestamp)
+
+    def explain(self, market: AaveMarket, account: Account, timestamp: int) -> list[Step]:
+        """List every input of the health factor, and the rule that protects the account."""
+        verdict = liquidation.verdict(market, account, timestamp)
+        outcome = "liquidatable" if verdict.liquidatable else f"not liquidatable: {verdict.reason}"
+        return [*valuation.explain(market, account, timestamp), Step("verdict", outcome)]
+
+    def view_call(self, market: AaveMarket, user: Address) -> Call:
+        """Return the call of `getUserAccountData`."""
+        return calls.of_address(market.pool, calls.GET_USER_ACCOUNT_DATA, user)
+
+    def agrees(self, health: Health, answer: Answer) -> bool:
+        """Tell whether totals, threshold and health factor equal the pool's, or both revert."""
+        found = calls.words(answer)
+        if health.error is not None or len(found) < ACCOUNT_DATA_WORDS:
+            return health.error is not None and not found
+        collateral, debt, _, threshold, _, factor = found[:ACCOUNT_DATA_WORDS]
+        expected = MAX_UINT256 if health.factor is None else health.factor
+        return (health.collateral, health.debt, health.threshold, expected) == (
+            collateral,
+            debt,
+            short_decimal(threshold, valuation.BPS_PLACES),
+            factor,
+        )
+
+    # --- screening -------------------------------------------------------------------------------
+
+    def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
+        """Yield the screen's cells of an account."""
+        return screen.columns(account)
+
+    def weights(
+        self, market: AaveMarket, columns: Sequence[Column], timestamp: int
+    ) -> tuple[Sequence[float], Sequence[float]]:
+        """Return the two weights of every column; `screen` proves that they miss nobody."""
+        return screen.weights(market, columns, timestamp)

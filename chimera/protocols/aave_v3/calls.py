@@ -1,0 +1,162 @@
+"""The reads of a pool: how each call is written, and how its answer is understood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chimera.domain.block import Address
+from chimera.domain.call import Answer, Call
+from chimera.domain.numeric import Bps, Ray
+from chimera.errors import Refuse
+from chimera.protocols.aave_v3.market import Configuration, Mode
+from chimera.protocols.aave_v3.math import Rates
+
+# PoolAddressesProvider
+GET_POOL = bytes.fromhex("026b1d5f")
+GET_POOL_CONFIGURATOR = bytes.fromhex("631adfca")
+GET_PRICE_ORACLE = bytes.fromhex("fca513a8")
+
+# Pool
+POOL_REVISION = bytes.fromhex("0148170e")
+GET_RESERVES_LIST = bytes.fromhex("d1946dbc")
+GET_RESERVE_DATA = bytes.fromhex("35ea6a75")
+GET_EMODE_CATEGORY_DATA = bytes.fromhex("6c6f6ae1")
+GET_USER_CONFIGURATION = bytes.fromhex("4417a583")
+GET_USER_EMODE = bytes.fromhex("eddf1b79")
+GET_USER_ACCOUNT_DATA = bytes.fromhex("bf92857c")
+
+# AaveOracle
+GET_ASSET_PRICE = bytes.fromhex("b3596f07")
+BASE_CURRENCY = bytes.fromhex("e19f4700")
+BASE_CURRENCY_UNIT = bytes.fromhex("8c89b64f")
+
+# Tokens
+SCALED_BALANCE_OF = bytes.fromhex("1da24f3e")
+SCALED_TOTAL_SUPPLY = bytes.fromhex("b1bf962d")
+TOTAL_SUPPLY = bytes.fromhex("18160ddd")
+ATOKEN_REVISION = bytes.fromhex("0bd7ad3b")
+DEBT_TOKEN_REVISION = bytes.fromhex("b9a7b622")
+SYMBOL = bytes.fromhex("95d89b41")
+
+# Getters that tell the revisions apart, since forks renumber POOL_REVISION
+GET_VIRTUAL_UNDERLYING_BALANCE = bytes.fromhex("6fb07f96")  # 3.1 and later
+GET_EMODE_CATEGORY_COLLATERAL_BITMAP = bytes.fromhex("b0771dba")  # 3.2
+GET_RESERVE_DEFICIT = bytes.fromhex("c952485d")  # 3.3
+RESERVE_INTEREST_RATE_STRATEGY = bytes.fromhex("1b8feb0e")  # 3.4
+GET_EMODE_CATEGORY_LTVZERO_BITMAP = bytes.fromhex("fd89dee5")  # 3.6
+GET_IS_EMODE_CATEGORY_ISOLATED = bytes.fromhex("05f68acb")  # 3.7
+
+WORD = 32
+
+
+def plain(to: Address, selector: bytes) -> Call:
+    """Call a function without arguments."""
+    return Call(to, selector)
+
+
+def of_address(to: Address, selector: bytes, argument: Address) -> Call:
+    """Call a function of one address."""
+    return Call(to, selector + argument.rjust(WORD, b"\0"))
+
+
+def of_number(to: Address, selector: bytes, argument: int) -> Call:
+    """Call a function of one unsigned integer."""
+    return Call(to, selector + argument.to_bytes(WORD, "big"))
+
+
+def words(answer: Answer) -> list[int]:
+    """Return the answer as 32-byte words; an empty list for a revert or no code."""
+    if answer is None:
+        return []
+    whole = len(answer) - len(answer) % WORD
+    return [int.from_bytes(answer[at : at + WORD], "big") for at in range(0, whole, WORD)]
+
+
+def number(answer: Answer) -> int | None:
+    """Return the first word; None for a revert or an address without code."""
+    found = words(answer)
+    return found[0] if found else None
+
+
+def required(call: Call, answer: Answer) -> int:
+    """
+    Return the first word.
+
+    Raises:
+        Refuse: There is none.
+    """
+    found = number(answer)
+    if found is None:
+        raise Refuse(
+            f"0x{call.to.hex()} does not answer 0x{call.data[:4].hex()}: "
+            "it is not the Aave v3 contract that it should be"
+        )
+    return found
+
+
+def as_address(word: int) -> Address:
+    """Return the address in a word."""
+    return Address((word & (2**160 - 1)).to_bytes(20, "big"))
+
+
+def addresses(answer: Answer) -> list[Address]:
+    """Return a dynamic array of addresses."""
+    found = words(answer)
+    return [as_address(word) for word in found[2 : 2 + found[1]]] if len(found) > 1 else []
+
+
+def symbol(answer: Answer, asset: Address) -> str:
+    """Return a token's symbol: a string, or a bytes32 of old tokens; else a short address."""
+    text = answer or b""
+    if len(text) > WORD:
+        length = int.from_bytes(text[WORD : 2 * WORD], "big")
+        text = text[2 * WORD : 2 * WORD + length]
+    decoded = text.rstrip(b"\0").decode("utf-8", "replace")
+    return decoded if decoded and decoded.isprintable() else f"0x{asset[:4].hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveData:
+    """The parts of DataTypes.ReserveData that count, as v3.0 lays them out (15 words)."""
+
+    configuration: Configuration
+    rates: Rates
+    bit: int
+    supply_token: Address
+    stable_debt_token: Address
+    debt_token: Address
+
+
+def reserve_data(answer: Answer) -> ReserveData | None:
+    """Return what `getReserveData` of v3.0 says; None for an asset that is not listed."""
+    found = words(answer)
+    if len(found) < 15 or found[8] == 0:  # noqa: PLR2004  (words of the struct)
+        return None
+    config, income, lending, debt, borrowing, _, updated, bit, supply, stable, variable = found[:11]
+    return ReserveData(
+        configuration=configuration(config),
+        rates=Rates(Ray(income), Ray(debt), Ray(lending), Ray(borrowing), updated),
+        bit=bit,
+        supply_token=as_address(supply),
+        stable_debt_token=as_address(stable),
+        debt_token=as_address(variable),
+    )
+
+
+def configuration(word: int) -> Configuration:
+    """Take a reserve's configuration word apart. Mirrors ReserveConfiguration of v3.0."""
+    return Configuration(
+        threshold=Bps(word >> 16 & 0xFFFF),
+        bonus=Bps(word >> 32 & 0xFFFF),
+        decimals=word >> 48 & 0xFF,
+        is_active=bool(word >> 56 & 1),
+        is_paused=bool(word >> 60 & 1),
+        protocol_fee=Bps(word >> 152 & 0xFFFF),
+        mode=word >> 168 & 0xFF,
+    )
+
+
+def mode(answer: Answer) -> Mode:
+    """Return what `getEModeCategoryData` of v3.0 says (ltv, threshold, bonus, source, label)."""
+    _, _, threshold, bonus, source = (words(answer) + [0] * 5)[:5]
+    return Mode(Bps(threshold), Bps(bonus), as_address(source))

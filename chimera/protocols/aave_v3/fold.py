@@ -1,0 +1,326 @@
+"""One block of logs, in order, into changes of accounts and a new market."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from chimera.domain.block import Address, BlockBatch, Log
+from chimera.domain.call import answer
+from chimera.domain.changes import (
+    AccountRead,
+    Change,
+    CollateralSwitched,
+    DebtMoved,
+    Liquidated,
+    MarketMoved,
+    ModeSet,
+    SupplyMoved,
+)
+from chimera.domain.numeric import RAY, Bps, Ray
+from chimera.errors import Rebuild, Refuse
+from chimera.ports import Accounts
+from chimera.protocols.aave_v3 import events
+from chimera.protocols.aave_v3.lacking import UNHEARD, Extras, extras
+from chimera.protocols.aave_v3.market import AaveMarket, Configuration, placeholder, priced
+from chimera.protocols.aave_v3.math import Rates
+from chimera.protocols.aave_v3.reading import prices_in
+
+# A reserve that nobody has touched yet. Mirrors ReserveLogic.init.
+UNTOUCHED = Rates(Ray(RAY), Ray(RAY), Ray(0), Ray(0), 0)
+
+
+def fold(market: AaveMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[Change]:
+    """Turn one block into changes, strictly in the order of its logs; the market comes last."""
+    found = answer(extras(market, accounts, batch.block, batch.logs), batch.readings)
+    draft = Draft(market, accounts, batch, found)
+    for user, account in found.accounts.items():
+        yield AccountRead(user, account)
+    for log in batch.logs:
+        handlers = draft.handlers.get(log.address)
+        handler = handlers.get(log.topics[0]) if handlers else None
+        if handler is not None:
+            yield from handler(draft, log)
+    yield MarketMoved(draft.finished(market))
+
+
+class Draft:
+    """The market while its block is being read, and who of the users in it is followed."""
+
+    def __init__(
+        self, market: AaveMarket, accounts: Accounts, batch: BlockBatch, found: Extras
+    ) -> None:
+        self.batch = batch
+        self.extras = found
+        self.engine = market.engine
+        self.accounts = accounts
+        self.oracle = market.oracle
+        self.reserves = dict(market.reserves)
+        self.rates = dict(market.rates)
+        self.debt_totals = dict(market.debt_totals)
+        self.modes = {**market.modes, **found.modes}
+        self.dropped = dict(market.dropped)
+        self.heirs = dict(market.heirs)
+        self.asset_of: dict[Address, Address] = {}
+        self.handlers: dict[Address, dict[bytes, Handler]] = {
+            market.pool: POOL,
+            market.configurator: CONFIGURATOR,
+            market.provider: PROVIDER,
+        }
+        for asset in market.reserves:
+            self.hear(asset)
+        # What was read holds the end of this block, so this block's logs must not be added to it.
+        self._followed: dict[Address, bool] = dict.fromkeys(found.accounts, False)
+
+    def hear(self, asset: Address) -> None:
+        """Understand the logs of this reserve's tokens from here on."""
+        reserve = self.reserves[asset]
+        for token, handlers in (
+            (reserve.supply_token, SUPPLY_TOKEN),
+            (reserve.debt_token, DEBT_TOKEN),
+            (reserve.stable_debt_token, STABLE_DEBT_TOKEN),
+        ):
+            self.asset_of[token] = asset
+            self.handlers[token] = handlers
+
+    def follows(self, user: Address) -> bool:
+        """Tell whether this block's logs move the user's account, as decided at the first one."""
+        known = self._followed.get(user)
+        if known is None:
+            known = self.accounts.complete or self.accounts.get(user) is not None
+            self._followed[user] = known
+        return known
+
+    def configure(self, asset: Address, change: Callable[[Configuration], Configuration]) -> None:
+        """Change the configuration of a reserve."""
+        reserve = self.reserves[asset]
+        self.reserves[asset] = replace(reserve, configuration=change(reserve.configuration))
+
+    def finished(self, market: AaveMarket) -> AaveMarket:
+        """Return the market at the end of the block, with the prices read there."""
+        sources = priced(self.reserves, self.modes)
+        base = self.extras.base or (market.base_currency, market.base_decimals)
+        return replace(
+            market,
+            oracle=self.oracle,
+            base_currency=base[0],
+            base_decimals=base[1],
+            reserves=self.reserves,
+            rates=self.rates,
+            debt_totals=self.debt_totals,
+            modes=self.modes,
+            prices=prices_in(self.oracle, sources, self.batch.readings),
+            dropped=self.dropped,
+            heirs=self.heirs,
+        )
+
+
+Handler = Callable[[Draft, Log], Iterator[Change] | tuple[Change, ...]]
+
+
+# --- tokens --------------------------------------------------------------------------------------
+
+
+def _supply_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
+    delta = draft.engine.minted(*events.balance_words(log.data))
+    return _supply_moved(draft, log, events.address_of(log.topics[2]), delta)
+
+
+def _supply_burned(draft: Draft, log: Log) -> tuple[Change, ...]:
+    delta = draft.engine.burned(*events.balance_words(log.data))
+    return _supply_moved(draft, log, events.address_of(log.topics[1]), -delta)
+
+
+def _supply_transferred(draft: Draft, log: Log) -> tuple[Change, ...]:
+    scaled = events.uint_at(log.data, 0)  # already scaled, unlike every other amount
+    sender, receiver = events.address_of(log.topics[1]), events.address_of(log.topics[2])
+    return (
+        *_supply_moved(draft, log, sender, -scaled),
+        *_supply_moved(draft, log, receiver, scaled),
+    )
+
+
+def _supply_moved(draft: Draft, log: Log, user: Address, delta: int) -> tuple[Change, ...]:
+    if delta and draft.follows(user):
+        return (SupplyMoved(user, draft.asset_of[log.address], delta),)
+    return ()
+
+
+def _debt_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
+    delta = draft.engine.minted(*events.balance_words(log.data))
+    return _debt_moved(draft, log, events.address_of(log.topics[2]), delta)
+
+
+def _debt_burned(draft: Draft, log: Log) -> tuple[Change, ...]:
+    delta = draft.engine.burned(*events.balance_words(log.data))
+    return _debt_moved(draft, log, events.address_of(log.topics[1]), -delta)
+
+
+def _debt_moved(draft: Draft, log: Log, user: Address, delta: int) -> tuple[Change, ...]:
+    asset = draft.asset_of[log.address]
+    draft.debt_totals[asset] += delta
+    return (DebtMoved(user, asset, delta),) if delta and draft.follows(user) else ()
+
+
+def _stable_debt_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
+    symbol = draft.reserves[draft.asset_of[log.address]].symbol
+    raise Refuse(f"somebody borrowed {symbol} at a stable rate, which is not supported")
+
+
+# --- pool ----------------------------------------------------------------------------------------
+
+
+def _rates_updated(draft: Draft, log: Log) -> tuple[Change, ...]:
+    asset = events.address_of(log.topics[1])
+    if asset in draft.rates:
+        draft.rates[asset] = events.rates_of(log, draft.batch.block.timestamp)
+    return ()
+
+
+def _collateral_enabled(draft: Draft, log: Log) -> tuple[Change, ...]:
+    asset, user = events.address_of(log.topics[1]), events.address_of(log.topics[2])
+    return (CollateralSwitched(user, asset, enabled=True),) if draft.follows(user) else ()
+
+
+def _collateral_disabled(draft: Draft, log: Log) -> Iterator[Change]:
+    asset, user = events.address_of(log.topics[1]), events.address_of(log.topics[2])
+    if draft.follows(user):
+        yield CollateralSwitched(user, asset, enabled=False)
+        for ancestor, heir in draft.heirs.items():  # the same bit, set when it was another asset's
+            if heir == asset:
+                yield CollateralSwitched(user, ancestor, enabled=False)
+
+
+def _user_mode_set(draft: Draft, log: Log) -> tuple[Change, ...]:
+    user = events.address_of(log.topics[1])
+    return (ModeSet(user, events.uint_at(log.data, 0)),) if draft.follows(user) else ()
+
+
+def _liquidated(_: Draft, log: Log) -> tuple[Change, ...]:
+    return (Liquidated(events.address_of(log.topics[3])),)
+
+
+# --- configurator and provider -------------------------------------------------------------------
+
+
+def _listed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    """Take in a new reserve. Its bit may have been another's, and users may have left it set."""
+    asset = events.address_of(log.topics[1])
+    reserve = draft.extras.listings[asset]
+    if reserve.configuration.decimals == UNHEARD:
+        raise Rebuild(f"{reserve.symbol} was listed without a log of its aToken: read it instead")
+    if draft.dropped.pop(asset, reserve.bit) != reserve.bit:
+        raise Rebuild(f"{reserve.symbol} was listed again under another id: read the bitmaps anew")
+    draft.reserves[asset] = reserve
+    draft.rates[asset] = UNTOUCHED
+    draft.debt_totals[asset] = 0
+    draft.heirs[placeholder(reserve.bit)] = asset
+    draft.heirs |= {old: asset for old, bit in draft.dropped.items() if bit == reserve.bit}
+    draft.heirs.pop(asset, None)
+    draft.hear(asset)
+    return ()
+
+
+def _dropped(draft: Draft, log: Log) -> tuple[Change, ...]:
+    asset = events.address_of(log.topics[1])
+    reserve = draft.reserves.pop(asset, None)
+    if reserve is not None:
+        draft.dropped[asset] = reserve.bit
+        del draft.rates[asset], draft.debt_totals[asset]
+    return ()
+
+
+def _collateral_configured(draft: Draft, log: Log) -> tuple[Change, ...]:
+    threshold, bonus = Bps(events.uint_at(log.data, 1)), Bps(events.uint_at(log.data, 2))
+    return _configured(draft, log, lambda old: replace(old, threshold=threshold, bonus=bonus))
+
+
+def _fee_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    fee = Bps(events.uint_at(log.data, 1))
+    return _configured(draft, log, lambda old: replace(old, protocol_fee=fee))
+
+
+def _activated(draft: Draft, log: Log) -> tuple[Change, ...]:
+    active = bool(events.uint_at(log.data, 0))
+    return _configured(draft, log, lambda old: replace(old, is_active=active))
+
+
+def _paused(draft: Draft, log: Log) -> tuple[Change, ...]:
+    paused = bool(events.uint_at(log.data, 0))
+    return _configured(draft, log, lambda old: replace(old, is_paused=paused))
+
+
+def _asset_mode_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    mode = events.uint_at(log.data, 1)
+    return _configured(draft, log, lambda old: replace(old, mode=mode))
+
+
+def _configured(
+    draft: Draft, log: Log, change: Callable[[Configuration], Configuration]
+) -> tuple[Change, ...]:
+    asset = events.address_of(log.topics[1])
+    if asset in draft.reserves:
+        draft.configure(asset, change)
+    return ()
+
+
+def _mode_added(draft: Draft, log: Log) -> tuple[Change, ...]:
+    number, mode = events.mode_of(log)
+    draft.modes[number] = mode
+    return ()
+
+
+def _oracle_moved(draft: Draft, log: Log) -> tuple[Change, ...]:
+    draft.oracle = events.new_oracle(log) or draft.oracle
+    return ()
+
+
+def _noted(_draft: Draft, _log: Log) -> tuple[Change, ...]:
+    """Change nothing: `lacking` has asked the chain about it, or only wanted to see it."""
+    return ()
+
+
+SUPPLY_TOKEN: dict[bytes, Handler] = {
+    events.MINT: _supply_minted,
+    events.BURN: _supply_burned,
+    events.BALANCE_TRANSFER: _supply_transferred,
+    events.ATOKEN_INITIALIZED: _noted,
+    events.UPGRADED: _noted,
+}
+DEBT_TOKEN: dict[bytes, Handler] = {
+    events.MINT: _debt_minted,
+    events.BURN: _debt_burned,
+    events.DEBT_TOKEN_INITIALIZED: _noted,
+    events.UPGRADED: _noted,
+}
+STABLE_DEBT_TOKEN: dict[bytes, Handler] = {events.STABLE_DEBT_MINT: _stable_debt_minted}
+POOL: dict[bytes, Handler] = {
+    events.RESERVE_DATA_UPDATED: _rates_updated,
+    events.COLLATERAL_ENABLED: _collateral_enabled,
+    events.COLLATERAL_DISABLED: _collateral_disabled,
+    events.USER_EMODE_SET: _user_mode_set,
+    events.LIQUIDATION_CALL: _liquidated,
+    events.UPGRADED: _noted,
+}
+CONFIGURATOR: dict[bytes, Handler] = {
+    events.RESERVE_INITIALIZED: _listed,
+    events.RESERVE_DROPPED: _dropped,
+    events.COLLATERAL_CONFIGURATION_CHANGED: _collateral_configured,
+    events.LIQUIDATION_PROTOCOL_FEE_CHANGED: _fee_changed,
+    events.RESERVE_ACTIVE: _activated,
+    events.RESERVE_PAUSED: _paused,
+    events.EMODE_CATEGORY_ADDED: _mode_added,
+    events.EMODE_ASSET_CATEGORY_CHANGED: _asset_mode_changed,
+    events.ATOKEN_UPGRADED: _noted,
+    events.VARIABLE_DEBT_TOKEN_UPGRADED: _noted,
+    events.UPGRADED: _noted,
+}
+PROVIDER: dict[bytes, Handler] = {
+    events.PRICE_ORACLE_UPDATED: _oracle_moved,
+    events.ADDRESS_SET: _oracle_moved,
+    events.POOL_UPDATED: _noted,
+}
+
+TOPICS = frozenset().union(
+    SUPPLY_TOKEN, DEBT_TOKEN, STABLE_DEBT_TOKEN, POOL, CONFIGURATOR, PROVIDER
+)

@@ -1,0 +1,285 @@
+"""An account as the pool's own view has it, leg by leg and line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chimera.domain.block import ZERO_ADDRESS
+from chimera.domain.health import CollateralLeg, DebtLeg, Health, Step, Valuation
+from chimera.domain.market import Account
+from chimera.domain.numeric import BPS, Bps, Wad, decimal_string, short_decimal
+from chimera.errors import Skip
+from chimera.protocols.aave_v3.market import NO_MODE, AaveMarket, Mode, Reserve
+from chimera.protocols.aave_v3.math import average_threshold, checked
+
+BPS_PLACES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """
+    What the user's eMode changes: thresholds and bonus of its assets, and their price.
+
+    `price` is what the category's price source answers, 0 without one (or where it says 0).
+    """
+
+    number: int
+    mode: Mode
+    price: int
+
+    def cover(self, reserve: Reserve) -> bool:
+        """Tell whether the asset is in the user's category. Mirrors isInEModeCategory."""
+        return self.number != 0 and reserve.configuration.mode == self.number
+
+    def threshold(self, reserve: Reserve) -> Bps:
+        """Return the liquidation threshold of the asset for this user."""
+        return self.mode.threshold if self.cover(reserve) else reserve.configuration.threshold
+
+    def bonus(self, reserve: Reserve) -> Bps:
+        """Return the liquidation bonus of the asset for this user."""
+        return self.mode.bonus if self.cover(reserve) else reserve.configuration.bonus
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One reserve that the user's bitmap names. Amounts in token units, values in base currency."""
+
+    reserve: Reserve
+    price: int
+    threshold: Bps  # 0 when the asset does not count as collateral
+    supplied: int
+    owed: int
+    collateral: int
+    debt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountData:
+    """Sums of an account; `weighted` adds each value times its threshold in basis points."""
+
+    uses: tuple[Use, ...]
+    collateral: int
+    weighted: int
+    debt: int
+    factor: Wad | None
+
+    @property
+    def threshold(self) -> Bps:
+        """Average liquidation threshold, as the view answers it."""
+        return average_threshold(self.collateral, self.weighted)
+
+
+def terms_of(market: AaveMarket, number: int) -> Terms:
+    """
+    Return what the eMode changes for its users. Mirrors EModeLogic.getEModeConfiguration.
+
+    Raises:
+        Skip: The category's price source reverts.
+    """
+    mode = market.modes.get(number, NO_MODE) if number else NO_MODE
+    if mode.price_source == ZERO_ADDRESS:
+        return Terms(number, mode, 0)
+    price = market.prices[mode.price_source]
+    if price is None:
+        raise Skip(f"price source of eMode {number} reverts")
+    return Terms(number, mode, price)
+
+
+def price_of(market: AaveMarket, reserve: Reserve, terms: Terms) -> int:
+    """
+    Return the asset's price for this user: the eMode source's, if that says any, else its own.
+
+    Raises:
+        Skip: The oracle reverts.
+    """
+    if terms.price and terms.cover(reserve):
+        return terms.price
+    price = market.prices[reserve.asset]
+    if price is None:
+        raise Skip(f"price of {reserve.symbol} reverts")
+    return price
+
+
+def used(market: AaveMarket, account: Account) -> list[tuple[Reserve, bool]]:
+    """
+    Return the reserves in the user's bitmap by id, and whether the collateral bit is set.
+
+    The borrowing bit is "has debt": where it outlived its debt it adds nothing.
+    """
+    enabled = {
+        reserve.asset
+        for asset in account.enabled
+        if (reserve := market.reserve_of_bit(asset)) is not None
+    }
+    held = [market.reserves[asset] for asset in enabled | account.owed.keys()]
+    return [(r, r.asset in enabled) for r in sorted(held, key=lambda reserve: reserve.bit)]
+
+
+def account_data(market: AaveMarket, account: Account, timestamp: int) -> AccountData:
+    """
+    Add up the account as `getUserAccountData` does at `timestamp`.
+
+    Raises:
+        Skip: The view reverts: a price of something in the bitmap (also of a collateral without
+            balance or threshold), the eMode's price source, or an overflow.
+
+    Mirrors GenericLogic.calculateUserAccountData.
+    """
+    reserves = used(market, account)
+    if not reserves:
+        return AccountData((), 0, 0, 0, None)
+    terms = terms_of(market, account.mode)
+    uses = tuple(
+        _use(market, account, terms, reserve, is_collateral=enabled, timestamp=timestamp)
+        for reserve, enabled in reserves
+    )
+    collateral = checked(sum(use.collateral for use in uses))
+    weighted = checked(sum(checked(use.collateral * use.threshold) for use in uses))
+    debt = checked(sum(use.debt for use in uses))
+    factor = market.engine.health(collateral, weighted, debt)
+    return AccountData(uses, collateral, weighted, debt, factor)
+
+
+def _use(
+    market: AaveMarket,
+    account: Account,
+    terms: Terms,
+    reserve: Reserve,
+    *,
+    is_collateral: bool,
+    timestamp: int,
+) -> Use:
+    price = price_of(market, reserve, terms)
+    indexes, engine = market.indexes(timestamp)[reserve.asset], market.engine
+    # The test is on the reserve's own threshold: without one, an eMode's does not count either.
+    counts = is_collateral and reserve.configuration.threshold != 0
+    scaled = account.supplied.get(reserve.asset, 0) if counts else 0
+    supplied = engine.supplied(scaled, indexes.income)
+    owed = engine.owed(account.owed.get(reserve.asset, 0), indexes.debt)
+    return Use(
+        reserve=reserve,
+        price=price,
+        threshold=terms.threshold(reserve) if counts else Bps(0),
+        supplied=supplied,
+        owed=owed,
+        collateral=checked(supplied * price) // reserve.unit,
+        debt=checked(owed * price) // reserve.unit,
+    )
+
+
+def health(market: AaveMarket, account: Account, timestamp: int) -> Health:
+    """Return the answer of `getUserAccountData` at `timestamp`, or why it reverts."""
+    try:
+        return _health_of(account_data(market, account, timestamp))
+    except Skip as reverts:
+        return Health(None, 0, 0, "0", error=str(reverts))
+
+
+def _health_of(data: AccountData) -> Health:
+    threshold = short_decimal(data.threshold, BPS_PLACES)
+    return Health(data.factor, data.collateral, data.debt, threshold)
+
+
+def value(market: AaveMarket, account: Account, timestamp: int) -> Valuation:
+    """Return the account with every leg valued; a leg without a price has value 0."""
+    return Valuation(
+        health=health(market, account, timestamp),
+        collateral=tuple(_collateral_legs(market, account, timestamp)),
+        debt=tuple(_debt_legs(market, account, timestamp)),
+        base_currency=market.base_currency,
+        base_decimals=market.base_decimals,
+    )
+
+
+def _collateral_legs(
+    market: AaveMarket, account: Account, timestamp: int
+) -> Iterator[CollateralLeg]:
+    enabled = {reserve.asset for reserve, is_on in used(market, account) if is_on}
+    for asset, scaled in account.supplied.items():
+        reserve = market.reserves[asset]
+        amount = market.engine.supplied(scaled, market.indexes(timestamp)[asset].income)
+        price, threshold = _shown(market, account, reserve)
+        yield CollateralLeg(
+            asset=asset,
+            symbol=reserve.symbol,
+            amount=amount,
+            value=amount * price // reserve.unit,
+            threshold=short_decimal(threshold, BPS_PLACES),
+            enabled=asset in enabled,
+        )
+
+
+def _debt_legs(market: AaveMarket, account: Account, timestamp: int) -> Iterator[DebtLeg]:
+    for asset, scaled in account.owed.items():
+        reserve = market.reserves[asset]
+        amount = market.engine.owed(scaled, market.indexes(timestamp)[asset].debt)
+        price, _ = _shown(market, account, reserve)
+        yield DebtLeg(asset, reserve.symbol, amount, amount * price // reserve.unit)
+
+
+def _shown(market: AaveMarket, account: Account, reserve: Reserve) -> tuple[int, Bps]:
+    try:
+        terms = terms_of(market, account.mode)
+        price = price_of(market, reserve, terms)
+    except Skip:
+        return 0, reserve.configuration.threshold
+    counts = reserve.configuration.threshold != 0
+    return price, terms.threshold(reserve) if counts else Bps(0)
+
+
+def explain(market: AaveMarket, account: Account, timestamp: int) -> Iterator[Step]:
+    """List the arithmetic of the health factor, in the order of the contract."""
+    yield Step("revision", f"Aave v{market.engine.version}")
+    yield Step("time", f"{timestamp} s")
+    if account.mode:
+        yield from _explain_mode(market, account.mode)
+    try:
+        data = account_data(market, account, timestamp)
+    except Skip as reverts:
+        yield Step("health factor", f"none: the contract reverts, {reverts}")
+        return
+    for use in data.uses:
+        yield from _explain_use(market, account, use, timestamp)
+    yield from _explain_sums(market, data)
+
+
+def _explain_mode(market: AaveMarket, number: int) -> Iterator[Step]:
+    mode = market.modes.get(number, NO_MODE)
+    yield Step("eMode", str(number))
+    yield Step("eMode threshold", f"{mode.threshold} bps")
+    if mode.price_source != ZERO_ADDRESS:
+        price = market.prices[mode.price_source]
+        shown = "reverts" if price is None else _money(market, price)
+        yield Step("eMode price", f"{shown} (0x{mode.price_source.hex()})")
+
+
+def _explain_use(market: AaveMarket, account: Account, use: Use, timestamp: int) -> Iterator[Step]:
+    reserve, indexes = use.reserve, market.indexes(timestamp)[use.reserve.asset]
+    name, places = reserve.symbol, reserve.configuration.decimals
+    yield Step(f"{name} price", _money(market, use.price))
+    if use.supplied:
+        yield Step(f"{name} scaled supply", str(account.supplied.get(reserve.asset, 0)))
+        yield Step(f"{name} liquidity index", f"{indexes.income} ray")
+        yield Step(f"{name} supplied", f"{decimal_string(use.supplied, places)} {name}")
+        yield Step(f"{name} collateral value", _money(market, use.collateral))
+        yield Step(f"{name} threshold", f"{use.threshold} bps")
+    if use.owed:
+        yield Step(f"{name} scaled debt", str(account.owed.get(reserve.asset, 0)))
+        yield Step(f"{name} debt index", f"{indexes.debt} ray")
+        yield Step(f"{name} owed", f"{decimal_string(use.owed, places)} {name}")
+        yield Step(f"{name} debt value", _money(market, use.debt))
+
+
+def _explain_sums(market: AaveMarket, data: AccountData) -> Iterator[Step]:
+    adjusted = (data.collateral * data.threshold + BPS // 2) // BPS
+    factor = "none: no debt" if data.factor is None else decimal_string(data.factor, 18)
+    yield Step("total collateral", _money(market, data.collateral))
+    yield Step("average threshold", f"{data.threshold} bps (truncated)")
+    yield Step("collateral at threshold", _money(market, adjusted))
+    yield Step("total debt", _money(market, data.debt))
+    yield Step("health factor", factor)
+
+
+def _money(market: AaveMarket, amount: int) -> str:
+    return f"{decimal_string(amount, market.base_decimals)} {market.base_currency}"
