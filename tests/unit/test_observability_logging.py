@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import structlog
 
-from chimera.observability.logging import NARRATORS, about_block, configure
+from chimera.observability.logging import about_block, configure
 from chimera.observability.redaction import host_of, redact
+from tests.fakes_cli import logging_as_before
 
 
 class Terminal(io.StringIO):
@@ -22,15 +23,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in NARRATORS:
-        logging.getLogger(name).setLevel(logging.NOTSET)
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+    with logging_as_before():
+        yield
 
 
 def lines(out: io.StringIO) -> list[dict[str, Any]]:

@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import http.client
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import chimera
+from chimera.api.server import build_app
+from chimera.cli import app
+from chimera.domain.health import Step
+from chimera.domain.notices import ProtocolStatus
+from chimera.domain.position import CollateralView
+from chimera.errors import Unreachable
+from tests.fakes_api import (
+    ALICE,
+    BOB,
+    FLAG,
+    HUGE,
+    READY,
+    SAFE,
+    UNDER,
+    USDC,
+    FakeOperator,
+    FakeOpportunities,
+    FakePositions,
+)
+from tests.fakes_cli import CONFIG, FakeApplication, Wire, document, logging_as_before
+
+IDLE = replace(SAFE, user="0x" + "11" * 20, health_factor=None, debt=(), debt_asset=None)
+
+
+class Machine:
+    """An operator's machine: a configuration, maybe a daemon, maybe Redis."""
+
+    def __init__(self, folder: Path) -> None:
+        self.application = FakeApplication()
+        self.wire = Wire()
+        self.positions = FakePositions()
+        self.opportunities = FakeOpportunities()
+        self.operator = FakeOperator()
+        self.config = folder / "chimera.toml"
+        self.config.write_text(CONFIG)
+
+    def start_daemon(self) -> None:
+        self.wire.app = build_app(
+            positions=self.positions,
+            opportunities=self.opportunities,
+            operator=self.operator,
+            metrics_text=lambda: b"",
+        )
+
+    def type(self, *words: str) -> Result:
+        command, *rest = words
+        return CliRunner().invoke(app, [command, "--config", str(self.config), *rest])
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "chimera.app", made.application)
+    monkeypatch.setattr(chimera, "app", made.application, raising=False)
+    monkeypatch.setattr(http.client, "HTTPConnection", made.wire.connection)
+    with logging_as_before():
+        yield made
+
+
+def test_positions_come_from_the_daemon_as_one_json_document(machine: Machine) -> None:
+    machine.start_daemon()
+
+    result = machine.type("positions", "--json")
+
+    assert result.exit_code == 0
+    page = document(result.stdout)
+    assert page["block"] == 120
+    assert [item["user"] for item in page["items"]] == [BOB, ALICE]
+    assert page["items"][1]["collateral_amount"] == HUGE
+    assert result.stderr == ""
+
+
+def test_filters_reach_the_daemon(machine: Machine) -> None:
+    machine.start_daemon()
+
+    machine.type(
+        *("positions", "--protocol", "aave", "--user", BOB, "--asset", USDC),
+        *("--max-health-factor", "1.05", "--limit", "7"),
+    )
+
+    assert machine.positions.asked == {
+        "protocol": "aave",
+        "user": bytes.fromhex(BOB[2:]),
+        "asset": bytes.fromhex(USDC[2:]),
+        "max_health_factor": 105 * 10**16,
+        "limit": 7,
+        "cursor": None,
+    }
+
+
+def test_fifty_positions_are_usual(machine: Machine) -> None:
+    machine.start_daemon()
+
+    machine.type("positions")
+
+    assert machine.positions.asked["limit"] == 50
+
+
+def test_pages_are_followed_up_to_the_limit(machine: Machine) -> None:
+    machine.positions.items = [replace(SAFE, debt_amount=index) for index in range(2500)]
+    machine.start_daemon()
+
+    page = document(machine.type("positions", "--limit", "2100", "--json").stdout)
+
+    assert [item["debt_amount"] for item in page["items"]] == list(range(2100))
+    assert page["next_cursor"] == "at-2100"
+    assert [target for *_, target in machine.wire.asked] == [
+        "/v1/positions?limit=1000",
+        "/v1/positions?limit=1000&cursor=at-1000",
+        "/v1/positions?limit=100&cursor=at-2000",
+    ]
+
+
+def test_people_see_a_table_with_the_whole_address(machine: Machine) -> None:
+    machine.start_daemon()
+
+    result = machine.type("positions")
+
+    assert BOB in result.stdout
+    assert "0.980000" in result.stdout
+    assert "3000.00000000 USD (WETH)" in result.stdout
+    assert "under 1 for 3 blocks" in result.stdout
+    assert "2 positions at block 120" in result.stdout
+
+
+def test_a_health_factor_just_under_one_does_not_read_as_one(machine: Machine) -> None:
+    machine.positions.items = [replace(SAFE, health_factor="0.999999999999999999")]
+    machine.start_daemon()
+
+    assert "0.999999 " in machine.type("positions").stdout
+
+
+def test_a_hostile_symbol_cannot_reach_the_terminal(machine: Machine) -> None:
+    leg = CollateralView(USDC, "\x1b[2J[red]X", 1, "1.0", "0.8", enabled=True)
+    machine.positions.items = [replace(SAFE, collateral=(leg,))]
+    machine.start_daemon()
+
+    result = machine.type("positions")
+
+    assert "\x1b" not in result.stdout
+    assert "?[2J[red]X" in result.stdout
+
+
+def test_without_a_daemon_positions_come_from_redis_in_the_same_order(machine: Machine) -> None:
+    machine.application.published = [IDLE, SAFE, UNDER]
+
+    result = machine.type("positions", "--json")
+
+    assert result.exit_code == 0
+    page = document(result.stdout)
+    assert [item["user"] for item in page["items"]] == [BOB, ALICE, IDLE.user]
+    assert page["block"] == 120
+    assert "no daemon answers at http://127.0.0.1:9650" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("filters", "users"),
+    [
+        (("--user", BOB.lower()), [BOB]),
+        (("--asset", USDC.lower()), [BOB, ALICE]),
+        (("--max-health-factor", "1"), [BOB]),
+        (("--max-health-factor", "1.26052223667317384"), [BOB, ALICE]),
+        (("--protocol", "aave", "--limit", "1"), [BOB]),
+        (("--protocol", "comet"), []),
+    ],
+)
+def test_filters_hold_for_redis_too(
+    machine: Machine, filters: tuple[str, ...], users: list[str]
+) -> None:
+    machine.application.published = [IDLE, SAFE, UNDER]
+
+    page = document(machine.type("positions", *filters, "--json").stdout)
+
+    assert [item["user"] for item in page["items"]] == users
+
+
+def test_without_daemon_and_redis_the_exit_code_is_3(machine: Machine) -> None:
+    machine.application.error = Unreachable("no answer from redis://:secret@127.0.0.1:6379/0")
+
+    result = machine.type("positions", "--json")
+
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert "secret" not in result.stderr
+
+
+def test_without_daemon_and_with_memory_only_the_exit_code_is_3(machine: Machine) -> None:
+    machine.config.write_text(CONFIG.replace("redis://127.0.0.1:6379/0", ""))
+
+    result = machine.type("positions")
+
+    assert result.exit_code == 3
+    assert "redis.url" in result.stderr
+
+
+def test_an_empty_answer_to_an_unknown_protocol_is_explained(machine: Machine) -> None:
+    machine.start_daemon()
+    machine.positions.items = []
+
+    result = machine.type("positions", "--protocol", "moonwel", "--json")
+
+    assert document(result.stdout)["items"] == []
+    assert "has no protocol 'moonwel'; it has aave" in result.stderr
+
+
+def test_opportunities_come_as_documents(machine: Machine) -> None:
+    machine.start_daemon()
+
+    result = machine.type("opportunities", "--state", "open", "--protocol", "aave", "--json")
+
+    assert document(result.stdout)["items"] == [asdict(FLAG)]
+    assert machine.wire.asked[0][-1] == "/v1/opportunities?state=open&protocol=aave&limit=50"
+
+
+def test_people_see_opportunities_with_their_outcome(machine: Machine) -> None:
+    paused = replace(FLAG, liquidatable=False, reason="market paused", best=None)
+    gone = replace(FLAG, state="closed", closed_block=121, closed_reason="recovered")
+    machine.opportunities.items = [FLAG, paused, gone]
+    machine.start_daemon()
+
+    result = machine.type("opportunities")
+
+    assert "liquidatable" in result.stdout
+    assert "not liquidatable: market paused" in result.stdout
+    assert "recovered" in result.stdout
+    assert "118-121" in result.stdout
+    assert "3 opportunities at block 120" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["opportunities", "status"])
+def test_without_a_daemon_there_is_nothing_to_show(machine: Machine, command: str) -> None:
+    result = machine.type(command)
+
+    assert result.exit_code == 3
+    assert result.stderr.startswith("no daemon answers at http://127.0.0.1:9650")
+    assert result.stderr.count("\n") == 1
+
+
+def test_status_is_the_body_of_readyz(machine: Machine) -> None:
+    machine.operator.state = replace(READY, ready=False, lag_blocks=2, reasons=("2 blocks behind",))
+    machine.start_daemon()
+
+    result = machine.type("status", "--json")
+
+    assert result.exit_code == 0
+    assert document(result.stdout)["reasons"] == ["2 blocks behind"]
+
+
+def test_people_see_the_status_with_its_reasons(machine: Machine) -> None:
+    faulty = {"aave": ProtocolStatus(accounts=9, borrowers=4, mismatches=1)}
+    machine.operator.state = replace(READY, reasons=("Redis does not answer",), protocols=faulty)
+    machine.start_daemon()
+
+    result = machine.type("status")
+
+    assert "ready" in result.stdout
+    assert "120 of 120 (0 behind)" in result.stdout
+    assert "- Redis does not answer" in result.stdout
+    assert "aave" in result.stdout
+
+
+def test_why_shows_the_steps_and_the_verdict(machine: Machine) -> None:
+    machine.start_daemon()
+
+    result = machine.type("why", "aave", BOB)
+
+    assert result.exit_code == 0
+    assert "collateral  3000.00000000 USD" in result.stdout
+    assert "the contract lets anybody liquidate it" in result.stdout
+
+
+def test_why_of_an_unknown_account_is_a_fault(machine: Machine) -> None:
+    machine.start_daemon()
+
+    result = machine.type("why", "comet", ALICE)
+
+    assert result.exit_code == 1
+    assert result.stderr == f"comet has no account of {ALICE}\n"
+
+
+def test_why_without_a_daemon_reads_the_chain(machine: Machine) -> None:
+    machine.application.steps = [Step("debt", "5 USD"), Step("verdict", "not flagged: safe")]
+
+    result = machine.type("why", "aave", ALICE, "--json")
+
+    assert machine.application.asked == [("explain", ("aave", bytes.fromhex(ALICE[2:])))]
+    assert document(result.stdout) == {
+        "protocol": "aave",
+        "user": ALICE,
+        "steps": [{"name": "debt", "value": "5 USD"}],
+        "verdict": "not flagged: safe",
+    }
+
+
+def test_why_without_a_daemon_says_when_there_is_no_account(machine: Machine) -> None:
+    result = machine.type("why", "aave", ALICE)
+
+    assert result.exit_code == 1
+    assert f"aave has no account of {ALICE}" in result.stderr

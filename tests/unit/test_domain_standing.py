@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from chimera.domain.standing import Standing
+
+
+def sentence(
+    factor: str | None,
+    blocks: int | None = 0,
+    *,
+    error: str | None = None,
+    liquidatable: bool | None = None,
+    reason: str | None = None,
+) -> str:
+    return Standing(factor, error, blocks, 2, liquidatable, reason).sentence()
+
+
+def test_a_healthy_account_is_kept_by_its_health_factor() -> None:
+    said = sentence("1.000000000000000000")
+
+    assert said.startswith("not flagged: its health factor 1.000000000000000000 is not under 1")
+
+
+def test_an_account_without_debt_has_nothing_to_liquidate() -> None:
+    assert "no debt" in sentence(None)
+
+
+def test_an_account_that_cannot_be_valued_is_not_flagged() -> None:
+    assert "the price is dead" in sentence(None, error="the price is dead")
+
+
+def test_one_block_under_is_not_enough() -> None:
+    said = sentence("0.999999999999999999", 1)
+
+    assert said.startswith("not flagged yet: under 1 for 1 of 2 blocks in a row")
+
+
+@pytest.mark.parametrize("blocks", [2, 9])
+def test_enough_blocks_under_flag_the_account(blocks: int) -> None:
+    said = sentence("0.98", blocks, liquidatable=True)
+
+    assert said == (
+        f"flagged: under 1 for {blocks} blocks in a row; the contract lets anybody liquidate it"
+    )
+
+
+def test_the_rule_against_a_liquidation_is_named() -> None:
+    said = sentence("0.98", 2, liquidatable=False, reason="no collateral left")
+
+    assert said.endswith("nobody can liquidate it: no collateral left")
+
+
+def test_where_nobody_counted_the_rule_is_told() -> None:
+    said = sentence("0.98", None, liquidatable=True)
+
+    assert said.startswith("under 1; flagged after 2 blocks in a row")
