@@ -206,7 +206,7 @@ class Happenings:
 
     def liquidations(self, most: int) -> list[Transaction]:
         """Liquidate some of those who are under 1: fully, partly, for aTokens."""
-        unhealthy = self._truth.unhealthy()
+        unhealthy = self._truth.unhealthy() if most else []
         chosen = self._rng.sample(unhealthy, min(most, len(unhealthy)))
         return [self._liquidate(one) for one in self._look(chosen) if one.collateral and one.owed]
 

@@ -17,6 +17,7 @@ BPS = 10_000
 USD = 10**8
 ROOM = 9_985  # how much of the LTV limit is used at most, basis points
 TRANSACTIONS_PER_BLOCK = 150
+BORROWERS_PER_LOT = 500  # for so many, the bank lends another lot of every reserve
 ISOLATED = "LINK"
 # Of a hundred borrowers, so many are of each kind; every kind has at least one.
 SHARES = {
@@ -95,10 +96,10 @@ class Populator:
         }
         return arrivals[kind](self._population.welcome(kind))
 
-    def lend(self) -> list[Transaction]:
+    def lend(self, times: int) -> list[Transaction]:
         """Return the bank's own supplies, out of which everyone borrows."""
         return [
-            self._act.supply(BANK, symbol, reserve.liquidity * reserve.unit)
+            self._act.supply(BANK, symbol, times * reserve.liquidity * reserve.unit)
             for symbol, reserve in self._reserves.items()
             if not reserve.dormant
         ]
@@ -191,7 +192,7 @@ class Populator:
         return [*self._supplies(user, basket), enable, *self._borrows(user, debts)]
 
     def _dust(self, user: str) -> list[Transaction]:
-        supply = self._act.supply(user, "WETH", near(self.rng, 1e-6, 4e-5, 10**18))
+        supply = self._act.supply(user, "WETH", near(self.rng, 1e-5, 4e-5, 10**18))
         symbol, amount = self.rng.choice((("DAI", 1), ("USDC", 7), ("EURS", 1), ("USDC", 1)))
         return [supply, self._act.borrow(user, symbol, amount)]
 
@@ -213,7 +214,7 @@ def populate(node: Node, market: Market, *, seed: int, borrowers: int) -> Popula
     populator = Populator(market, prices, population)
     Actions(market).open_purses(node)
     node.settle()
-    _settle(node, populator.lend(), population)
+    _settle(node, populator.lend(1 + borrowers // BORROWERS_PER_LOT), population)
     pending: list[Transaction] = []
     for kind in deck(borrowers, populator.rng):
         pending += populator.arrive(kind)

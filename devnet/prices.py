@@ -6,6 +6,8 @@ from devnet.aave import DEPLOYER, FEED_DECIMALS, Market, admin
 from devnet.artifacts import ours
 from devnet.node import Contract, Node, Transaction
 
+Kept = tuple[dict[str, int], dict[str, str], dict[str, Contract]]
+
 
 class Prices:
     """
@@ -20,6 +22,9 @@ class Prices:
         listings = market.listings.values()
         self._feeds = {one.reserve.symbol: one.feed for one in listings if not one.reserve.wraps}
         self._answers = {one.reserve.symbol: one.reserve.price for one in listings}
+        self._aggregators: dict[str, str] = {
+            symbol: node.read(feed, "aggregator") for symbol, feed in self._feeds.items()
+        }
 
     @property
     def movable(self) -> list[str]:
@@ -31,8 +36,8 @@ class Prices:
         return self._answers[symbol]
 
     def aggregator(self, symbol: str) -> Contract:
-        """Return the aggregator that stands behind the feed's proxy now."""
-        return Contract(self._node.read(self._feeds[symbol], "aggregator"), ours("Aggregator"))
+        """Return what stands behind the feed's proxy once everything sent has been mined."""
+        return Contract(self._aggregators[symbol], ours("Aggregator"))
 
     def set(self, symbol: str, answer: int) -> str:
         """Send a new round (0 is a dead feed). Its transaction hash."""
@@ -43,18 +48,14 @@ class Prices:
 
     def swap_aggregator(self, symbol: str, answer: int) -> str:
         """Send a new phase with another answer: the proxy stays, and nothing is logged."""
-        self._answers[symbol] = answer
-        creation = ours("Aggregator").creation(FEED_DECIMALS, answer)
-        fresh = self._node.deploy(DEPLOYER, creation)
+        fresh = self._new_aggregator(symbol, answer)
         feed = self._feeds[symbol]
         data = feed.artifact.encode("swap", fresh)
         return self._node.send(Transaction(DEPLOYER, feed.address, data, "swap_aggregator"))
 
     def replace_source(self, symbol: str, answer: int) -> None:
         """Send a whole new feed to the oracle, which logs AssetSourceUpdated."""
-        self._answers[symbol] = answer
-        creation = ours("Aggregator").creation(FEED_DECIMALS, answer)
-        aggregator = self._node.deploy(DEPLOYER, creation)
+        aggregator = self._new_aggregator(symbol, answer)
         proxy = ours("AggregatorProxy")
         description = f"{symbol} / USD, second edition"
         address = self._node.deploy(DEPLOYER, proxy.creation(aggregator, description))
@@ -62,10 +63,16 @@ class Prices:
         token = self._market.listings[symbol].token.address
         admin(self._node, self._market.oracle, "setAssetSources", [token], [address])
 
-    def remember(self) -> tuple[dict[str, int], dict[str, Contract]]:
+    def remember(self) -> Kept:
         """Return what stands now, for `restore` after the chain has been taken back."""
-        return dict(self._answers), dict(self._feeds)
+        return dict(self._answers), dict(self._aggregators), dict(self._feeds)
 
-    def restore(self, kept: tuple[dict[str, int], dict[str, Contract]]) -> None:
+    def restore(self, kept: Kept) -> None:
         """Set what `remember` returned; sends nothing."""
-        self._answers, self._feeds = dict(kept[0]), dict(kept[1])
+        self._answers, self._aggregators, self._feeds = kept
+
+    def _new_aggregator(self, symbol: str, answer: int) -> str:
+        creation = ours("Aggregator").creation(FEED_DECIMALS, answer)
+        self._answers[symbol] = answer
+        self._aggregators[symbol] = self._node.deploy(DEPLOYER, creation)
+        return self._aggregators[symbol]

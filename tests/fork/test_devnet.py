@@ -104,6 +104,20 @@ def test_an_aggregator_is_swapped_without_a_log(stage: Stage) -> None:
     assert stage.node.logs(first=number) == []
 
 
+def test_a_new_source_is_logged_by_the_oracle_and_can_be_moved_at_once(stage: Stage) -> None:
+    token = stage.market.listings["DAI"].token.address
+    stage.prices.replace_source("DAI", 98_000_000)
+    stage.prices.set("DAI", 97_000_000)
+    number = stage.node.settle()
+    oracle = stage.market.oracle
+    logs = stage.node.logs(first=number, addresses=[oracle.address])
+
+    assert stage.node.read(oracle, "getAssetPrice", token) == 97_000_000
+    assert [bytes_of(log["topics"][0]) for log in logs] == [
+        oracle.artifact.topic("AssetSourceUpdated")
+    ]
+
+
 def test_the_ratio_feed_moves_with_time_and_without_a_log(stage: Stage) -> None:
     oracle, token = stage.market.oracle, stage.market.listings["wstETH"].token.address
     before = stage.node.read(oracle, "getAssetPrice", token)
