@@ -117,7 +117,8 @@ class Screen:
         else:
             self._matrix[:, slot] = 0
         for column, amount in self._adapter.columns(account):
-            self._matrix[self._row(column), slot] += _float(amount)
+            row = self._row(column)  # which may replace the matrix
+            self._matrix[row, slot] += _float(amount)
 
     def _free(self, user: Address, slot: int) -> None:
         last = len(self._users) - 1

@@ -126,7 +126,7 @@ def _owing(part: Part, filters: Filters, timestamp: int) -> Iterator[Rank]:
         account = part.accounts[user]
         if not filters.admit(user, account):
             continue
-        while waiting and waiting[0][0] == 0 and waiting[0][1] < bound * WAD:
+        while waiting and waiting[0][0] == 0 and waiting[0][1] < bound * WAD - 1:  # a floor
             yield heapq.heappop(waiting)
         heapq.heappush(waiting, _rank(part, user, account, timestamp))
     while waiting:

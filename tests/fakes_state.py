@@ -1,0 +1,320 @@
+"""A lending protocol small enough to see through, and the walls around the state room."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from chimera.domain.block import Address, Block, BlockBatch, BlockHash, Log, LogQuery, Needs
+from chimera.domain.call import Call, Inquiry, Readings
+from chimera.domain.changes import (
+    AccountRead,
+    Change,
+    DebtMoved,
+    Liquidated,
+    MarketMoved,
+    SupplyMoved,
+)
+from chimera.domain.health import CollateralLeg, DebtLeg, Health, Pair, Step, Valuation, Verdict
+from chimera.domain.market import Account, Column, Key, Market
+from chimera.domain.numeric import BPS, WAD, Wad, short_decimal
+from chimera.domain.opportunity import Checkpoint, Opportunity
+from chimera.errors import Rebuild
+from chimera.ports import Accounts
+
+TOPIC = bytes(31) + b"\x01"
+THRESHOLD = 8_000  # basis points, of every asset
+SUPPLY, BORROW, PRICE, LIQUIDATION, READ = range(5)
+
+
+def address(number: int) -> Address:
+    return Address(number.to_bytes(20, "big"))
+
+
+ENTRY = address(0xEE)
+WETH, USDC = address(0xE1), address(0xC1)
+ALICE, BOB, CAROL = address(0xA), address(0xB), address(0xC)
+
+
+def first_block(number: int = 100) -> Block:
+    return Block(number, BlockHash(b"\x11" * 32), BlockHash(b"\x10" * 32), 1_700_000_000)
+
+
+def child(parent: Block, salt: str = "") -> Block:
+    """Build a block on `parent`; another salt makes a sibling."""
+    digest = hashlib.sha256(parent.hash + salt.encode()).digest()
+    return Block(parent.number + 1, BlockHash(digest), parent.hash, parent.timestamp + 2)
+
+
+def log(kind: int, subject: Address, asset: Address = ENTRY, amount: int = 0) -> Log:
+    data = bytes([kind]) + subject + asset + amount.to_bytes(32, "big", signed=True)
+    return Log(ENTRY, (TOPIC,), data, 0, 0)
+
+
+def batch(block: Block, *logs: Log) -> BlockBatch:
+    return BlockBatch(block, logs, {})
+
+
+@dataclass(frozen=True, slots=True)
+class FakeMarket(Market):
+    """Price per unit by asset; 0 is a dead price."""
+
+    prices: Mapping[Address, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class FakeAdapter:
+    """Health is 80 % of all supply over all debt, rounded down."""
+
+    name: str = "fake"
+    kind: str = "fake"
+    address: Address = ENTRY
+    from_block: int = 1
+    topics: frozenset[bytes] = frozenset({TOPIC})
+    relative_band: float = 4e-6
+    absolute_band: float = 2.0
+    chain: dict[Address, Account] = field(default_factory=dict)
+    prices: Mapping[Address, int] = field(default_factory=dict)
+
+    def prove(self) -> Inquiry[None]:
+        yield (Call(ENTRY, b"prove"),)
+
+    def read_market(self, block: Block) -> Inquiry[FakeMarket]:
+        yield (Call(ENTRY, b"market"), Call(ENTRY, block.hash))
+        return FakeMarket(self.prices)
+
+    def discovery(self, market: FakeMarket, *, suppliers: bool) -> LogQuery:
+        del market, suppliers
+        return LogQuery(frozenset({ENTRY}), self.topics)
+
+    def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Address]:
+        kinds = {BORROW, SUPPLY} if suppliers else {BORROW}
+        return {Address(log.data[1:21]) for log in logs if log.data[0] in kinds}
+
+    def read_accounts(
+        self, market: FakeMarket, users: Sequence[Address], block: Block
+    ) -> Inquiry[dict[Address, Account]]:
+        del market, block
+        yield tuple(Call(ENTRY, user) for user in users)
+        return {user: self.chain[user] for user in users if user in self.chain}
+
+    def interest(self, market: FakeMarket) -> LogQuery:
+        del market
+        return LogQuery(frozenset({ENTRY}), self.topics)
+
+    def polls(self, market: FakeMarket) -> tuple[Call, ...]:
+        return tuple(Call(asset, b"price") for asset in market.prices)
+
+    def needs(
+        self,
+        market: FakeMarket,
+        accounts: Accounts,
+        block: Block,
+        logs: Sequence[Log],
+        readings: Readings,
+    ) -> Needs:
+        del market, block
+        users = self.users_in(logs, suppliers=False)
+        calls = [Call(ENTRY, user) for user in sorted(users) if accounts.get(user) is None]
+        return Needs(tuple(call for call in calls if call not in readings))
+
+    def fold(self, market: FakeMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[Change]:
+        del accounts
+        prices = dict(market.prices)
+        for entry in batch.logs:
+            kind, user, asset = entry.data[0], Address(entry.data[1:21]), Address(entry.data[21:41])
+            amount = int.from_bytes(entry.data[41:], "big", signed=True)
+            if kind == SUPPLY:
+                yield SupplyMoved(user, asset, amount)
+            elif kind == BORROW:
+                yield DebtMoved(user, asset, amount)
+            elif kind == PRICE:
+                prices[asset] = amount
+            elif kind == READ:
+                yield AccountRead(user, self.chain[user])
+            else:
+                yield Liquidated(user)
+        yield MarketMoved(FakeMarket(prices))
+
+    def health(self, market: FakeMarket, account: Account, timestamp: int) -> Health:
+        del timestamp
+        if any(not market.prices[asset] for asset in {*account.supplied, *account.owed}):
+            return Health(None, 0, 0, "0", "a price is dead")
+        collateral, debt = _sum(market, account.supplied), _sum(market, account.owed)
+        factor = Wad(collateral * THRESHOLD // BPS * WAD // debt) if debt else None
+        return Health(factor, collateral, debt, short_decimal(THRESHOLD, 4))
+
+    def value(self, market: FakeMarket, account: Account, timestamp: int) -> Valuation:
+        threshold = short_decimal(THRESHOLD, 4)
+        return Valuation(
+            health=self.health(market, account, timestamp),
+            collateral=tuple(
+                CollateralLeg(asset, "C", amount, amount * market.prices[asset], threshold, True)  # noqa: FBT003
+                for asset, amount in account.supplied.items()
+            ),
+            debt=tuple(
+                DebtLeg(asset, "D", amount, amount * market.prices[asset])
+                for asset, amount in account.owed.items()
+            ),
+            base_currency="USD",
+            base_decimals=8,
+        )
+
+    def verdict(self, market: FakeMarket, account: Account, timestamp: int) -> Verdict:
+        del market, timestamp
+        if not account.supplied:
+            return Verdict(liquidatable=False, reason="no collateral is left")
+        seized, repaid = next(iter(account.supplied)), next(iter(account.owed))
+        pair = Pair(seized, repaid, account.owed[repaid] // 2, 7, 123_456_789)
+        return Verdict(liquidatable=True, best=pair)
+
+    def explain(self, market: FakeMarket, account: Account, timestamp: int) -> list[Step]:
+        return [Step("health_factor", str(self.health(market, account, timestamp).factor))]
+
+    def view_call(self, market: FakeMarket, user: Address) -> Call:
+        del market
+        return Call(ENTRY, b"view" + user)
+
+    def agrees(self, health: Health, answer: bytes | None) -> bool:
+        return answer == str(health.factor).encode()
+
+    def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
+        for asset, amount in account.supplied.items():
+            yield (asset, False, account.mode), amount
+        for asset, amount in account.owed.items():
+            yield (asset, True, 0), amount
+
+    def weights(
+        self, market: FakeMarket, columns: Sequence[Column], timestamp: int
+    ) -> tuple[Sequence[float], Sequence[float]]:
+        del timestamp
+        prices = [float(market.prices[asset]) or float("inf") for asset, _, _ in columns]
+        sides = [debt for _, debt, _ in columns]
+        low = (THRESHOLD - 1) / BPS
+        return (
+            [0.0 if debt else low * price for price, debt in zip(prices, sides, strict=True)],
+            [price if debt else 0.0 for price, debt in zip(prices, sides, strict=True)],
+        )
+
+
+def _sum(market: FakeMarket, amounts: Mapping[Address, int]) -> int:
+    return sum(amount * market.prices[asset] for asset, amount in amounts.items())
+
+
+class FakeStreaks:
+    """Streaks as a test sets them."""
+
+    def __init__(self) -> None:
+        self.lengths: dict[Key, int] = {}
+
+    def blocks_unhealthy(self, key: Key) -> int:
+        return self.lengths.get(key, 0)
+
+
+class FakeHistory:
+    """Remembers borrowers and checkpoints in memory."""
+
+    def __init__(self, *checkpoints: Checkpoint) -> None:
+        self.known: dict[str, set[Address]] = {}
+        self.scanned: dict[str, int] = {}
+        self.kept = list(checkpoints)
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def users(self, protocol: str) -> list[Address]:
+        return sorted(self.known.get(protocol, ()))
+
+    async def add_users(self, protocol: str, users: Iterable[Address]) -> None:
+        self.known.setdefault(protocol, set()).update(users)
+
+    async def scanned_to(self, protocol: str) -> int | None:
+        return self.scanned.get(protocol)
+
+    async def set_scanned_to(
+        self, protocol: str, block_number: int, users: Iterable[Address]
+    ) -> None:
+        await self.add_users(protocol, users)
+        self.scanned[protocol] = block_number
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        return self.kept
+
+    async def save(
+        self, checkpoint: Checkpoint | None, opportunities: Sequence[Opportunity]
+    ) -> None: ...
+
+    async def opportunities(self, limit: int) -> list[Opportunity]:
+        del limit
+        return []
+
+
+class FakeReader:
+    """A chain whose every call answers with what `answers` says, by call data."""
+
+    def __init__(self, *blocks: Block) -> None:
+        self.blocks = {block.number: block for block in blocks}
+        self.answers: dict[bytes, bytes | None] = {}
+        self.asked: list[tuple[int, Block]] = []
+        self.fails_at: dict[int, Exception] = {}
+
+    async def chain_id(self) -> int:
+        return 31337
+
+    async def head(self) -> Block:
+        return self.blocks[max(self.blocks)]
+
+    async def block_at(self, number: int) -> Block | None:
+        return self.blocks.get(number)
+
+    async def block_of(self, block_hash: BlockHash) -> Block | None:
+        return next((block for block in self.blocks.values() if block.hash == block_hash), None)
+
+    async def logs_of(self, block: Block, query: LogQuery) -> tuple[Log, ...]:
+        del block, query
+        return ()
+
+    async def logs_between(self, first: int, last: int, query: LogQuery) -> tuple[Log, ...]:
+        del first, last, query
+        return ()
+
+    async def read(self, calls: Sequence[Call], block: Block) -> Readings:
+        self.asked.append((len(calls), block))
+        if block.number in self.fails_at:
+            raise self.fails_at[block.number]
+        return {call: self.answers.get(call.data, b"\x01") for call in calls}
+
+    async def code_at(self, address: Address) -> bytes:
+        del address
+        return b"\xfe"
+
+
+class FakeScan:
+    """Past logs by block, in windows of ten blocks."""
+
+    def __init__(self, logs: Mapping[int, Sequence[Log]]) -> None:
+        self.logs = logs
+        self.asked: list[tuple[int, int]] = []
+        self.fails_after: int | None = None
+
+    async def __call__(
+        self, reader: object, query: LogQuery, first: int, last: int
+    ) -> AsyncIterator[tuple[int, tuple[Log, ...]]]:
+        del reader
+        self.asked.append((first, last))
+        for low in range(first, last + 1, 10):
+            high = min(last, low + 9)
+            if self.fails_after is not None and high > self.fails_after:
+                raise Rebuild("the test stops the scan here")
+            found = [
+                entry for number in range(low, high + 1) for entry in self.logs.get(number, ())
+            ]
+            yield high, tuple(entry for entry in found if query.wants(entry))
+
+
+def account(
+    supplied: Mapping[Address, int] | None = None, owed: Mapping[Address, int] | None = None
+) -> Account:
+    return Account(supplied or {}, owed or {}, updated_block=1)
