@@ -47,14 +47,17 @@ def test_a_node_leaves_nothing_behind() -> None:
     assert not home.exists()
 
 
-def test_a_taken_port_is_told_and_not_mistaken_for_ours() -> None:
-    before = sorted(Path(tempfile.gettempdir()).glob("chimera-anvil-*"))
+def test_a_taken_port_is_told_and_not_mistaken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with Anvil() as first:
         with pytest.raises(AnvilError, match="in use"), Anvil(port=first.port):
             pass
         first.check_alive()
+        assert list(tmp_path.iterdir()) == [first.home]
 
-    assert sorted(Path(tempfile.gettempdir()).glob("chimera-anvil-*")) == before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_node_that_dies_is_told_with_what_it_said() -> None:
