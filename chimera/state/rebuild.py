@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from chimera.domain.call import Inquiry
 from chimera.domain.health import Health
 from chimera.domain.market import EMPTY, Account, Key, Market
 from chimera.domain.opportunity import Checkpoint
-from chimera.errors import Retry
+from chimera.errors import Rebuild, Retry
 from chimera.ports import Adapter, ChainReader, History
 from chimera.state.book import UNDO_WINDOW, Book
 from chimera.state.valuation import Adapters
@@ -57,7 +58,7 @@ async def resume_point(
             continue
         try:
             await _probe(reader, adapters, block)
-        except Retry as error:
+        except (Retry, Rebuild) as error:
             log.warning("checkpoint_state_gone", block=block.number, error=str(error))
             continue
         return block, checkpoint
@@ -89,7 +90,8 @@ class Bootstrap:
         adapters: The protocols to load, by the name of the instance.
         book: What to load.
         scan: Reads past logs in ranges; see `Scan`.
-        suppliers: Follow every holder, so that the book is complete, not the borrowers only.
+        suppliers: Protocols of which every holder is followed, not the borrowers only, so that the
+            book is complete.
         progress: Told how far the work got.
     """
 
@@ -101,7 +103,7 @@ class Bootstrap:
         book: Book,
         *,
         scan: Scan,
-        suppliers: bool = False,
+        suppliers: AbstractSet[str] = frozenset(),
         progress: Progress | None = None,
     ) -> None:
         self._reader = reader
@@ -148,7 +150,7 @@ class Bootstrap:
         if set(self._book.protocols) <= set(names):
             self._book.clear()
         for name, (market, accounts) in loaded.items():
-            self._book.load(name, market, accounts, complete=self._suppliers, block=block)
+            self._book.load(name, market, accounts, complete=name in self._suppliers, block=block)
         return sum(len(accounts) for _, accounts in loaded.values())
 
     async def read(
@@ -188,9 +190,10 @@ class Bootstrap:
         if from_block is not None:
             first = min(first, from_block)
         first = max(first, adapter.from_block)
-        query = adapter.discovery(market, suppliers=self._suppliers)
+        suppliers = adapter.name in self._suppliers
+        query = adapter.discovery(market, suppliers=suppliers)
         async for last, logs in self._scan(self._reader, query, first, block.number):
-            users = adapter.users_in(logs, suppliers=self._suppliers)
+            users = adapter.users_in(logs, suppliers=suppliers)
             await self._history.set_scanned_to(adapter.name, last, users)
             self._tell(adapter.name, "blocks", last - first + 1, block.number - first + 1)
         return sorted(await self._history.users(adapter.name))

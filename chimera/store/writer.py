@@ -74,6 +74,13 @@ class HistoryWriter(Service):
         self.failures = 0
         self.dropped = 0
 
+    @property
+    def pending(self) -> int:
+        """How many facts wait to be written."""
+        batch = self._pending
+        users = sum(map(len, batch.users.values()))
+        return len(batch.checkpoints) + len(batch.opportunities) + users + len(batch.scanned_to)
+
     def submit(
         self,
         checkpoint: Checkpoint | None = None,

@@ -1,0 +1,248 @@
+"""Every room, built from the settings, and the doors between them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chimera.api.server import ApiServer, build_app
+from chimera.chain.backfill import scan
+from chimera.chain.feed import ChainFeed
+from chimera.chain.reader import RpcReader
+from chimera.detection.detector import OpportunityDetector
+from chimera.detection.ledger import OpportunityLedger
+from chimera.errors import Refuse, Retry, Unreachable
+from chimera.observability.metrics import Metrics
+from chimera.ports import Adapter, Operator
+from chimera.publish.fanout import FlagStream
+from chimera.registry import build_adapter
+from chimera.rpc.client import HttpClient
+from chimera.rpc.pool import Pool
+from chimera.rpc.websocket import Subscription
+from chimera.service import Service
+from chimera.settings import Settings
+from chimera.state.book import Book
+from chimera.state.cache import PositionCache
+from chimera.state.engine import StateEngine
+from chimera.state.listing import Listing
+from chimera.state.publisher import CachePublisher
+from chimera.state.rebuild import Bootstrap
+from chimera.store.history import SqlHistory
+from chimera.store.writer import HistoryWriter
+
+SILENT_BLOCKS = 3  # block times without a head, after which the node is asked
+LEAST_SILENCE = 5.0  # seconds
+PATIENCE, PAUSE = 15.0, 0.5  # seconds: for a node to answer at all, and between two questions
+EPISODES_KEPT = 10_000  # closed ones, in memory
+
+Progress = Callable[[str, int, int], None]
+"""Told of long work: (stage, done, total)."""
+
+
+@dataclass(slots=True)
+class Chain:
+    """What speaks to the nodes, and the protocols on the chain."""
+
+    settings: Settings
+    metrics: Metrics
+    pool: Pool
+    reader: RpcReader
+    adapters: Mapping[str, Adapter[Any]]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.pool.aclose()
+
+
+@dataclass(slots=True)
+class Rooms:
+    """The whole house."""
+
+    chain: Chain
+    history: SqlHistory
+    writer: HistoryWriter
+    book: Book
+    cache: PositionCache
+    engine: StateEngine
+    publisher: CachePublisher
+    bootstrap: Bootstrap
+    feed: ChainFeed
+    detector: OpportunityDetector
+    ledger: OpportunityLedger
+    flags: FlagStream
+    listing: Listing
+
+    @property
+    def episodes_kept(self) -> int:
+        """How many episodes are taken over from the history at a start."""
+        return EPISODES_KEPT
+
+    @property
+    def settings(self) -> Settings:
+        """What the operator decided."""
+        return self.chain.settings
+
+    @property
+    def metrics(self) -> Metrics:
+        """Where everything is counted."""
+        return self.chain.metrics
+
+    def serve(self, operator: Operator) -> Sequence[Service]:
+        """Return the services in the order of their start; the API speaks for `operator`."""
+        services: list[Service] = [self.cache, self.writer, self.flags, self.publisher]
+        http = self.settings.http
+        if http.listen:
+            app = build_app(
+                positions=self.listing,
+                opportunities=self.ledger,
+                operator=operator,
+                metrics_text=self.metrics.render,
+                observe=self._observe_request,
+            )
+            services.append(ApiServer(app, host=http.host, port=http.port))
+        return services
+
+    async def close(self) -> None:
+        """Write what is pending and close every connection."""
+        await self.writer.flush()
+        await self.history.close()
+        await self.chain.close()
+
+    def _observe_request(self, route: str, status: int, seconds: float) -> None:
+        self.metrics.http_requests.labels(route, str(status)).inc()
+        self.metrics.http_seconds.labels(route).observe(seconds)
+
+
+def build_chain(settings: Settings) -> Chain:
+    """Build what `check` and `why` need: a reader, and the adapters."""
+    metrics = Metrics()
+    count = functools.partial(_count_request, metrics)
+    pool = Pool([HttpClient(url, on_request=count) for url in settings.rpc.http])
+    adapters = {
+        its.name: build_adapter(
+            kind=its.kind, name=its.name, address=its.address_bytes, from_block=its.from_block
+        )
+        for its in settings.protocols
+    }
+    metrics.follow(adapters)
+    return Chain(settings, metrics, pool, RpcReader(pool), adapters)
+
+
+async def prove_node(chain: Chain) -> None:
+    """
+    Wait for a node, and check that it is on the configured chain.
+
+    Raises:
+        Unreachable: None answers within `PATIENCE` seconds.
+        Refuse: It is on another chain.
+    """
+    fault: object = "no answer"
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    found = await chain.reader.chain_id()
+                    break
+                except Retry as error:
+                    fault = error
+                    await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        raise Unreachable(
+            f"rpc.http: no endpoint answered within {PATIENCE:.0f} s: {fault}"
+        ) from None
+    if found != chain.settings.chain.id:
+        raise Refuse(
+            f"chain.id: the node is on chain {found}, the configuration says "
+            f"{chain.settings.chain.id}; point rpc at the right chain"
+        )
+
+
+def build_cache(settings: Settings, metrics: Metrics) -> PositionCache:
+    """Build the published face of the book."""
+    return PositionCache(
+        settings.redis.url,
+        ttl=settings.redis.ttl,
+        on_fault=lambda _name: metrics.cache_dropped.inc(),
+    )
+
+
+def build_rooms(settings: Settings, *, progress: Progress | None = None) -> Rooms:
+    """Build the whole house; nothing in it has started, nothing has been asked."""
+    chain = build_chain(settings)
+    metrics = chain.metrics
+    history = SqlHistory(settings.history.url, chain_id=settings.chain.id)
+    detector = OpportunityDetector(
+        chain_id=settings.chain.id,
+        confirmation_blocks=settings.detection.confirmation_blocks,
+    )
+    book, cache = Book(), build_cache(settings, metrics)
+    engine = StateEngine(
+        chain.adapters,
+        book,
+        cache,
+        streaks=detector.streaks,
+        watch_below=float(settings.detection.watch_below),
+    )
+    bootstrap = Bootstrap(
+        chain.reader.labelled("bootstrap"),
+        history,
+        chain.adapters,
+        book,
+        scan=functools.partial(scan, initial_range=settings.rpc.max_log_range),
+        suppliers=frozenset(its.name for its in settings.protocols if its.suppliers),
+        progress=None if progress is None else functools.partial(_report, progress),
+    )
+    rooms = Rooms(
+        chain=chain,
+        history=history,
+        writer=HistoryWriter(history),
+        book=book,
+        cache=cache,
+        engine=engine,
+        publisher=CachePublisher(cache, engine.mirror, on_written=metrics.event_to_cache.observe),
+        bootstrap=bootstrap,
+        feed=_feed(chain, engine),
+        detector=detector,
+        ledger=OpportunityLedger(detector, keep=EPISODES_KEPT),
+        flags=FlagStream(settings.redis.url, chain_id=settings.chain.id),
+        listing=Listing(engine),
+    )
+    _watch(rooms)
+    return rooms
+
+
+def _feed(chain: Chain, engine: StateEngine) -> ChainFeed:
+    settings, metrics = chain.settings, chain.metrics
+    differences = metrics.log_differences.labels("subscription")
+    subscription = Subscription(
+        settings.rpc.ws,
+        silence=max(SILENT_BLOCKS * settings.chain.block_time, LEAST_SILENCE),
+        on_request=functools.partial(_count_request, metrics),
+        on_reconnect=metrics.reconnects.inc,
+    )
+    return ChainFeed(
+        chain.reader,
+        subscription,
+        engine,
+        on_reorg=lambda _depth: metrics.reorgs.inc(),
+        on_log_difference=differences.inc,
+    )
+
+
+def _watch(rooms: Rooms) -> None:
+    """Let the gauges that nobody has to set read their rooms when they are asked."""
+    metrics = rooms.metrics
+    metrics.head_block.set_function(lambda: rooms.feed.head)
+    metrics.redis_connected.set_function(lambda: rooms.cache.state == "connected")
+    metrics.history_pending.set_function(lambda: rooms.writer.pending)
+
+
+def _report(progress: Progress, protocol: str, what: str, done: int, total: int) -> None:
+    progress(f"{protocol}: {what}", done, total)
+
+
+def _count_request(metrics: Metrics, endpoint: str, method: str, purpose: str) -> None:
+    metrics.rpc_requests.labels(endpoint, method, purpose).inc()

@@ -1,0 +1,194 @@
+"""What the command line asks for, each on the rooms that it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from chimera.app.build import (
+    Chain,
+    Progress,
+    Rooms,
+    build_cache,
+    build_chain,
+    build_rooms,
+    prove_node,
+)
+from chimera.app.daemon import Daemon
+from chimera.domain.block import Address
+from chimera.domain.health import Step
+from chimera.domain.notices import RebuildReport
+from chimera.domain.position import Position
+from chimera.errors import Refuse, Unreachable
+from chimera.observability.metrics import Metrics
+from chimera.registry import families
+from chimera.service import Service
+from chimera.settings import Settings, load
+from chimera.state.rebuild import compare_views, drive
+from chimera.state.valuation import checksummed
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """One fact that `chimera check` looked up on the chain, and whether it is as configured."""
+
+    subject: str
+    fact: str
+    ok: bool
+
+
+def load_settings(path: Path | None) -> Settings:
+    """
+    Read the configuration against the families that exist.
+
+    Raises:
+        Refuse: It is wrong; the message is one line that says where and what was expected.
+    """
+    return load(path, kinds=families().keys())
+
+
+async def run(settings: Settings, progress: Progress | None = None) -> None:
+    """Run the daemon until it is told to stop."""
+    await Daemon(build_rooms(settings, progress=progress)).run()
+
+
+async def rebuild(
+    settings: Settings,
+    *,
+    protocol: str | None,
+    from_block: int | None,
+    verify: bool,
+    progress: Progress | None = None,
+) -> RebuildReport:
+    """
+    Read the book from the chain without a daemon, and publish all of it to the cache.
+
+    `mismatches` counts accounts that differ from the contract's own view; without `verify`, 0.
+
+    Raises:
+        Refuse: The node or a contract is not what the configuration says.
+        Unreachable: No node answers, or the history cannot be opened.
+    """
+    rooms = build_rooms(_only(settings, protocol), progress=progress)
+    began = time.monotonic_ns()
+    await rooms.history.open()
+    try:
+        await prove_node(rooms.chain)
+        await rooms.bootstrap.prove()
+        block = await rooms.chain.reader.head()
+        await rooms.bootstrap.load(block, from_block=from_block)
+        rooms.engine.adopt()
+        async with running(rooms.cache):
+            written = await rooms.engine.rebuild_cache_from_blockchain()
+        wrong = await _count_wrong(rooms) if verify else 0
+    finally:
+        await rooms.close()
+    return RebuildReport(written, wrong, (time.monotonic_ns() - began) // 1_000_000)
+
+
+async def explain(settings: Settings, protocol: str, user: Address) -> list[Step]:
+    """
+    Read one account from the chain; list the arithmetic of its health factor, [] without one.
+
+    Raises:
+        Unreachable: No node answers.
+    """
+    chain = build_chain(_only(settings, protocol))
+    try:
+        await prove_node(chain)
+        adapter, reader = chain.adapters[protocol], chain.reader.labelled("why")
+        block = await reader.head()
+        await drive(adapter.prove(), reader, block)
+        market = await drive(adapter.read_market(block), reader, block)
+        accounts = await drive(adapter.read_accounts(market, [user], block), reader, block)
+        if user not in accounts:
+            return []
+        return adapter.explain(market, accounts[user], block.timestamp)
+    finally:
+        await chain.close()
+
+
+async def check(settings: Settings) -> list[CheckRow]:
+    """
+    Look up on the chain what the configuration claims, one row per fact.
+
+    Raises:
+        Unreachable: No node answers.
+    """
+    chain = build_chain(settings)
+    try:
+        try:
+            await prove_node(chain)
+        except Refuse as fault:
+            return [CheckRow("chain", str(fault), ok=False)]
+        rows = [CheckRow("chain", f"id {settings.chain.id}", ok=True)]
+        for name in chain.adapters:
+            rows += await _check_protocol(chain, name)
+        return rows
+    finally:
+        await chain.close()
+
+
+async def cached_positions(settings: Settings) -> list[Position]:
+    """
+    Read what a daemon has published in Redis.
+
+    Raises:
+        Unreachable: Redis does not answer, or none is configured.
+    """
+    cache = build_cache(settings, Metrics())
+    async with running(cache):
+        if cache.state != "connected":
+            raise Unreachable("neither a daemon nor Redis answers: start one with `chimera run`")
+        return await cache.get_all()
+
+
+@asynccontextmanager
+async def running(service: Service) -> AsyncIterator[None]:
+    """Run one service for as long as it is needed."""
+    async with asyncio.TaskGroup() as group:
+        await service.start(group)
+        yield
+        await service.stop()
+
+
+async def _count_wrong(rooms: Rooms) -> int:
+    reader, count = rooms.chain.reader.labelled("verify"), 0
+    for name in rooms.book.protocols:
+        _, wrong = await compare_views(reader, rooms.chain.adapters, rooms.book, protocol=name)
+        count += len(wrong)
+    return count
+
+
+async def _check_protocol(chain: Chain, name: str) -> list[CheckRow]:
+    adapter, reader = chain.adapters[name], chain.reader.labelled("check")
+    block = await reader.head()
+    if not await reader.code_at(adapter.address):
+        return [CheckRow(name, f"no code at {checksummed(adapter.address)}", ok=False)]
+    try:
+        await drive(adapter.prove(), reader, block)
+        market = await drive(adapter.read_market(block), reader, block)
+    except Refuse as fault:
+        return [CheckRow(name, str(fault), ok=False)]
+    polls = adapter.polls(market)
+    answers = await reader.read(polls, block)
+    dead = sum(not answers[call] for call in polls)
+    alive = f"{len(polls) - dead} of {len(polls)} price sources answer"
+    followed = f"{len(adapter.interest(market).addresses)} contracts to follow"
+    return [
+        CheckRow(name, f"{adapter.kind} at {checksummed(adapter.address)}", ok=True),
+        CheckRow(name, followed, ok=True),
+        CheckRow(name, alive, ok=not dead),
+    ]
+
+
+def _only(settings: Settings, protocol: str | None) -> Settings:
+    """Narrow the settings to one protocol, which the command line has found among them."""
+    if protocol is None:
+        return settings
+    chosen = tuple(its for its in settings.protocols if its.name == protocol)
+    return settings.model_copy(update={"protocols": chosen})

@@ -1,0 +1,209 @@
+"""The one way in: announcements become ordered, gapless, sealed blocks and rollbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import structlog
+
+from chimera.chain.audit import LogAudit
+from chimera.chain.heads import Heads, Horizon
+from chimera.chain.patience import Patience
+from chimera.chain.reorg import Trail
+from chimera.chain.seal import Draft, Lookahead, Sealer
+from chimera.domain.block import Block, BlockBatch, Rollback
+from chimera.errors import Rebuild, Retry
+from chimera.ports import ChainReader, Follower
+from chimera.rpc.announcements import Connected, Disconnected, Event, FellBack, NewHead, NewLog
+from chimera.rpc.faults import StateGone, UnknownBlock
+
+UNDO_WINDOW = 64  # blocks
+PREFETCH = 4  # blocks drafted ahead while a gap is filled
+POLL = 2.0  # seconds between questions for the head while no socket is up
+LONGEST_PAUSE = 3.0  # seconds between tries while the node fails
+MOST_TRIES_FOR_STATE = 3  # a node may need a moment to have the state of a fresh block
+
+
+class ChainFeed:
+    """
+    Implements `ports.Feed`.
+
+    `heads` announces; `reader` answers; `follower` says what belongs to a block. The consumer must
+    have applied a message before it asks for the next one, for only then does the follower know
+    what the next block needs. Close the generator of `follow` to end all background work.
+    """
+
+    def __init__(
+        self,
+        reader: ChainReader,
+        heads: Heads,
+        follower: Follower,
+        *,
+        undo_window: int = UNDO_WINDOW,
+        prefetch: int = PREFETCH,
+        poll: float = POLL,
+        on_reorg: Callable[[int], None] = lambda _depth: None,
+        on_log_difference: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.head = 0
+        self._reader, self._heads = reader, heads
+        self._sealer = Sealer(reader, follower)
+        self._lookahead = Lookahead(reader, self._sealer, depth=prefetch)
+        self._undo_window, self._poll = undo_window, poll
+        self._on_reorg, self._on_log_difference = on_reorg, on_log_difference
+        self._log = structlog.get_logger()
+        self._horizon, self._audit = Horizon(), LogAudit()
+        self._patience = Patience("feed", longest=LONGEST_PAUSE)
+        self._news = asyncio.Event()
+        self._connected, self._must_ask = False, True
+
+    @property
+    def newest(self) -> Block | None:
+        """The newest block that the node has told us of since `follow` began; None before."""
+        return self._horizon.newest
+
+    async def follow(self, start: Block) -> AsyncGenerator[BlockBatch | Rollback, None]:
+        """
+        Yield everything after `start`, for ever. One at a time.
+
+        Raises:
+            Rebuild: The chain left a branch longer ago than can be undone, or the node no longer
+                has the state of a block that was missed.
+        """
+        trail = Trail(start, window=self._undo_window)
+        self._horizon, self._audit = Horizon(), LogAudit()
+        self._connected, self._must_ask = False, True
+        listener = asyncio.create_task(self._listen(trail), name="heads")
+        listener.add_done_callback(lambda _: self._news.set())
+        try:
+            while True:
+                self._news.clear()
+                message = await self._patiently(trail)
+                if message is not None:
+                    yield message
+                elif not listener.done():
+                    await self._rest()
+                else:
+                    listener.result()
+                    return
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+            await self._lookahead.drop()
+
+    async def _listen(self, trail: Trail) -> None:
+        async with aclosing(self._heads.listen()) as events:
+            async for event in events:
+                self._hear(event, trail)
+
+    def _hear(self, event: Event, trail: Trail) -> None:
+        match event:
+            case NewLog():
+                self._audit.announced(event.block_hash, event.log, removed=event.removed)
+                return
+            case NewHead():
+                self._audit.head(event.block.hash, event.watched)
+                self._horizon.announced(event.block, event.arrived_ns, trail)
+            case Connected():
+                self._connected = self._must_ask = True
+            case Disconnected():
+                self._connected = False
+            case FellBack():
+                self._must_ask = True
+        self._update_head()
+        self._news.set()
+
+    def _update_head(self) -> None:
+        if self._horizon.newest is not None:
+            self.head = self._horizon.newest.number
+
+    async def _rest(self) -> None:
+        sure = self._connected and not self._horizon.doubtful
+        try:
+            async with asyncio.timeout(None if sure else self._poll):
+                await self._news.wait()
+        except TimeoutError:
+            self._must_ask = True
+
+    async def _patiently(self, trail: Trail) -> BlockBatch | Rollback | None:
+        """Take the next step. A node that fails is waited out: all state is in the trail."""
+        while True:
+            try:
+                message = await self._step(trail)
+            except (Retry, StateGone) as fault:
+                if isinstance(fault, StateGone) and self._patience.failures >= MOST_TRIES_FOR_STATE:
+                    raise
+                await self._lookahead.drop()
+                self._must_ask = True
+                await self._patience.pause(fault)
+            else:
+                self._patience.over()
+                return message
+
+    async def _step(self, trail: Trail) -> BlockBatch | Rollback | None:
+        if self._must_ask:
+            await self._horizon.ask(self._reader)
+            self._must_ask = False
+            self._update_head()
+        target = self._horizon.newest
+        if target is None or target.hash == trail.tip.hash:
+            return None
+        if known := trail.find(target.hash):  # the chain became shorter
+            return await self._roll_back(trail, known)
+        if trail.carries(target):
+            return await self._seal(trail, await self._sealer.draft(target))
+        if target.number <= trail.tip.number + 1:
+            return await self._leave_branch(trail, target)
+        return await self._fill_gap(trail, target)
+
+    async def _fill_gap(self, trail: Trail, target: Block) -> BlockBatch | Rollback:
+        number = trail.tip.number + 1
+        draft = await self._lookahead.draft(number, up_to=target.number)
+        if draft is None:
+            raise UnknownBlock(f"the node announced {target.number}, but has no block {number}")
+        if not trail.carries(draft.block):
+            return await self._leave_branch(trail, draft.block)
+        self._horizon.superseded(target, draft.block)
+        return await self._seal(trail, draft)
+
+    async def _leave_branch(self, trail: Trail, block: Block) -> Rollback:
+        while (ancestor := trail.find(block.parent_hash)) is None:
+            if block.number <= trail.oldest.number + 1:
+                raise Rebuild(f"the chain left our branch below block {trail.oldest.number}")
+            parent = await self._reader.block_of(block.parent_hash)
+            if parent is None:
+                raise UnknownBlock(f"the parent of block {block.number} is not to be had")
+            if parent.number != block.number - 1:
+                raise Retry(f"the parent of block {block.number} has number {parent.number}")
+            block = parent
+        if block.number != ancestor.number + 1:
+            raise Retry(f"the child of block {ancestor.number} has number {block.number}")
+        return await self._roll_back(trail, ancestor)
+
+    async def _roll_back(self, trail: Trail, ancestor: Block) -> Rollback:
+        await self._lookahead.drop()
+        depth = trail.rewind(ancestor)
+        self._audit.rolled_back(ancestor)
+        self._on_reorg(depth)
+        self._log.warning("reorg", depth=depth, ancestor=ancestor.number)
+        return Rollback(ancestor)
+
+    async def _seal(self, trail: Trail, draft: Draft) -> BlockBatch:
+        sealed = await self._sealer.finish(draft)
+        block = sealed.block
+        self._heads.watch(sealed.query)
+        for difference in self._audit.sealed(block, sealed.query, sealed.logs):
+            self._on_log_difference()
+            self._log.warning(
+                "logs_differ",
+                block=difference.block.number,
+                missing=difference.missing,
+                extra=difference.extra,
+            )
+        trail.extend(block)
+        arrived_ns = self._horizon.arrived_ns(block)
+        sealed_ns = time.monotonic_ns() if arrived_ns else 0
+        return BlockBatch(block, sealed.logs, sealed.readings, arrived_ns, sealed_ns)
