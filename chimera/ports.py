@@ -105,7 +105,11 @@ class Adapter(Protocol[M]):
         """Tell whether the contract would allow a liquidation, and the best pair of assets."""
 
     def explain(self, market: M, account: Account, timestamp: int) -> list[Step]:
-        """List every input and step of the health factor, in the order of the contract."""
+        """
+        List every input and step of the health factor, in the order of the contract.
+
+        The last step, `verdict`, says whether the contract would allow a liquidation; if not, why.
+        """
 
     def view_call(self, market: M, user: Address) -> Call:
         """Return the call of the contract's own health view for `user`."""

@@ -74,6 +74,7 @@ READY = Status(
 class FakePositions:
     items: list[Position] = field(default_factory=lambda: [UNDER, SAFE])
     asked: dict[str, Any] = field(default_factory=dict)
+    contract: str = "liquidatable"
 
     def page(self, **asked: Any) -> tuple[int, list[Position], str | None]:  # noqa: ANN401  (any filter)
         self.asked = asked
@@ -88,8 +89,9 @@ class FakePositions:
         return None
 
     def explain(self, protocol: str, user: Address) -> list[Step] | None:
-        known = self.position(protocol, user)
-        return None if known is None else [Step("collateral", "3000.00000000 USD")]
+        if self.position(protocol, user) is None:
+            return None
+        return [Step("collateral", "3000.00000000 USD"), Step("verdict", self.contract)]
 
 
 @dataclass

@@ -17,7 +17,6 @@ from chimera.api.auth import operator_only
 from chimera.api.failures import Failure, bad_parameter
 from chimera.api.parameters import AddressText
 from chimera.api.schemas import (
-    MOST_ITEMS,
     Explanation,
     OpportunitiesAsked,
     OpportunitiesPage,
@@ -29,6 +28,7 @@ from chimera.api.schemas import (
     failures,
 )
 from chimera.domain.block import Address
+from chimera.domain.health import VERDICT
 from chimera.domain.opportunity import Opportunity
 from chimera.domain.position import Position
 from chimera.domain.standing import Standing
@@ -95,9 +95,7 @@ def daemon_router(operator: Operator, metrics_text: Callable[[], bytes]) -> APIR
     return router
 
 
-def positions_router(
-    positions: Positions, opportunities: Opportunities, confirmation_blocks: int
-) -> APIRouter:
+def positions_router(positions: Positions, confirmation_blocks: int) -> APIRouter:
     """Serve accounts: a listing, one of them, and why it stands where it stands."""
     router = APIRouter(prefix="/v1/positions", responses=failures(422))
 
@@ -138,21 +136,20 @@ def positions_router(
     async def why(protocol: ProtocolInPath, user: UserInPath) -> Response:
         """Explain one account: every input, every step, and the rule that decides."""
         position = _found(positions, protocol, user)
-        flag = _open_flag(opportunities, position)
+        steps = positions.explain(protocol, user) or []
         standing = Standing(
             health_factor=position.health_factor,
             error=position.error,
             blocks_unhealthy=position.blocks_unhealthy,
             confirmation_blocks=confirmation_blocks,
-            liquidatable=None if flag is None else flag.liquidatable,
-            reason=None if flag is None else flag.reason,
+            contract=next((step.value for step in steps if step.name == VERDICT), None),
         )
         explanation = Explanation(
             protocol=position.protocol,
             user=position.user,
             block=position.block,
             health_factor=position.health_factor,
-            steps=positions.explain(protocol, user) or [],
+            steps=[step for step in steps if step.name != VERDICT],
             verdict=standing.sentence(),
         )
         return JSONResponse(explanation.model_dump())
@@ -192,19 +189,6 @@ def _found(positions: Positions, protocol: str, user: Address) -> Position:
         message = f"{protocol} has no account of {to_checksum_address(user)}"
         raise Failure(HTTPStatus.NOT_FOUND, "not_found", message)
     return position
-
-
-def _open_flag(opportunities: Opportunities, position: Position) -> Opportunity | None:
-    cursor: str | None = None
-    while True:
-        _, items, cursor = opportunities.page(
-            state="open", protocol=position.protocol, limit=MOST_ITEMS, cursor=cursor
-        )
-        for item in items:
-            if (item.protocol, item.user) == (position.protocol, position.user):
-                return item
-        if cursor is None:
-            return None
 
 
 async def _page(

@@ -55,7 +55,7 @@ def build_app(
     )
     failures.install(app)
     app.include_router(daemon_router(operator, metrics_text))
-    app.include_router(positions_router(positions, opportunities, confirmation_blocks))
+    app.include_router(positions_router(positions, confirmation_blocks))
     app.include_router(opportunities_router(opportunities))
     if observe is not None:
         app.add_middleware(Observed, observe=observe)

@@ -28,15 +28,13 @@ from chimera.cli.options import (
     daemon,
 )
 from chimera.domain.block import Address
-from chimera.domain.health import Step
+from chimera.domain.health import VERDICT, Step
 from chimera.errors import Skip, Unreachable
 
 if TYPE_CHECKING:
     from chimera.settings import Settings
 
 Document = dict[str, Any]
-
-VERDICT = "verdict"  # name of the step that says what decides about an account
 
 
 def positions(
@@ -131,11 +129,13 @@ def _explained(settings: Settings, protocol: str, user: str) -> Document:
     steps: list[Step] = asyncio.run(application().explain(settings, protocol, address))
     if not steps:
         raise Skip(f"{protocol} has no account of {user}")
+    contract = next((step.value for step in steps if step.name == VERDICT), None)
+    rule = f"flagged after {settings.detection.confirmation_blocks} blocks in a row under 1"
     return {
         "protocol": protocol,
         "user": user,
         "steps": [asdict(step) for step in steps if step.name != VERDICT],
-        "verdict": next((step.value for step in steps if step.name == VERDICT), None),
+        "verdict": rule if contract is None else f"{rule}; {contract}",
     }
 
 

@@ -93,6 +93,10 @@ class Verdict:
     best: Pair | None = None
 
 
+VERDICT = "verdict"
+"""Name of the last step: whether the contract would allow a liquidation and, if not, why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One line of an explanation: what it is, and the figure with its unit."""

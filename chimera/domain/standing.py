@@ -13,43 +13,29 @@ class Standing:
     Attributes:
         health_factor: Decimal string; None without debt, and where `error` is set.
         error: Why the contract's view reverts, or None.
-        blocks_unhealthy: Blocks in a row under 1; None where nobody has counted.
+        blocks_unhealthy: Blocks in a row under 1.
         confirmation_blocks: How many of them flag an account.
-        liquidatable: Whether the contract would allow it now; None where nobody has asked.
-        reason: The contract's rule against it, if it would not.
+        contract: Whether the contract would allow a liquidation now and, if not, its rule.
     """
 
     health_factor: str | None
     error: str | None
-    blocks_unhealthy: int | None
+    blocks_unhealthy: int
     confirmation_blocks: int
-    liquidatable: bool | None = None
-    reason: str | None = None
+    contract: str | None = None
 
     def sentence(self) -> str:
         """Say whether it is flagged and can be liquidated, and the rule if not."""
+        return self._flag() if self.contract is None else f"{self._flag()}; {self.contract}"
+
+    def _flag(self) -> str:
         if self.error is not None:
             return f"not flagged: it has no health factor, the contract's view fails ({self.error})"
         if self.health_factor is None:
-            return "not flagged: it has no debt, so there is nothing to liquidate"
+            return "not flagged: it has no debt"
         if self.health_factor.partition(".")[0] != "0":
-            return (
-                f"not flagged: its health factor {self.health_factor} is not under 1, "
-                "and the contract liquidates only under 1"
-            )
-        return f"{self._flag()}; {self._liquidation()}"
-
-    def _flag(self) -> str:
-        if self.blocks_unhealthy is None:
-            return f"under 1; flagged after {self.confirmation_blocks} blocks in a row under 1"
-        counted = f"under 1 for {self.blocks_unhealthy} of {self.confirmation_blocks} blocks"
-        if self.blocks_unhealthy < self.confirmation_blocks:
-            return f"not flagged yet: {counted} in a row"
-        return f"flagged: under 1 for {self.blocks_unhealthy} blocks in a row"
-
-    def _liquidation(self) -> str:
-        if self.liquidatable is None:
-            return "whether the contract allows a liquidation is asked once it is flagged"
-        if self.liquidatable:
-            return "the contract lets anybody liquidate it"
-        return f"nobody can liquidate it: {self.reason or 'the contract refuses'}"
+            return f"not flagged: its health factor {self.health_factor} is not under 1"
+        blocks, needed = self.blocks_unhealthy, self.confirmation_blocks
+        if blocks < needed:
+            return f"not flagged yet: under 1 for {blocks} of {needed} blocks in a row"
+        return f"flagged: under 1 for {blocks} blocks in a row"

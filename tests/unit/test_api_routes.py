@@ -179,19 +179,15 @@ async def test_why_gives_the_steps_and_the_verdict(daemon: Daemon) -> None:
 
     assert answer.json["steps"] == [{"name": "collateral", "value": "3000.00000000 USD"}]
     assert answer.json["health_factor"] == "0.980000000000000000"
-    assert answer.json["verdict"] == (
-        "flagged: under 1 for 3 blocks in a row; the contract lets anybody liquidate it"
-    )
+    assert answer.json["verdict"] == "flagged: under 1 for 3 blocks in a row; liquidatable"
 
 
 async def test_why_names_the_rule_against_a_liquidation(daemon: Daemon) -> None:
-    refused = replace(FLAG, liquidatable=False, reason="the market is paused")
-    others = [replace(FLAG, user=ALICE) for _ in range(1000)]
-    daemon.opportunities.items = [*others, refused]
+    daemon.positions.contract = "not liquidatable: the market is paused"
 
     answer = await daemon.client.get(f"/v1/positions/aave/{BOB}/why")
 
-    assert answer.json["verdict"].endswith("nobody can liquidate it: the market is paused")
+    assert answer.json["verdict"].endswith("; not liquidatable: the market is paused")
 
 
 async def test_episodes_are_listed_with_all_their_fields(daemon: Daemon) -> None:

@@ -280,7 +280,7 @@ def test_why_shows_the_steps_and_the_verdict(machine: Machine) -> None:
 
     assert result.exit_code == 0
     assert "collateral  3000.00000000 USD" in result.stdout
-    assert "the contract lets anybody liquidate it" in result.stdout
+    assert "flagged: under 1 for 3 blocks in a row; liquidatable" in result.stdout
 
 
 def test_why_of_an_unknown_account_is_a_fault(machine: Machine) -> None:
@@ -293,7 +293,10 @@ def test_why_of_an_unknown_account_is_a_fault(machine: Machine) -> None:
 
 
 def test_why_without_a_daemon_reads_the_chain(machine: Machine) -> None:
-    machine.application.steps = [Step("debt", "5 USD"), Step("verdict", "not flagged: safe")]
+    machine.application.steps = [
+        Step("debt", "5 USD"),
+        Step("verdict", "not liquidatable: healthy"),
+    ]
 
     result = machine.type("why", "aave", ALICE, "--json")
 
@@ -302,7 +305,7 @@ def test_why_without_a_daemon_reads_the_chain(machine: Machine) -> None:
         "protocol": "aave",
         "user": ALICE,
         "steps": [{"name": "debt", "value": "5 USD"}],
-        "verdict": "not flagged: safe",
+        "verdict": "flagged after 2 blocks in a row under 1; not liquidatable: healthy",
     }
 
 

@@ -7,23 +7,25 @@ from chimera.domain.standing import Standing
 
 def sentence(
     factor: str | None,
-    blocks: int | None = 0,
+    blocks: int = 0,
     *,
     error: str | None = None,
-    liquidatable: bool | None = None,
-    reason: str | None = None,
+    contract: str | None = None,
 ) -> str:
-    return Standing(factor, error, blocks, 2, liquidatable, reason).sentence()
+    return Standing(factor, error, blocks, 2, contract).sentence()
 
 
 def test_a_healthy_account_is_kept_by_its_health_factor() -> None:
-    said = sentence("1.000000000000000000")
+    said = sentence("1.000000000000000000", contract="not liquidatable: healthy")
 
-    assert said.startswith("not flagged: its health factor 1.000000000000000000 is not under 1")
+    assert said == (
+        "not flagged: its health factor 1.000000000000000000 is not under 1; "
+        "not liquidatable: healthy"
+    )
 
 
-def test_an_account_without_debt_has_nothing_to_liquidate() -> None:
-    assert "no debt" in sentence(None)
+def test_an_account_without_debt_is_kept_by_that() -> None:
+    assert sentence(None) == "not flagged: it has no debt"
 
 
 def test_an_account_that_cannot_be_valued_is_not_flagged() -> None:
@@ -33,25 +35,17 @@ def test_an_account_that_cannot_be_valued_is_not_flagged() -> None:
 def test_one_block_under_is_not_enough() -> None:
     said = sentence("0.999999999999999999", 1)
 
-    assert said.startswith("not flagged yet: under 1 for 1 of 2 blocks in a row")
+    assert said == "not flagged yet: under 1 for 1 of 2 blocks in a row"
 
 
 @pytest.mark.parametrize("blocks", [2, 9])
 def test_enough_blocks_under_flag_the_account(blocks: int) -> None:
-    said = sentence("0.98", blocks, liquidatable=True)
+    said = sentence("0.98", blocks, contract="liquidatable")
 
-    assert said == (
-        f"flagged: under 1 for {blocks} blocks in a row; the contract lets anybody liquidate it"
-    )
+    assert said == f"flagged: under 1 for {blocks} blocks in a row; liquidatable"
 
 
 def test_the_rule_against_a_liquidation_is_named() -> None:
-    said = sentence("0.98", 2, liquidatable=False, reason="no collateral left")
+    said = sentence("0.98", 2, contract="not liquidatable: no collateral")
 
-    assert said.endswith("nobody can liquidate it: no collateral left")
-
-
-def test_where_nobody_counted_the_rule_is_told() -> None:
-    said = sentence("0.98", None, liquidatable=True)
-
-    assert said.startswith("under 1; flagged after 2 blocks in a row")
+    assert said.endswith("; not liquidatable: no collateral")
