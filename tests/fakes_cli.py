@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +20,7 @@ from chimera.domain.health import Step
 from chimera.domain.notices import RebuildReport
 from chimera.domain.position import Position
 from chimera.observability.logging import NARRATORS
-from chimera.settings import Settings, load
+from chimera.settings import Settings
 from tests.fakes_api import Client
 
 CONFIG = """
@@ -68,9 +67,6 @@ class FakeApplication:
     report: RebuildReport = DONE
     error: BaseException | None = None
     asked: list[Any] = field(default_factory=list)
-
-    def load_settings(self, path: Path | None) -> Settings:
-        return load(path)
 
     async def run(self, settings: Settings, progress: Any = None) -> None:  # noqa: ANN401
         self._note("run", settings.chain.name)

@@ -50,7 +50,7 @@ def positions(
 ) -> None:
     """List accounts, lowest health factor first: from the daemon, else what Redis still holds."""
     with ending():
-        settings = begin(config)
+        settings = begin(config, quiet=True)
         filters = Filters(protocol, user, asset, max_health_factor)
         try:
             page = daemon(settings, url).listing("/v1/positions", filters.query(), limit)
@@ -71,7 +71,7 @@ def opportunities(
 ) -> None:
     """List episodes of accounts under 1, newest first."""
     with ending():
-        settings = begin(config)
+        settings = begin(config, quiet=True)
         given = {"state": None if state is None else state.value, "protocol": protocol}
         filters = {name: text for name, text in given.items() if text is not None}
         page = daemon(settings, url).listing("/v1/opportunities", filters, limit)
@@ -91,7 +91,7 @@ def why(
 ) -> None:
     """Explain a health factor to the last digit, and the rule that decides about the account."""
     with ending():
-        settings = begin(config)
+        settings = begin(config, quiet=True)
         try:
             explanation = daemon(settings, url).why(protocol, user)
         except NoDaemon as absent:
@@ -103,7 +103,7 @@ def why(
 def status(config: Config = None, url: Url = None, *, as_json: AsJson = False) -> None:
     """Show how far the daemon is, and whether anything is wrong with it."""
     with ending():
-        settings = begin(config)
+        settings = begin(config, quiet=True)
         answer = daemon(settings, url).status()
         (views.print_json if as_json else views.print_status)(answer)
 
@@ -113,8 +113,8 @@ def _from_redis(settings: Settings, filters: Filters, limit: int, absent: NoDaem
         raise Unreachable(f'{absent}, and without one redis.url = "" leaves nothing to read')
     try:
         published = asyncio.run(application().cached_positions(settings))
-    except Unreachable as error:
-        raise Unreachable(f"{absent}, and neither does Redis: {error}") from None
+    except* Unreachable:
+        raise Unreachable(f"{absent}, nor does Redis; `chimera run` starts a daemon") from None
     complain(f"{absent}; showing what Redis holds, at most {settings.redis.ttl} s old")
     found = filters.applied(published, len(published))
     if len(found) > limit:

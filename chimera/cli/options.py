@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
-from chimera.cli.application import application
+from chimera.cli.application import load_settings
 from chimera.cli.client import DaemonClient, NoDaemon, daemon_url
 from chimera.cli.filters import a_decimal, an_address
 from chimera.cli.progress import CurrentStderr
@@ -69,15 +69,16 @@ Limit = Annotated[int, typer.Option("--limit", min=1, help="How many at most.")]
 State = Annotated[EpisodeState | None, typer.Option("--state", help="Only these.")]
 
 
-def begin(config: Path | None) -> Settings:
+def begin(config: Path | None, *, quiet: bool = False) -> Settings:
     """
-    Load the configuration and begin to log as it says.
+    Load the configuration and begin to log as it says; `quiet` leaves to debugging what is minor.
 
     Raises:
         Refuse: The configuration is wrong.
     """
-    settings = application().load_settings(config)
-    configure(settings.log.level, cast("TextIO", CurrentStderr()))
+    settings = load_settings(config)
+    level = settings.log.level
+    configure("error" if quiet and level != "debug" else level, cast("TextIO", CurrentStderr()))
     return settings
 
 

@@ -188,7 +188,7 @@ def test_filters_hold_for_redis_too(
 
 
 def test_without_daemon_and_redis_the_exit_code_is_3(machine: Machine) -> None:
-    machine.application.error = Unreachable("no answer from redis://:secret@127.0.0.1:6379/0")
+    machine.application.error = ExceptionGroup("", [Unreachable("redis://:secret@127.0.0.1")])
 
     result = machine.type("positions", "--json")
 
