@@ -8,9 +8,12 @@ NODE_PARTS := node_modules/.installed
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 
+# Debian keeps PostgreSQL's server programs off the PATH.
+WITH_POSTGRES := PATH="$$PATH$$(printf ':%s' /usr/lib/postgresql/*/bin)"
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check bench devnet lock clean redis
+.PHONY: help setup demo test check bench devnet lock clean redis postgres
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -20,8 +23,8 @@ setup: $(PYTHON_PARTS) $(NODE_PARTS) ## make .venv with .venv/bin/chimera, and t
 demo: setup ## follow a real protocol on a local chain, and compare every account with it
 	$(BIN)/python -m devnet.demo
 
-test: setup redis ## run every test
-	$(BIN)/python -m pytest
+test: setup redis postgres ## run every test
+	$(WITH_POSTGRES) $(BIN)/python -m pytest
 
 check: $(PYTHON_PARTS) ## run every static check
 	$(BIN)/ruff check
@@ -43,8 +46,8 @@ lock: $(PYTHON_PARTS) ## pin anew what pyproject.toml allows
 		--output-file requirements.lock
 
 clean: ## remove everything that the targets made
-	rm -rf $(VENV) node_modules build dist .coverage .hypothesis .import_linter_cache
-	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) node_modules build dist .coverage .devnet-cache .hypothesis
+	rm -rf .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -70,3 +73,6 @@ $(NODE_PARTS): package.json package-lock.json
 
 redis:
 	@command -v redis-server >/dev/null || .ci/apt-install redis-server
+
+postgres:
+	@$(WITH_POSTGRES) command -v initdb >/dev/null || .ci/apt-install postgresql
