@@ -17,7 +17,7 @@ from chimera.chain.seal import Draft, Lookahead, Sealer
 from chimera.domain.block import Block, BlockBatch, Rollback
 from chimera.errors import Rebuild, Retry
 from chimera.ports import ChainReader, Follower
-from chimera.rpc.announcements import Connected, Disconnected, Event, FellBack, NewHead, NewLog
+from chimera.rpc.announcements import Connected, Disconnected, Event, NewHead, NewLog, Probed
 from chimera.rpc.faults import StateGone, UnknownBlock
 
 UNDO_WINDOW = 64  # blocks
@@ -111,8 +111,8 @@ class ChainFeed:
                 self._connected = self._must_ask = True
             case Disconnected():
                 self._connected = False
-            case FellBack():
-                self._must_ask = True
+            case Probed():
+                self._must_ask |= event.number != self.head
         self._update_head()
         self._news.set()
 

@@ -1,0 +1,1 @@
+"""The one door by which the chain's state comes in."""

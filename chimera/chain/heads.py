@@ -1,0 +1,89 @@
+"""What the node says is its newest block, and what of that to believe."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+from chimera.chain.reorg import Trail
+from chimera.domain.block import Block, BlockHash, LogQuery
+from chimera.errors import Retry
+from chimera.ports import ChainReader
+from chimera.rpc.announcements import Event
+
+MEMORY = 1024  # announced blocks whose time of arrival is remembered
+SHRUNK_AFTER = 2.0  # seconds; a node behind a load balancer may lag as long as this
+
+
+class Heads(Protocol):
+    """Where announcements come from: `rpc.websocket.Subscription`, or a fake."""
+
+    def watch(self, query: LogQuery) -> None:
+        """Ask for these logs to be announced as well."""
+
+    def listen(self) -> AsyncGenerator[Event, None]:
+        """Yield announcements, for ever."""
+
+
+class Horizon:
+    """
+    The newest block, from announcements and from asking.
+
+    Announcements of blocks that are already known are repeats. That the chain became shorter is
+    believed only after the node has said so for a while.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.newest: Block | None = None
+        self.doubtful = False  # it was lowered, or could not be confirmed: ask again soon
+        self._arrivals: OrderedDict[BlockHash, int] = OrderedDict()
+        self._clock = clock
+        self._shorter_since: float | None = None
+
+    def announced(self, block: Block, arrived_ns: int, trail: Trail) -> None:
+        """Hear of a new head."""
+        known = block.hash in self._arrivals
+        self._arrivals.setdefault(block.hash, arrived_ns)
+        if len(self._arrivals) > MEMORY:
+            self._arrivals.popitem(last=False)
+        if trail.find(block.hash) is not None:
+            return
+        late = known and self.newest is not None and block.number < self.newest.number
+        if not late:
+            self.newest, self.doubtful, self._shorter_since = block, False, None
+
+    def arrived_ns(self, block: Block) -> int:
+        """Return when this block was announced, 0 when it never was."""
+        return self._arrivals.get(block.hash, 0)
+
+    async def ask(self, reader: ChainReader) -> None:
+        """
+        Ask the node for its newest block.
+
+        Raises:
+            Retry: The node failed, or it claims that the chain is shorter than we know.
+        """
+        known = self.newest
+        block = await reader.head()
+        if known is not None and block.number < known.number:
+            there = await reader.block_at(known.number)
+            if there is None:
+                self._believe_shorter(known, block)
+            else:
+                block, self.doubtful = there, False
+        if self.newest is known:  # nothing was announced meanwhile
+            self.newest, self._shorter_since = block, None
+
+    def superseded(self, announced: Block, canonical: Block) -> None:
+        """Note that the node has another block now at the height of one that it announced."""
+        if announced is self.newest and announced.number == canonical.number:
+            self.newest = canonical
+
+    def _believe_shorter(self, known: Block, block: Block) -> None:
+        self.doubtful = True
+        if self._shorter_since is None:
+            self._shorter_since = self._clock()
+        if self._clock() < self._shorter_since + SHRUNK_AFTER:
+            raise Retry(f"the node fell back from block {known.number} to {block.number}")

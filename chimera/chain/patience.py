@@ -1,0 +1,38 @@
+"""How the feed waits out a node that fails: growing pauses, one line in the log per fault."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import structlog
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds
+MOST_DOUBLINGS = 16
+
+
+class Patience:
+    """Counts the tries of one piece of work. `what` names it in the log."""
+
+    def __init__(
+        self, what: str, *, first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE
+    ) -> None:
+        self._what = what
+        self._first, self._longest = first, longest
+        self.failures = 0
+
+    async def pause(self, fault: Exception) -> None:
+        """Wait longer than the last time; the first time, say why."""
+        if not self.failures:
+            structlog.get_logger().warning(
+                "chain_fault", work=self._what, kind=type(fault).__name__, fault=str(fault)
+            )
+        pause = min(self._longest, self._first * 2 ** min(self.failures, MOST_DOUBLINGS))
+        self.failures += 1
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (only jitter)
+
+    def over(self) -> None:
+        """The work succeeded."""
+        if self.failures:
+            structlog.get_logger().info("chain_fault_over", work=self._what, tries=self.failures)
+        self.failures = 0

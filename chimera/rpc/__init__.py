@@ -1,0 +1,1 @@
+"""JSON-RPC plumbing: one endpoint, several of them, many calls in one, and the socket."""

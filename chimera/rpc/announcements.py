@@ -1,0 +1,214 @@
+"""What is said over a node's socket, as a state machine without a socket."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from chimera.domain.block import Block, BlockHash, Log, LogQuery
+from chimera.rpc.faults import NodeError, TimedOut, fault_of
+from chimera.rpc.wire import Header, WireLog, decoded, filter_of, quantity, word
+
+NOTHING = LogQuery(frozenset(), frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Announcements flow from here on; what was missed has to be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """Nothing is announced until the next `Connected`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """After a silence the node said how far it is, which may be less than before (`evm_revert`)."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewHead:
+    """
+    A block became the newest.
+
+    Attributes:
+        block: Its header.
+        arrived_ns: When we heard of it, nanoseconds of `time.monotonic_ns`.
+        watched: The logs that were surely subscribed to while it came, None when unknown.
+    """
+
+    block: Block
+    arrived_ns: int
+    watched: LogQuery | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewLog:
+    """A log was announced, or with `removed` withdrawn."""
+
+    block_hash: BlockHash
+    log: Log
+    removed: bool = False
+
+
+Event = Connected | Disconnected | Probed | NewHead | NewLog
+
+
+class _Params(msgspec.Struct, gc=False):
+    subscription: str
+    result: msgspec.Raw
+
+
+class _Message(msgspec.Struct, gc=False):
+    id: int | None = None  # of the request that this answers
+    params: _Params | None = None  # of an announcement
+    result: msgspec.Raw = msgspec.Raw(b"")
+    error: NodeError | None = None
+
+
+_MESSAGE: msgspec.json.Decoder[_Message] = msgspec.json.Decoder(_Message)
+_HEADER: msgspec.json.Decoder[Header] = msgspec.json.Decoder(Header)
+_LOG: msgspec.json.Decoder[WireLog] = msgspec.json.Decoder(WireLog)
+_TEXT: msgspec.json.Decoder[str] = msgspec.json.Decoder(str)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A request that is not answered yet. `query` is the one subscribed to, or given up."""
+
+    method: str
+    query: LogQuery | None = None
+
+
+class Conversation:
+    """
+    One connection from its opening to its end.
+
+    The shell around it sends what `outgoing` returns, hands over each frame by `take`, and calls
+    `tick` when `wait` seconds have gone by. All times are seconds of one monotonic clock.
+    """
+
+    def __init__(self, *, silence: float | None, timeout: float, now: float) -> None:
+        self._silence, self._timeout = silence, timeout
+        self._quiet_since = now
+        self._head: int | None = None  # newest number announced
+        self._promised: int | None = None  # number that the node has, but did not announce
+        self._give_up_at: float | None = None
+        self._questions: dict[int, _Question] = {}
+        self._asked = 0
+        self._outgoing: list[tuple[str, str]] = []
+        self._heads: str | None = None  # subscription ids
+        self._logs: dict[str, LogQuery] = {}
+        self._wanted = NOTHING
+        self._surely_watched: LogQuery | None = None
+        self._ask("eth_subscribe", ["newHeads"], now)
+
+    def outgoing(self) -> list[tuple[str, str]]:
+        """Return the (method, text frame) pairs to send now, each once."""
+        frames, self._outgoing = self._outgoing, []
+        return frames
+
+    def watch(self, query: LogQuery, now: float) -> None:
+        """Subscribe to these logs; the older subscription ends once this one stands."""
+        if query != self._wanted:
+            self._wanted = query
+            if query.addresses and query.topics:
+                self._ask("eth_subscribe", ["logs", filter_of(query)], now, query)
+
+    def wait(self, now: float) -> float | None:
+        """Return the seconds until the next `tick` is due, None when only the node can act."""
+        due = self._give_up_at
+        if due is None and self._silence is not None:
+            due = self._quiet_since + self._silence
+        return None if due is None else max(0.0, due - now)
+
+    def tick(self, now: float) -> None:
+        """
+        Notice silence: ask how far the node is.
+
+        Raises:
+            TimedOut: It owes an answer, or a head that it has.
+        """
+        if self._give_up_at is not None and now >= self._give_up_at:
+            owed = "an answer" if self._promised is None else f"head {self._promised}"
+            raise TimedOut(f"the node went silent: it owes {owed}")
+        if self._silence is not None and now >= self._quiet_since + self._silence:
+            self._quiet_since = now
+            if not self._questions:
+                self._ask("eth_blockNumber", [], now)
+
+    def take(self, frame: str | bytes, now: float) -> Event | None:
+        """
+        Understand one frame.
+
+        Raises:
+            ChimeraError: The node refuses the subscription, or talks nonsense.
+        """
+        message = decoded(_MESSAGE, frame.encode() if isinstance(frame, str) else frame, "socket")
+        if message.params is not None:
+            return self._announced(message.params, now)
+        question = self._questions.pop(message.id or 0, None)
+        if question is None:
+            return None
+        if not self._questions and self._promised is None:
+            self._give_up_at = None
+        return self._answered(question, message, now)
+
+    def _announced(self, params: _Params, now: float) -> Event | None:
+        if params.subscription == self._heads:
+            block = decoded(_HEADER, params.result, "newHeads").block()
+            self._head, self._quiet_since = block.number, now
+            if self._promised is not None and block.number >= self._promised:
+                self._promised = None
+                self._give_up_at = None if not self._questions else self._give_up_at
+            watched, self._surely_watched = self._surely_watched, self._watching()
+            return NewHead(block, time.monotonic_ns(), watched)
+        if params.subscription in self._logs:
+            log = decoded(_LOG, params.result, "logs")
+            return NewLog(BlockHash(word(log.block_hash)), log.log(), log.removed)
+        return None
+
+    def _answered(self, question: _Question, message: _Message, now: float) -> Event | None:
+        if message.error is not None:
+            if question.query is not None or question.method == "eth_unsubscribe":
+                return None  # logs by subscription are a second opinion: we live without
+            raise fault_of(message.error, question.method)
+        if question.method == "eth_unsubscribe":
+            return None
+        result = decoded(_TEXT, message.result, question.method)
+        if question.method == "eth_blockNumber":
+            return self._probed(quantity(result), now)
+        if question.query is None:
+            self._heads = result
+            return Connected()
+        for older in list(self._logs):
+            self._ask("eth_unsubscribe", [older], now)
+            del self._logs[older]
+        self._logs[result] = question.query
+        return None
+
+    def _probed(self, number: int, now: float) -> Event:
+        if self._head is not None and number > self._head:
+            self._promised = number  # its announcement may be on the way
+            self._give_up_at = now + self._timeout
+        self._head = number
+        return Probed(number)
+
+    def _watching(self) -> LogQuery | None:
+        return next(iter(self._logs.values()), None)
+
+    def _ask(
+        self, method: str, params: list[Any], now: float, query: LogQuery | None = None
+    ) -> None:
+        self._asked += 1
+        self._questions[self._asked] = _Question(method, query)
+        body = {"jsonrpc": "2.0", "id": self._asked, "method": method, "params": params}
+        self._outgoing.append((method, msgspec.json.encode(body).decode()))
+        if self._give_up_at is None:
+            self._give_up_at = now + self._timeout

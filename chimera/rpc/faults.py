@@ -1,0 +1,197 @@
+"""What a node's refusals mean: each wording of each provider, turned into an error of ours."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from chimera.errors import ChimeraError, RangeTooWide, Rebuild, Retry
+
+
+class Denied(Retry):
+    """The endpoint refuses us as such (bad key, spent quota): another one may answer."""
+
+
+class UnknownBlock(Retry):
+    """The node does not have this block: it lags behind, or the block left the chain."""
+
+
+class BatchTooLarge(Retry):
+    """The node refuses this many requests at once: send fewer."""
+
+
+class TooHeavy(Retry):
+    """The node gives up on this one request for its size or its length: ask for less."""
+
+
+class StateGone(Rebuild):
+    """The node has the block, but no longer the state that belonged to it."""
+
+
+class Reverted(ChimeraError):
+    """The call ran and failed: reverted, out of gas, or an invalid instruction."""
+
+
+class Garbled(Retry):
+    """The node answered something that is no answer to what was asked."""
+
+
+class TimedOut(Retry):
+    """No answer came in time."""
+
+
+class Unsupported(ChimeraError):
+    """The node does not know the method, or not this form of its parameters."""
+
+
+class NodeError(msgspec.Struct, gc=False):
+    """The `error` member of a JSON-RPC answer."""
+
+    code: int = 0
+    message: str = ""
+    data: Any = None
+
+
+def _any_of(*wordings: str) -> re.Pattern[str]:
+    return re.compile("|".join(wordings), re.IGNORECASE)
+
+
+# Anvil names both heights: past the head the block is yet unknown, under it its state was pruned.
+_ANVIL_HEIGHTS = re.compile(r"block height is (\d+) but requested was (\d+)")
+
+_STATE_GONE = _any_of(
+    r"missing trie node",
+    r"historical state",
+    r"state (is )?(not available|unavailable|already discarded|has been pruned)",
+    r"state .{0,80}(not available|pruned)",
+    r"no state available",
+    r"prun(ed|ing)",
+    r"archive (node|data|mode|request|access|state)",
+)
+
+_UNKNOWN_BLOCK = _any_of(
+    r"header (for hash )?not found",
+    r"(unknown|unfinalized|future) (block|header|data)",
+    r"block (with .{0,80})?(requested )?(was )?not found",
+    r"resource not found",
+    r"(cannot|could not|can't) (find|be found|locate) .{0,20}block",
+    r"one of the blocks specified in filter .{0,80}cannot be found",
+    r"not (currently )?canonical",
+    r"(beyond|greater than|after|above) .{0,20}(current|latest|head|last)",
+    r"block .{0,40}in the future",
+)
+
+_RANGE_TOO_WIDE = _any_of(
+    r"block range",
+    r"blocks? (distance|span)",
+    r"range (is |was )?(limit|too|exceed|of \d+)",
+    r"max(imum)? (allowed )?(block )?range",
+    r"limited to .{0,30}(range|blocks?|logs|results)",
+    r"(too many|more than [\d,]+|over [\d,]+) (results|logs|blocks|events|records)",
+    r"(max(imum)?|exceeds?) .{0,20}(results|logs|blocks|block range)",
+    r"ranges? over [\d,]+",
+    r"(response|result|reply|content)s? .{0,20}(exceed|too (big|large|long))",
+    r"limit exceeded",
+    r"query (timeout|took too long)|timed? ?out|deadline exceeded|execution aborted",
+    r"(narrow|reduce|smaller|decrease) .{0,40}(range|query|request|filter)",
+)
+
+_TOO_MANY_REQUESTS = _any_of(
+    r"too many (requests|connections|concurrent)",
+    r"(rate|request|requests|throughput|credits?|compute units?|quota|daily|monthly|capacity)"
+    r"[\w /-]{0,40}(limit|exceed|reached)",
+    r"per[ -]second",
+    r"throttl",
+)
+
+_REVERTED = _any_of(
+    r"revert",
+    r"evm error",
+    r"out of gas|outofgas|gas required exceeds|intrinsic gas",
+    r"invalid (opcode|jump|fe ?opcode)",
+    r"stack (underflow|overflow)",
+    r"vm execution error",
+)
+
+_TOO_HEAVY = _any_of(
+    r"execution (aborted|timeout|timed out)",
+    r"(request|body|payload|call ?data) .{0,20}too (big|large|long)",
+    r"request timed? ?out",
+)
+
+_BATCH_TOO_LARGE = _any_of(
+    r"batch[\w ]{0,30}(too (large|big|many|long)|limit|exceed|more than|maximum|max)",
+    r"(too (large|big|many)|max(imum)?|more than|limit|exceeds?)[\w :]{0,30}batch",
+)
+
+_NODE_IS_DENYING = _any_of(
+    r"(invalid|missing|unknown|unauthorized|must .{0,30}) ?(api|access|project)[ -]?(key|token|id)",
+    r"unauthorized|forbidden|not authori[sz]ed|authenticate",
+)
+
+_PARSE_ERROR, _INVALID_REQUEST, _METHOD_NOT_FOUND, _INVALID_PARAMS = -32700, -32600, -32601, -32602
+_REJECTED, _METHOD_NOT_SUPPORTED, _VERSION_NOT_SUPPORTED = -32003, -32004, -32006  # EIP-1474
+_REVERT = 3  # as geth has it
+_CALLS = frozenset({"eth_call", "eth_estimateGas"})
+
+
+def fault_of(error: NodeError, method: str) -> ChimeraError:
+    """
+    Name the reaction to a JSON-RPC error.
+
+    Args:
+        error: What the node answered.
+        method: The method that was asked; "" when a whole batch was refused.
+
+    Returns:
+        `RangeTooWide` (logs only), `UnknownBlock` or another `Retry` when it may work again;
+        `StateGone`, `Reverted`, `Unsupported` or a bare `ChimeraError` when it cannot.
+    """
+    said = f"{method or 'batch'}: {error.message or 'no message'} ({error.code})"
+    return _by_wording(error, method, said) or _by_code(error.code, said)
+
+
+def _by_wording(error: NodeError, method: str, said: str) -> ChimeraError | None:
+    message = error.message
+    if method in _CALLS and (error.code == _REVERT or _REVERTED.search(message)):
+        return Reverted(said)
+    if heights := _ANVIL_HEIGHTS.search(message):
+        height, requested = map(int, heights.groups())
+        return StateGone(said) if requested <= height else UnknownBlock(said)
+    table: list[tuple[re.Pattern[str], type[ChimeraError]]] = [
+        (_TOO_MANY_REQUESTS, Retry),
+        (_UNKNOWN_BLOCK, UnknownBlock),
+        (_STATE_GONE, StateGone),
+        (_NODE_IS_DENYING, Denied),
+        (_TOO_HEAVY, TooHeavy),
+    ]
+    if method == "eth_getLogs":
+        table.insert(2, (_RANGE_TOO_WIDE, RangeTooWide))
+    if not method:
+        table.insert(0, (_BATCH_TOO_LARGE, BatchTooLarge))
+    return next((kind(said) for wording, kind in table if wording.search(message)), None)
+
+
+def _by_code(code: int, said: str) -> ChimeraError:
+    if code in {_METHOD_NOT_FOUND, _METHOD_NOT_SUPPORTED, _VERSION_NOT_SUPPORTED, _INVALID_PARAMS}:
+        return Unsupported(said)
+    if code in {_PARSE_ERROR, _INVALID_REQUEST, _REJECTED}:
+        return ChimeraError(said)
+    return Retry(said)
+
+
+def fault_of_status(status: int, method: str, *, batch: bool) -> ChimeraError:
+    """Name the reaction to an HTTP status whose body is no JSON-RPC answer."""
+    said = f"{method or 'batch'}: HTTP {status}"
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        if batch:
+            return BatchTooLarge(said)
+        return RangeTooWide(said) if method == "eth_getLogs" else TooHeavy(said)
+    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT}:
+        return Retry(said)
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Denied(said)
+    return Retry(said)

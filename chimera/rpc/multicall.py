@@ -1,0 +1,213 @@
+"""Many calls in one request, pinned to one block, through Multicall3.aggregate3."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from chimera.domain.block import Address, Block
+from chimera.domain.call import Answer, Call, Readings
+from chimera.errors import ChimeraError
+from chimera.rpc.client import Rpc
+from chimera.rpc.faults import Garbled, Reverted, TooHeavy, UnknownBlock, Unsupported
+from chimera.rpc.wire import HEADER, TEXT, hexed, octets
+
+# The same address on every chain that has it: https://github.com/mds1/multicall
+MULTICALL3: Final = Address(bytes.fromhex("cA11bde05977b3631167028862bE2a173976CA11"))
+AGGREGATE3: Final = bytes.fromhex("82ad56cb")  # aggregate3((address,bool,bytes)[])
+
+MAX_CALLS = 500
+MAX_DATA = 200_000  # bytes of call data in one request
+ABSENT_FOR = 100  # blocks until a chain without Multicall3 is asked for it again
+_WORD = 32
+
+
+def _word(value: int) -> bytes:
+    return value.to_bytes(_WORD, "big")
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % _WORD)
+
+
+def encode_aggregate3(calls: Sequence[Call]) -> bytes:
+    """Return the call data of `aggregate3`, every call allowed to fail."""
+    offsets, bodies = [], []
+    offset = _WORD * len(calls)
+    for call in calls:
+        target, may_fail, data_at = int.from_bytes(call.to, "big"), 1, 3 * _WORD
+        head = b"".join(map(_word, (target, may_fail, data_at, len(call.data))))
+        body = head + _padded(call.data)
+        offsets.append(_word(offset))
+        bodies.append(body)
+        offset += len(body)
+    return b"".join((AGGREGATE3, _word(_WORD), _word(len(calls)), *offsets, *bodies))
+
+
+def decode_results(data: bytes, count: int) -> list[tuple[bool, bytes]]:
+    """
+    Return the `(success, returnData)` of each call.
+
+    Raises:
+        Garbled: `data` is not the answer to `count` calls.
+    """
+    start = _uint(data, 0)
+    if _uint(data, start) != count:
+        raise Garbled(f"aggregate3: expected {count} results")
+    base = start + _WORD
+    results: list[tuple[bool, bytes]] = []
+    for index in range(count):
+        entry = base + _uint(data, base + index * _WORD)
+        body = entry + _uint(data, entry + _WORD)
+        size = _uint(data, body)
+        answer = data[body + _WORD : body + _WORD + size]
+        if len(answer) != size:
+            raise Garbled("aggregate3: the answer is cut short")
+        results.append((_uint(data, entry) != 0, answer))
+    return results
+
+
+def _uint(data: bytes, at: int) -> int:
+    word = data[at : at + _WORD]
+    if len(word) != _WORD:
+        raise Garbled("aggregate3: the answer is cut short")
+    return int.from_bytes(word, "big")
+
+
+class Multicall:
+    """
+    Reads pinned to a block's hash (EIP-1898), in as few requests as the chain allows.
+
+    A chunk that fails as a whole is halved. Without Multicall3 on the chain the calls go out as a
+    JSON-RPC batch. A node that refuses block hashes is asked by number, and afterwards whether that
+    number still has the same hash.
+    """
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        *,
+        address: Address = MULTICALL3,
+        max_calls: int = MAX_CALLS,
+        max_data: int = MAX_DATA,
+    ) -> None:
+        self._rpc = rpc
+        self._address = address
+        self._max_calls, self._max_data = max_calls, max_data
+        self._chunk_limit = max_calls  # shrinks when the node gives up, and grows again slowly
+        self._absent_since: int | None = None  # block number
+        self._by_number = False
+
+    async def read(self, calls: Sequence[Call], block: Block, *, purpose: str) -> Readings:
+        """
+        Make all calls at exactly this block.
+
+        Raises:
+            Retry: The node failed, or does not have this block (`UnknownBlock`).
+            StateGone: It no longer has the state of this block.
+        """
+        distinct = list(dict.fromkeys(calls))
+        if not self._by_number:
+            try:
+                return await self._read(distinct, block, {"blockHash": hexed(block.hash)}, purpose)
+            except Unsupported:
+                self._by_number = True
+        readings = await self._read(distinct, block, hex(block.number), purpose)
+        if distinct:
+            await self._still_canonical(block, purpose)
+        return readings
+
+    async def _read(self, calls: list[Call], block: Block, at: Any, purpose: str) -> Readings:  # noqa: ANN401
+        if len(calls) <= 1 or self._known_absent(block):
+            return await self._one_by_one(calls, at, purpose)
+        chunks = [self._aggregate(chunk, block, at, purpose) for chunk in self._chunks(calls)]
+        readings: dict[Call, Answer] = {}
+        for part in await asyncio.gather(*chunks):
+            readings.update(part)
+        return readings
+
+    def _known_absent(self, block: Block) -> bool:
+        return self._absent_since is not None and block.number < self._absent_since + ABSENT_FOR
+
+    def _chunks(self, calls: Sequence[Call]) -> Iterator[list[Call]]:
+        chunk: list[Call] = []
+        size = 0
+        for call in calls:
+            weight = len(call.data) + 5 * _WORD
+            if chunk and (len(chunk) >= self._chunk_limit or size + weight > self._max_data):
+                yield chunk
+                chunk, size = [], 0
+            chunk.append(call)
+            size += weight
+        if chunk:
+            yield chunk
+
+    async def _aggregate(self, calls: list[Call], block: Block, at: Any, purpose: str) -> Readings:  # noqa: ANN401
+        request = {"to": hexed(self._address), "data": hexed(encode_aggregate3(calls))}
+        try:
+            returned = octets(
+                await self._rpc.call("eth_call", [request, at], TEXT, purpose=purpose)
+            )
+        except (Reverted, TooHeavy):
+            if len(calls) == 1:
+                return await self._one_by_one(calls, at, purpose)
+            return await self._halved(calls, block, at, purpose)
+        if not returned:
+            self._absent_since = block.number
+            return await self._one_by_one(calls, at, purpose)
+        self._absent_since = None
+        if len(calls) >= self._chunk_limit:
+            self._chunk_limit = min(self._max_calls, self._chunk_limit * 9 // 8 + 1)
+        return await self._judged(calls, decode_results(returned, len(calls)), at, purpose)
+
+    async def _halved(self, calls: list[Call], block: Block, at: Any, purpose: str) -> Readings:  # noqa: ANN401
+        middle = len(calls) // 2
+        self._chunk_limit = min(self._chunk_limit, len(calls) - middle)
+        first = await self._aggregate(calls[:middle], block, at, purpose)
+        return {**first, **await self._aggregate(calls[middle:], block, at, purpose)}
+
+    async def _judged(
+        self,
+        calls: list[Call],
+        results: list[tuple[bool, bytes]],
+        at: Any,  # noqa: ANN401
+        purpose: str,
+    ) -> Readings:
+        """
+        Take the results over, but ask again alone for calls that failed without a word.
+
+        Such a call may just have run out of the gas that its neighbours used up.
+        """
+        readings: dict[Call, Answer] = {}
+        unsure: list[Call] = []
+        for call, (success, data) in zip(calls, results, strict=True):
+            readings[call] = data if success else None
+            if not success and not data:
+                unsure.append(call)
+        if unsure:
+            readings.update(await self._one_by_one(unsure, at, purpose))
+        return readings
+
+    async def _one_by_one(self, calls: Sequence[Call], at: Any, purpose: str) -> Readings:  # noqa: ANN401
+        if not calls:
+            return {}
+        requests = [
+            ("eth_call", [{"to": hexed(call.to), "data": hexed(call.data)}, at]) for call in calls
+        ]
+        outcomes = await self._rpc.batch(requests, TEXT, purpose=purpose)
+        readings: dict[Call, Answer] = {}
+        for call, outcome in zip(calls, outcomes, strict=True):
+            if isinstance(outcome, Reverted):
+                readings[call] = None
+            elif isinstance(outcome, ChimeraError):
+                raise outcome
+            else:
+                readings[call] = octets(outcome)
+        return readings
+
+    async def _still_canonical(self, block: Block, purpose: str) -> None:
+        asked = [hex(block.number), False]
+        header = await self._rpc.call("eth_getBlockByNumber", asked, HEADER, purpose=purpose)
+        if header is None or header.block().hash != block.hash:
+            raise UnknownBlock(f"block {block.number} changed while it was read")
