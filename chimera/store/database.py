@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, event, inspect
+from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -19,6 +22,8 @@ from chimera.errors import Unreachable
 from chimera.store.schema import VERSION_TABLE
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+MIGRATION_LOCK = 0x6368696D65726131  # one number for all daemons: "chimera1" in ASCII
+CONNECT_SECONDS, COMMAND_SECONDS = 10, 30  # how long PostgreSQL may stay silent
 BUSY_SECONDS = 5  # how long SQLite waits for the lock of another writer
 
 # A write survives a crash of the process at once, one of the machine within the last checkpoint
@@ -41,12 +46,13 @@ async def open_database(url: str) -> AsyncEngine:
     name = parsed.render_as_string(hide_password=True)
     engine = _engine(parsed, name)
     try:
+        await asyncio.to_thread(_probe, parsed)
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade)
     except _Unfit as error:
         await engine.dispose()
         raise Unreachable(f"the history database {name} cannot be used: {error}") from error
-    except (SQLAlchemyError, OSError, CommandError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError, CommandError) as error:
         await engine.dispose()
         raise Unreachable(
             f"the history database {name} cannot be opened: {cause(error)}"
@@ -56,8 +62,10 @@ async def open_database(url: str) -> AsyncEngine:
 
 def cause(error: BaseException) -> str:
     """Say in one line what the driver said, without the statement and the link to a manual."""
-    text = str(getattr(error, "orig", None) or error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    said = str(getattr(error, "orig", None) or error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
 
 
 class _Unfit(Exception):
@@ -76,7 +84,12 @@ def _parse(url: str) -> URL:
 
 def _engine(url: URL, name: str) -> AsyncEngine:
     try:
-        engine = create_async_engine(url, pool_pre_ping=True)
+        patience = {"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS}
+        engine = create_async_engine(
+            url,
+            pool_pre_ping=True,
+            connect_args=patience if url.drivername == "postgresql+asyncpg" else {},
+        )
     except ModuleNotFoundError as error:
         raise Unreachable(f"{name} needs the Python package {error.name}: install it") from error
     except SQLAlchemyError as error:
@@ -87,12 +100,24 @@ def _engine(url: URL, name: str) -> AsyncEngine:
     return engine
 
 
+def _probe(url: URL) -> None:
+    # What is no SQLite file fails here: when aiosqlite fails to open, its thread outlives it.
+    path = url.database or ":memory:"
+    if url.get_backend_name() == "sqlite" and not path.startswith((":memory:", "file:")):
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            connection.execute("PRAGMA schema_version")
+
+
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  (the driver's own)
     connection.isolation_level = None  # transactions begin where `_begin` says, DDL included
-    cursor = connection.cursor()
-    for pragma in PRAGMAS:
-        cursor.execute(pragma)
-    cursor.close()
+    try:
+        cursor = connection.cursor()
+        for pragma in PRAGMAS:
+            cursor.execute(pragma)
+        cursor.close()
+    except sqlite3.Error:
+        connection.close()  # the pool has not taken it yet, so nobody else would end its thread
+        raise
 
 
 def _begin(connection: Connection) -> None:
@@ -101,6 +126,9 @@ def _begin(connection: Connection) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":  # SQLite has the lock since `_begin`
+        lock = text("SELECT pg_advisory_xact_lock(:lock)")
+        connection.execute(lock, {"lock": MIGRATION_LOCK})
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

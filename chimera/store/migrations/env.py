@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from chimera.store.schema import VERSION_TABLE, metadata
 
-MIGRATION_LOCK = 0x6368696D65726131  # one number for all daemons: "chimera1" in ASCII
-
 
 def migrate(connection: Connection) -> None:
-    """Bring the schema up to date, one daemon after the other, all of it or nothing."""
-    if connection.dialect.name == "postgresql":
-        lock = text("SELECT pg_advisory_xact_lock(:lock)")
-        connection.execute(lock, {"lock": MIGRATION_LOCK})
+    """Run what is missing inside the transaction of the caller: all of it or nothing."""
     context.configure(
         connection=connection,
         target_metadata=metadata,
