@@ -202,6 +202,16 @@ def _sum(market: FakeMarket, amounts: Mapping[Address, int]) -> int:
     return sum(amount * market.prices[asset] for asset, amount in amounts.items())
 
 
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class FakeStreaks:
     """Streaks as a test sets them."""
 

@@ -28,6 +28,7 @@ for i, key in ipairs(KEYS) do
     if type(old) == 'string' then
       local there = string.match(old, '^{"block":(%d+)')
       newer = there and tonumber(there) > tonumber(string.match(new, '^{"block":(%d+)'))
+        and redis.call('PTTL', key) > 0  -- without one it is not ours, and would stay for ever
     end
   end
   if not newer then

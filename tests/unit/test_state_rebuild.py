@@ -1,0 +1,203 @@
+"""From nothing to a loaded book."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from chimera.domain.block import Block
+from chimera.domain.opportunity import Checkpoint
+from chimera.errors import Rebuild, Refuse, Retry
+from chimera.state.book import Book
+from chimera.state.rebuild import OVERLAP, Bootstrap, compare_views, drive, resume_point
+from tests.fakes_state import (
+    ALICE,
+    BOB,
+    BORROW,
+    CAROL,
+    SUPPLY,
+    USDC,
+    WETH,
+    FakeAdapter,
+    FakeHistory,
+    FakeReader,
+    FakeScan,
+    account,
+    child,
+    first_block,
+    log,
+)
+
+HEAD = first_block(200)
+OLDER = replace(first_block(150), hash=child(HEAD, "older").hash)
+LOGS = {
+    20: [log(BORROW, ALICE, USDC, 1)],
+    120: [log(SUPPLY, CAROL, USDC, 1)],
+    199: [log(BORROW, BOB, USDC, 1)],
+}
+ACCOUNTS = {
+    ALICE: account({WETH: 1}, {USDC: 2}),
+    BOB: account({}, {USDC: 2}),
+    CAROL: account({USDC: 1}),
+}
+
+
+class Room:
+    """A chain of two borrowers and one supplier, and an empty book."""
+
+    def __init__(self, *, suppliers: bool = False) -> None:
+        self.reader = FakeReader(OLDER, HEAD)
+        self.history = FakeHistory()
+        self.adapter = FakeAdapter(chain=dict(ACCOUNTS), prices={WETH: 10, USDC: 1})
+        self.book = Book()
+        self.scan = FakeScan(LOGS)
+        self.told: list[tuple[str, str, int, int]] = []
+        self.bootstrap = Bootstrap(
+            self.reader,
+            self.history,
+            {"fake": self.adapter},
+            self.book,
+            scan=self.scan,
+            suppliers={"fake"} if suppliers else set(),
+            progress=lambda *step: self.told.append(step),
+        )
+
+
+async def test_a_book_is_loaded_with_everybody_who_ever_borrowed() -> None:
+    room = Room()
+
+    assert await room.bootstrap.load(HEAD) == 2
+
+    assert dict(room.book.accounts("fake").users) == {ALICE: ACCOUNTS[ALICE], BOB: ACCOUNTS[BOB]}
+    assert not room.book.accounts("fake").complete
+    assert room.book.block == HEAD
+    assert {block for _, block in room.reader.asked} == {HEAD}
+    assert room.history.scanned == {"fake": 200}
+    assert room.told[0] == ("fake", "blocks", 10, 200)
+    assert room.told[-1] == ("fake", "accounts", 2, 2)
+
+
+async def test_a_complete_book_has_the_suppliers_as_well() -> None:
+    room = Room(suppliers=True)
+
+    assert await room.bootstrap.load(HEAD) == 3
+    assert room.book.accounts("fake").complete
+
+
+async def test_discovery_resumes_where_it_stopped() -> None:
+    room = Room()
+    room.scan.fails_after = 100
+    with pytest.raises(Rebuild):
+        await room.bootstrap.load(HEAD)
+    assert room.history.scanned == {"fake": 100}
+    assert not room.book.loaded
+
+    room.scan.fails_after = None
+    await room.bootstrap.load(HEAD)
+
+    assert room.scan.asked == [(1, 200), (101 - OVERLAP, 200)]
+    assert room.book.keys("fake") == {ALICE, BOB}
+
+
+async def test_an_earlier_start_can_be_asked_for_but_no_gap() -> None:
+    room = Room()
+    await room.history.set_scanned_to("fake", 190, [ALICE])
+
+    await room.bootstrap.load(HEAD, from_block=15)
+    await room.bootstrap.load(HEAD, from_block=195)
+
+    assert room.scan.asked == [(15, 200), (201 - OVERLAP, 200)]
+
+
+async def test_a_snapshot_of_a_running_book_replaces_it() -> None:
+    room = Room()
+    await room.bootstrap.load(HEAD)
+    room.adapter.chain[BOB] = account({WETH: 5}, {USDC: 2})
+
+    await room.bootstrap.load(HEAD, protocols=["fake"])
+
+    assert room.book.get(("fake", BOB)) == room.adapter.chain[BOB]
+
+
+async def test_a_failure_while_reading_leaves_the_book_alone() -> None:
+    room = Room()
+    await room.bootstrap.load(HEAD)
+    room.reader.fails_at[HEAD.number] = Retry("lost socket")
+
+    with pytest.raises(Retry):
+        await room.bootstrap.load(HEAD)
+    assert room.book.keys("fake") == {ALICE, BOB}
+
+
+async def test_a_wrong_contract_is_refused_before_anything_starts() -> None:
+    room = Room()
+    await room.bootstrap.prove()
+
+    room.reader.fails_at[HEAD.number] = Refuse("another contract")
+    with pytest.raises(Refuse):
+        await room.bootstrap.prove()
+
+
+async def test_verify_finds_what_differs_from_the_chain() -> None:
+    room = Room()
+    await room.bootstrap.load(HEAD)
+    room.adapter.chain[ALICE] = replace(ACCOUNTS[ALICE], updated_block=7)
+    assert await room.bootstrap.verify("fake") == []
+
+    room.adapter.chain[ALICE] = account({WETH: 1}, {USDC: 3})
+    del room.adapter.chain[BOB]
+    assert set(await room.bootstrap.verify("fake")) == {("fake", ALICE), ("fake", BOB)}
+
+
+async def test_views_are_compared_for_every_account_with_debt() -> None:
+    room = Room(suppliers=True)
+    await room.bootstrap.load(HEAD)
+    room.reader.answers = {b"view" + ALICE: b"4000000000000000000", b"view" + BOB: b"0"}
+    args = room.reader, {"fake": room.adapter}, room.book
+    assert await compare_views(*args, protocol="fake") == (2, [])
+
+    room.reader.answers[b"view" + BOB] = None
+    compared, mismatches = await compare_views(*args, protocol="fake")
+
+    assert compared == 2
+    assert [(found.key, found.answer) for found in mismatches] == [(("fake", BOB), None)]
+
+
+async def resume(reader: FakeReader, *blocks: Block) -> tuple[int, bool]:
+    history = FakeHistory(*(Checkpoint(block, {}) for block in blocks))
+    block, checkpoint = await resume_point(reader, history, {"fake": FakeAdapter()})
+    assert checkpoint is None or checkpoint.block == block
+    return block.number, checkpoint is not None
+
+
+async def test_a_restart_resumes_at_the_newest_canonical_checkpoint() -> None:
+    reader = FakeReader(OLDER, HEAD)
+    gone = child(HEAD, "gone")
+
+    assert await resume(reader, HEAD, OLDER) == (200, True)
+    assert await resume(reader, gone, replace(HEAD, hash=gone.hash), OLDER) == (150, True)
+    assert await resume(reader, gone) == (200, False)
+    assert await resume(reader) == (200, False)
+
+
+async def test_a_checkpoint_whose_state_is_pruned_is_passed_over() -> None:
+    reader = FakeReader(OLDER, HEAD)
+    reader.fails_at[OLDER.number] = Retry("missing trie node")
+
+    assert await resume(reader, OLDER) == (200, False)
+
+
+async def test_a_checkpoint_that_needs_another_book_is_passed_over() -> None:
+    reader = FakeReader(OLDER, HEAD)
+    reader.fails_at[OLDER.number] = Rebuild("the block left the chain")
+
+    assert await resume(reader, OLDER) == (200, False)
+
+
+async def test_an_inquiry_without_calls_asks_nothing() -> None:
+    reader = FakeReader(HEAD)
+    room = Room()
+
+    assert await drive(room.adapter.read_accounts(None, [], HEAD), reader, HEAD) == {}  # type: ignore[arg-type]
+    assert reader.asked == []
