@@ -143,6 +143,11 @@ class OpportunityDetector:
             self._listing = [self._opportunity(key, episode) for key, episode in self._open.items()]
         return list(self._listing)
 
+    @property
+    def open_count(self) -> int:
+        """How many episodes are open."""
+        return len(self._open)
+
     def checkpoint(self) -> Checkpoint | None:
         """Return the newest block and the streaks after it, or None before the first block."""
         if self.newest is None:
@@ -183,6 +188,23 @@ class OpportunityDetector:
         self._frames.append(_Frame(None if checkpoint is None else checkpoint.block, values))
         self.streaks.restore({} if checkpoint is None else checkpoint.streaks, number)
         self._listing = None
+
+    def rejoin(self, block: Block) -> list[Opportunity]:
+        """
+        Make ready to observe `block`, at which the mirror was read anew after a fault.
+
+        If it is one of the remembered blocks, that is a rollback to it. If it belongs to another
+        chain, the streaks are unknown, as after a restart without a checkpoint. Returns the
+        episodes that are open again.
+        """
+        newest = self.newest
+        if newest is None or block.number > newest.number + 1:
+            return []
+        if any(frame.block == block for frame in self._frames):
+            return self.rollback(block)
+        if block.parent_hash != newest.hash:
+            self._resume_after_gap()
+        return []
 
     def _seen(self, observation: Observation) -> bool:
         """Tell whether the block was observed before; make room for it when it leaves a gap."""

@@ -66,6 +66,7 @@ def test_an_episode_is_flagged_once_and_follows_the_newest_block() -> None:
     assert detector.observe(chain.mine(alice="0.97")) == []
 
     (fresh,) = detector.open_opportunities()
+    assert detector.open_count == 1
     assert fresh.id == first.id
     assert fresh.health_factor == "0.970000000000000000"
     assert fresh.blocks_unhealthy == 3

@@ -116,6 +116,7 @@ async def test_what_could_not_be_written_is_written_later(history: FlakyHistory)
     writer.submit(checkpoint(101), [opportunity()], {"aave": [ALICE]})
     assert not await writer.flush()
     assert await history.opportunities(9) == []
+    assert writer.pending == 3
 
     history.failing = False
     writer.submit(checkpoint(102), [opportunity(closed=102)], {"aave": [BOB]})
@@ -124,7 +125,7 @@ async def test_what_could_not_be_written_is_written_later(history: FlakyHistory)
     assert await history.opportunities(9) == [opportunity(closed=102)]
     assert await history.users("aave") == [ALICE, BOB]
     assert [c.block.number for c in await history.checkpoints()] == [102, 101]
-    assert writer.failures == 1
+    assert (writer.failures, writer.pending) == (1, 0)
 
 
 async def test_the_background_task_tries_again_by_itself(history: FlakyHistory) -> None:
