@@ -5,7 +5,6 @@ from chimera.app.commands import (
     cached_positions,
     check,
     explain,
-    load_settings,
     rebuild,
     run,
 )
@@ -15,7 +14,6 @@ __all__ = [
     "cached_positions",
     "check",
     "explain",
-    "load_settings",
     "rebuild",
     "run",
 ]

@@ -100,6 +100,7 @@ class Rooms:
                 opportunities=self.ledger,
                 operator=operator,
                 metrics_text=self.metrics.render,
+                confirmation_blocks=self.settings.detection.confirmation_blocks,
                 observe=self._observe_request,
             )
             services.append(ApiServer(app, host=http.host, port=http.port))

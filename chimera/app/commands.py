@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from chimera.app.build import (
     Chain,
@@ -25,9 +24,8 @@ from chimera.domain.notices import RebuildReport
 from chimera.domain.position import Position
 from chimera.errors import Refuse, Unreachable
 from chimera.observability.metrics import Metrics
-from chimera.registry import families
 from chimera.service import Service
-from chimera.settings import Settings, load
+from chimera.settings import Settings
 from chimera.state.rebuild import compare_views, drive
 from chimera.state.valuation import checksummed
 
@@ -39,16 +37,6 @@ class CheckRow:
     subject: str
     fact: str
     ok: bool
-
-
-def load_settings(path: Path | None) -> Settings:
-    """
-    Read the configuration against the families that exist.
-
-    Raises:
-        Refuse: It is wrong; the message is one line that says where and what was expected.
-    """
-    return load(path, kinds=families().keys())
 
 
 async def run(settings: Settings, progress: Progress | None = None) -> None:

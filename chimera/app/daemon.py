@@ -133,7 +133,10 @@ class Daemon:
                 stored = await rooms.history.opportunities(rooms.episodes_kept)
                 rooms.detector.restore(stored, checkpoint)
                 rooms.ledger.restore(stored)
+            else:
+                await self._record(rooms.detector.rejoin(block))
             await self._decide(rooms.engine.adopt())
+            await rooms.writer.flush()  # from here on a crash finds a checkpoint to resume from
             rooms.publisher.publish_everything(force=True)
             self._note(block)
         log.info(
@@ -193,7 +196,13 @@ class Daemon:
         """Hand what changed to memory, store and stream; none of them makes the block wait."""
         rooms = self._rooms
         rooms.ledger.record(changed)
-        rooms.writer.submit(rooms.detector.checkpoint(), changed, newcomers)
+        checkpoint = rooms.detector.checkpoint()
+        followed = (
+            {}
+            if checkpoint is None
+            else dict.fromkeys(rooms.book.protocols, checkpoint.block.number)
+        )
+        rooms.writer.submit(checkpoint, changed, newcomers, scanned_to=followed)
         if changed:
             await rooms.flags.publish(changed)
         for flag in changed:
@@ -222,7 +231,7 @@ class Daemon:
         self._processed = block.number
         rooms.metrics.processed_block.set(block.number)
         rooms.metrics.complete_up_to_block.set(block.number)
-        rooms.metrics.opportunities_open.set(len(rooms.detector.open_opportunities()))
+        rooms.metrics.opportunities_open.set(rooms.detector.open_count)
         for name in rooms.book.protocols:
             rooms.metrics.accounts.labels(name).set(len(rooms.book.keys(name)))
             rooms.metrics.borrowers.labels(name).set(len(rooms.book.open_keys(name)))
