@@ -199,8 +199,10 @@ class Replay:
         return frozenset(liquidated)
 
     def _roll_back(self, line: Line) -> None:
-        while self._chain[-1][0].hash != line.block.parent_hash:
+        while self._chain and self._chain[-1][0].hash != line.block.parent_hash:
             self._chain.pop()
+        if not self._chain:
+            raise Rebuild(f"block {line.block.number} builds on nothing that was seen")
         ancestor = self._chain[-1][0]
         self.book.rollback(ancestor.number)
         self.detector.rollback(ancestor)

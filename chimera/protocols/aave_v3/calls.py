@@ -111,7 +111,7 @@ def symbol(answer: Answer, asset: Address) -> str:
     if len(text) > WORD:
         length = int.from_bytes(text[WORD : 2 * WORD], "big")
         text = text[2 * WORD : 2 * WORD + length]
-    decoded = text.rstrip(b"\0").decode("utf-8", "replace")
+    decoded = text.rstrip(b"\0").decode("utf-8", "ignore")
     return decoded if decoded and decoded.isprintable() else f"0x{asset[:4].hex()}"
 
 

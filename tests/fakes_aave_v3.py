@@ -1,0 +1,156 @@
+"""The pool of the reference vectors, its logs word by word, and answers from a dict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from chimera.domain.block import Address, Block, BlockBatch, BlockHash, Log
+from chimera.domain.call import Answer, Call, Inquiry, Readings, T
+from chimera.domain.changes import Change
+from chimera.domain.market import Account
+from chimera.domain.numeric import RAY, Bps, Ray
+from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, Reserve
+from chimera.protocols.aave_v3.math import V3_0, Rates
+from chimera.protocols.aave_v3.reading import price_calls
+from chimera.state.shelf import Shelf, changed
+
+
+def address(number: int) -> Address:
+    return Address(number.to_bytes(20, "big"))
+
+
+PROVIDER, POOL, CONFIGURATOR, ORACLE = (address(0xA0 + n) for n in range(4))
+WETH, USDC, WBTC, WSTETH = (address(0x100000 + n) for n in range(4))
+ALICE, BOB, CAROL = (address(0xB00000 + n) for n in range(3))
+PRICE_SOURCE = address(0x55)
+ZERO = address(0)
+
+PRICES: dict[Address, int | None] = {
+    WETH: 300012345678,
+    USDC: 99987654,
+    WBTC: 9753124680135,
+    WSTETH: 367012345601,
+}
+UNTOUCHED = Rates(Ray(RAY), Ray(RAY), Ray(0), Ray(0), 0)
+
+
+def reserve(asset: Address, symbol: str, bit: int, *terms: int) -> Reserve:
+    threshold, bonus, fee, decimals, mode = terms
+    tokens = (address(0x200000 + bit), address(0x300000 + bit), address(0x400000 + bit))
+    configuration = Configuration(
+        threshold=Bps(threshold),
+        bonus=Bps(bonus),
+        decimals=decimals,
+        is_active=True,
+        is_paused=False,
+        protocol_fee=Bps(fee),
+        mode=mode,
+    )
+    return Reserve(asset, symbol, bit, *tokens, configuration)
+
+
+RESERVES = {
+    WETH: reserve(WETH, "WETH", 0, 8300, 10500, 1000, 18, 1),
+    USDC: reserve(USDC, "USDC", 1, 7800, 10450, 1000, 6, 0),
+    WBTC: reserve(WBTC, "WBTC", 2, 7800, 10750, 1000, 8, 0),
+    WSTETH: reserve(WSTETH, "wstETH", 3, 8100, 10600, 2000, 18, 1),
+}
+ETH_MODE = Mode(Bps(9300), Bps(10100), ZERO)
+
+
+def market(
+    *,
+    prices: Mapping[Address, int | None] | None = None,
+    rates: Mapping[Address, Rates] | None = None,
+    modes: Mapping[int, Mode] | None = None,
+    reserves: Mapping[Address, Reserve] | None = None,
+) -> AaveMarket:
+    listed = dict(reserves or RESERVES)
+    return AaveMarket(
+        engine=V3_0,
+        provider=PROVIDER,
+        pool=POOL,
+        configurator=CONFIGURATOR,
+        oracle=ORACLE,
+        base_currency="USD",
+        base_decimals=8,
+        reserves=listed,
+        rates={asset: (rates or {}).get(asset, UNTOUCHED) for asset in listed},
+        debt_totals=dict.fromkeys(listed, 0),
+        modes={1: ETH_MODE} if modes is None else modes,
+        prices={**PRICES, **(prices or {})},
+    )
+
+
+def standing(timestamp: int, *, income: int = RAY, debt: int = RAY) -> Rates:
+    """Indexes that were stored in this very second."""
+    return Rates(Ray(income), Ray(debt), Ray(0), Ray(0), timestamp)
+
+
+def configured(asset: Address, **terms: object) -> dict[Address, Reserve]:
+    """The reserves, one of them with other terms."""
+    old = RESERVES[asset]
+    new = replace(old, configuration=replace(old.configuration, **terms))  # type: ignore[arg-type]
+    return {**RESERVES, asset: new}
+
+
+def word(value: int | bytes) -> bytes:
+    return value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0")
+
+
+def words(*values: int | bytes) -> bytes:
+    return b"".join(word(value) for value in values)
+
+
+def log(emitter: Address, topic: bytes, *indexed: int | bytes, data: Sequence[int | bytes]) -> Log:
+    topics = (topic, *(word(value) for value in indexed))
+    return Log(emitter, topics, words(*data), 0, 1)
+
+
+BLOCK = Block(1, BlockHash(bytes(32)), BlockHash(bytes(32)), 1_700_000_002)
+
+
+@dataclass
+class Accounts:
+    """A shelf of the book, with the book's own way to apply a change."""
+
+    held: Mapping[Address, Account] = field(default_factory=dict)
+    complete: bool = True
+
+    def __post_init__(self) -> None:
+        self.shelf = Shelf("aave", market(), self.held, complete=self.complete)
+
+    def get(self, user: Address) -> Account | None:
+        return self.shelf.get(user)
+
+    def apply(self, change: Change) -> None:
+        user = getattr(change, "user", None)
+        if user is not None and type(change).__name__ != "Liquidated":
+            old = self.shelf.users.get(user, Account())
+            self.shelf.put(user, changed(old, change, BLOCK.number, "aave"))
+
+
+def readings(of: AaveMarket, *more: Address) -> dict[Call, Answer]:
+    """What the oracle answers: the market's own prices, and 1 for everything else."""
+    sources = tuple(dict.fromkeys((*of.priced(), *more)))
+    found: dict[Call, Answer] = {}
+    for source, call in zip(sources, price_calls(of.oracle, sources), strict=True):
+        price = of.prices.get(source, 1)
+        found[call] = None if price is None else word(price)
+    return found
+
+
+def batch(of: AaveMarket, *logs: Log, answers: Readings | None = None) -> BlockBatch:
+    return BlockBatch(BLOCK, logs, readings(of) if answers is None else answers)
+
+
+def drive(inquiry: Inquiry[T], answers: Readings, default: Answer = None) -> T:
+    """Answer an inquiry from a dict; calls that are not in it revert."""
+    try:
+        questions = next(inquiry)
+        while True:
+            questions = inquiry.send({call: answers.get(call, default) for call in questions})
+    except StopIteration as done:
+        result: T = done.value
+        return result
