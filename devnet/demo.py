@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from devnet.aave import Market
 from devnet.daemon import Daemon
 from devnet.stage import Stage
 from devnet.witness import Witness
@@ -21,13 +23,15 @@ from devnet.witness import Witness
 QUIET_BLOCKS = 5
 SHOCK = ("WETH", -900)  # basis points; enough for some, not for all
 ROWS = 8
+WIDTH = 110  # columns, where there is no terminal to ask
 
 
 class Show:
     """What the audience sees: who is nearest to liquidation, and who is flagged."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, market: Market) -> None:
         self._console = console
+        self._market = market
         self._live = Live(console=console, refresh_per_second=8, transient=False)
 
     def __enter__(self) -> Self:
@@ -50,9 +54,29 @@ class Show:
         line.stylize("bold red" if wrong else "bold green")
         nearest = [p for p in positions if p["health_factor"] is not None][:ROWS]
         flagged = [o for o in opportunities if o["state"] == "open"]
-        self._live.update(Group(line, _nearest(nearest), _flagged(flagged)))
+        self._live.update(Group(line, _nearest(nearest), self._flagged(flagged)))
         if not self._console.is_terminal:
             self._console.print(line)
+
+    def _flagged(self, opportunities: list[dict[str, Any]]) -> Table:
+        table = Table(title=f"flagged: {len(opportunities)}", title_justify="left")
+        for heading in ("user", "health factor", "since block", "repay", "seize", "gross bonus"):
+            table.add_column(heading, no_wrap=True)
+        for flag in opportunities[:ROWS]:
+            user, health = _short(flag["user"]), flag["health_factor"][:10]
+            since, best = str(flag["first_unhealthy_block"]), flag["best"]
+            if best is None:
+                table.add_row(user, health, since, flag["reason"] or "")
+                continue
+            repay = self._amount(best["debt_asset"], best["max_repay"])
+            seize = self._amount(best["collateral_asset"], best["seize"])
+            bonus = f"$ {Decimal(best['gross_bonus']):,.2f}"
+            table.add_row(user, health, since, repay, seize, bonus)
+        return table
+
+    def _amount(self, asset: str, units: int) -> str:
+        reserve = self._market.listing_of(asset).reserve
+        return f"{Decimal(units) / 10**reserve.decimals:,.4f} {reserve.symbol}"
 
 
 def _nearest(positions: list[dict[str, Any]]) -> Table:
@@ -62,31 +86,18 @@ def _nearest(positions: list[dict[str, Any]]) -> Table:
     for position in positions:
         under = position["health_factor"].startswith("0.")
         table.add_row(
-            position["user"],
+            _short(position["user"]),
             position["health_factor"],
-            ", ".join(leg["symbol"] for leg in position["collateral"] if leg["enabled"]),
-            ", ".join(leg["symbol"] for leg in position["debt"]),
+            " ".join(leg["symbol"] for leg in position["collateral"] if leg["enabled"]),
+            " ".join(leg["symbol"] for leg in position["debt"]),
             str(position["blocks_unhealthy"]),
             style="red" if under else "",
         )
     return table
 
 
-def _flagged(opportunities: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"flagged: {len(opportunities)}", title_justify="left")
-    for heading in ("user", "health factor", "since", "repay", "seize", "gross bonus"):
-        table.add_column(heading, no_wrap=True)
-    for flag in opportunities[:ROWS]:
-        best = flag["best"] or {}
-        table.add_row(
-            flag["user"],
-            flag["health_factor"],
-            str(flag["first_unhealthy_block"]),
-            str(best.get("max_repay", flag["reason"])),
-            str(best.get("seize", "")),
-            str(best.get("gross_bonus", "")),
-        )
-    return table
+def _short(address: str) -> str:
+    return f"{address[:6]}..{address[-4:]}"
 
 
 def perform(*, borrowers: int, seed: int, console: Console) -> bool:
@@ -96,7 +107,10 @@ def perform(*, borrowers: int, seed: int, console: Console) -> bool:
         console.print(f"deploying Aave v3 on a local chain, with {borrowers} borrowers ...")
         with Stage.build(seed=seed, borrowers=borrowers) as stage:
             config = stage.write_config(Path(folder) / "demo.toml")
-            with Daemon(config, Path(folder) / "daemon.log") as daemon, Show(console) as show:
+            with (
+                Daemon(config, Path(folder) / "daemon.log") as daemon,
+                Show(console, stage.market) as show,
+            ):
                 witness = Witness(stage, daemon)
                 daemon.wait_until(stage.node.number)
                 play(stage, daemon, witness, show)
@@ -151,7 +165,8 @@ def main() -> None:
     parser.add_argument("--borrowers", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
-    console = Console(stderr=True)
+    wide = None if sys.stderr.isatty() else WIDTH
+    console = Console(stderr=True, width=wide)
     agreed = perform(borrowers=options.borrowers, seed=options.seed, console=console)
     sys.exit(0 if agreed else 1)
 

@@ -105,7 +105,7 @@ def published(redis: RedisServer) -> tuple[dict[str, dict[str, Any]], list[int]]
     with Redis.from_url(redis.url, decode_responses=True) as client:
         names = sorted(client.scan_iter("position:*", count=1000))
         values = {name: json.loads(str(client.get(name))) for name in names}
-        return values, [int(client.ttl(name)) for name in names]  # type: ignore[arg-type]
+        return values, [int(client.ttl(name)) for name in names]
 
 
 def test_every_borrower_equals_the_contract_at_every_block(lived: Lived) -> None:
