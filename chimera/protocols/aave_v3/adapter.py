@@ -159,6 +159,6 @@ class AaveV3:
 
     def weights(
         self, market: AaveMarket, columns: Sequence[Column], timestamp: int
-    ) -> tuple[Sequence[float], Sequence[float]]:
+    ) -> screen.Weights:
         """Return the two weights of every column; `screen` proves that they miss nobody."""
         return screen.weights(market, columns, timestamp)

@@ -35,6 +35,9 @@ ABSOLUTE_BAND = 2_000_000.0  # base units: 0.02 USD where prices have 8 decimals
 USD_DECIMALS = 8
 FLOAT32_MAX = 3.4e38
 
+Weights = tuple[list[float], list[float]]
+"""Per column, the weight on the collateral side and on the debt side."""
+
 
 def columns(account: Account) -> Iterator[tuple[Column, int]]:
     """Yield a cell for each collateral that counts, and each debt, in scaled units."""
@@ -45,9 +48,7 @@ def columns(account: Account) -> Iterator[tuple[Column, int]]:
         yield (asset, True, account.mode), scaled
 
 
-def weights(
-    market: AaveMarket, columns: Sequence[Column], timestamp: int
-) -> tuple[list[float], list[float]]:
+def weights(market: AaveMarket, columns: Sequence[Column], timestamp: int) -> Weights:
     """Return, per column, value per scaled unit: of collateral at T - 1 bps, and of debt."""
     exact_only = _too_coarse(market)
     collateral, debt = [], []

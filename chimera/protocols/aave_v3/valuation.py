@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chimera.domain.block import ZERO_ADDRESS
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Step, Valuation
@@ -16,8 +16,7 @@ from chimera.protocols.aave_v3.math import average_threshold, checked
 BPS_PLACES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """
     What the user's eMode changes: thresholds and bonus of its assets, and their price.
 
@@ -41,8 +40,10 @@ class Terms:
         return self.mode.bonus if self.cover(reserve) else reserve.configuration.bonus
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+ORDINARY = Terms(0, NO_MODE, 0)  # of users without an eMode
+
+
+class Use(NamedTuple):
     """One reserve that the user's bitmap names. Amounts in token units, values in base currency."""
 
     reserve: Reserve
@@ -54,8 +55,7 @@ class Use:
     debt: int
 
 
-@dataclass(frozen=True, slots=True)
-class AccountData:
+class AccountData(NamedTuple):
     """Sums of an account; `weighted` adds each value times its threshold in basis points."""
 
     uses: tuple[Use, ...]
@@ -77,7 +77,9 @@ def terms_of(market: AaveMarket, number: int) -> Terms:
     Raises:
         Skip: The category's price source reverts.
     """
-    mode = market.modes.get(number, NO_MODE) if number else NO_MODE
+    if not number:
+        return ORDINARY
+    mode = market.modes.get(number, NO_MODE)
     if mode.price_source == ZERO_ADDRESS:
         return Terms(number, mode, 0)
     price = market.prices[mode.price_source]
