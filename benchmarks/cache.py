@@ -1,0 +1,136 @@
+"""
+The published positions: 1,000 of them, read and written, in a real Redis and in memory.
+
+Next to it, in the same Redis, what bots usually do: `KEYS` and one `GET` after the other with the
+standard library's JSON, and one awaited `SET` per position. Ours does more for it: writes compare
+blocks in the server, reads return typed positions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from benchmarks.measuring import AsyncTurn, Goal, Row, in_turns_async, row_of
+from benchmarks.redis_server import redis_server
+from benchmarks.synthetic import PROTOCOL, Mirror, make_mirror
+from chimera.domain.position import Position
+from chimera.state.cache import PositionCache
+from chimera.state.valuation import Draft, Finished
+
+COUNT = 1_000
+ROUNDS = 8
+SINGLE_READS = 250  # a round
+TTL = 60
+
+
+def measure() -> list[Row]:
+    """Measure Redis, then the fallback."""
+    with redis_server() as url:
+        return asyncio.run(_measure(url))
+
+
+async def _measure(url: str) -> list[Row]:
+    cache = PositionCache(url)
+    if not await cache.connect():
+        raise RuntimeError("the cache does not reach its Redis")
+    client = Redis.from_url(url)
+    try:
+        mirror = make_mirror(COUNT, cache=cache)
+        rows = await _reads_and_writes(mirror, client)
+    finally:
+        await client.aclose()
+        await cache.close()
+    return rows + await _in_memory()
+
+
+async def _reads_and_writes(mirror: Mirror, client: Redis) -> list[Row]:
+    engine, cache = mirror.engine, mirror.engine.cache
+    drafts = _drafts(mirror)
+    finished = [Finished(draft.position()) for draft in drafts]
+    documents = {one.name: one.content.document() for one in finished}
+    await cache.write(finished)
+    if len(await engine.get_all_positions()) != COUNT:
+        raise RuntimeError("not every position is in Redis")
+    users = [one.content.user for one in finished]
+    found = await in_turns_async(
+        [
+            AsyncTurn(lambda: _keys_and_gets(client), 2),
+            AsyncTurn(engine.get_all_positions, 10),
+            AsyncTurn(lambda: _sets(client, documents), 2),
+            AsyncTurn(lambda: cache.write(finished), 5),
+            AsyncTurn(lambda: cache.write(drafts), 5),
+            AsyncTurn(_singly(engine.get_position, users), SINGLE_READS),
+        ],
+        rounds=ROUNDS,
+    )
+    gets, reads, sets, writes, values, singles = found
+    naive_read = row_of(f"KEYS and {COUNT:,} GETs, one by one", gets)
+    naive_write = row_of(f"{COUNT:,} SETs, one by one, of documents that are there", sets)
+    return [
+        row_of("get_position", singles, goals=[Goal(0.001), Goal(0.001, "p99")]),
+        naive_read,
+        row_of(f"get_all_positions of {COUNT:,}", reads, against=naive_read, goals=[Goal(0.010)]),
+        naive_write,
+        row_of(f"write {COUNT:,} positions", writes, against=naive_write),
+        row_of(f"value {COUNT:,} accounts and write them", values, against=naive_write),
+    ]
+
+
+async def _in_memory() -> list[Row]:
+    cache = PositionCache("")
+    mirror = make_mirror(COUNT, cache=cache)
+    engine, drafts = mirror.engine, _drafts(mirror)
+    finished = [Finished(draft.position()) for draft in drafts]
+    users = [one.content.user for one in finished]
+    await cache.write(drafts)
+    found = await in_turns_async(
+        [
+            AsyncTurn(_singly(engine.get_position, users), SINGLE_READS),
+            AsyncTurn(engine.get_all_positions, 10),
+            AsyncTurn(lambda: cache.write(drafts), 10),
+        ],
+        rounds=ROUNDS,
+    )
+    singles, reads, writes = found
+    return [
+        row_of(
+            "in memory: get_position, valued when it is read", singles, goals=[Goal(0.001, "p99")]
+        ),
+        row_of(
+            f"in memory: get_all_positions of {COUNT:,}, all valued", reads, goals=[Goal(0.010)]
+        ),
+        row_of(f"in memory: write {COUNT:,} accounts", writes),
+    ]
+
+
+def _drafts(mirror: Mirror) -> Sequence[Draft]:
+    drafts = [mirror.engine.mirror.draft(key) for key in mirror.engine.mirror.open_keys()]
+    return [draft for draft in drafts if draft is not None]
+
+
+def _singly(
+    get: Callable[[str, str], Awaitable[Position | None]], users: Sequence[str]
+) -> Callable[[], Awaitable[object]]:
+    place = 0
+
+    async def read() -> None:
+        nonlocal place
+        place = (place + 1) % len(users)
+        if await get(PROTOCOL, users[place]) is None:
+            raise RuntimeError(f"{users[place]} is gone")
+
+    return read
+
+
+async def _keys_and_gets(client: Redis) -> list[dict[str, Any]]:
+    return [json.loads(await client.get(key) or "null") for key in await client.keys("position:*")]
+
+
+async def _sets(client: Redis, documents: dict[str, dict[str, Any]]) -> None:
+    for name, document in documents.items():
+        await client.set(name, json.dumps(document, separators=(",", ":")), ex=TTL)

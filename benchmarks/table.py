@@ -1,0 +1,62 @@
+"""Rows for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from benchmarks.measuring import SECONDS, Goal, Row
+
+SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+
+
+def shown(value: float | None, unit: str) -> str:
+    """Write a figure with three digits that count; "" for none."""
+    if value is None:
+        return ""
+    if unit != SECONDS:
+        return f"{rounded(value)} {unit}"
+    scale, name = next((pair for pair in SCALES if abs(value) >= pair[0]), SCALES[-1])
+    return f"{rounded(value / scale)} {name}"
+
+
+def rounded(value: float) -> str:
+    """Write a number with three digits that count, thousands apart."""
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def aim(goal: Goal, unit: str) -> str:
+    """Write what a row has to keep to."""
+    sign = ">=" if goal.at_least else "<="
+    limit = f"{rounded(goal.limit)}x" if goal.figure == "ratio" else shown(goal.limit, unit)
+    name = "" if goal.figure in {"median", "ratio"} else f"{goal.figure} "
+    return f"{name}{sign} {limit}"
+
+
+def table_of(rows: Sequence[Row]) -> Table:
+    """Lay out the rows of one measurement."""
+    table = Table()
+    table.add_column("what")
+    for head in ("median", "p99", "worst", "n", "ratio", "goal", ""):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*cells(row))
+    return table
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Return what stands in each column."""
+    against = "" if row.against is None else f"\n  against: {row.against}"
+    return (
+        row.what + against,
+        shown(row.median, row.unit),
+        shown(row.p99, row.unit),
+        shown(row.worst, row.unit),
+        str(row.count) if row.count > 1 else "",
+        "" if row.ratio is None else f"{rounded(row.ratio)}x",
+        "\n".join(aim(goal, row.unit) for goal in row.goals),
+        "\n".join("ok" if reached else "MISSED" for reached in row.verdicts),
+    )

@@ -1,0 +1,132 @@
+"""
+Made-up blocks for the made-up pool: what people do, and what the oracle answers.
+
+An action is two logs that a mirror follows, as in the pool: `ReserveDataUpdated`, and a `Mint` or
+`Burn` of a token; one in ten is a transfer of aTokens that switches the collateral on. Prices
+wander by a few tenths of a percent and come back, so that accounts go under 1 and recover.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.synthetic import GENESIS, SEED, block_after
+from chimera.domain.block import Address, BlockBatch, Log
+from chimera.domain.call import Answer, Call
+from chimera.domain.market import Account
+from chimera.domain.numeric import RAY
+from chimera.ports import Adapter
+from chimera.protocols.aave_v3 import events
+from chimera.protocols.aave_v3.market import AaveMarket, Indexes
+
+MOVED = 1_000  # an action moves this part of the balance it began with, so none runs dry
+TRANSFERS = 0.1  # of all actions
+SWING, PULL = 0.002, 0.05  # of a price per block: random step, and part of the way back
+
+
+Said = tuple[Address, tuple[bytes, ...], bytes]
+"""Who logs it, topics, data."""
+
+
+class Traffic:
+    """
+    Makes up one block after the other.
+
+    Args:
+        adapter: Tells which prices are asked for.
+        market: The pool as it was loaded.
+        accounts: Who acts.
+        logs: How many logs a block has, an even number.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter[Any],
+        market: AaveMarket,
+        accounts: Mapping[Address, Account],
+        *,
+        logs: int,
+    ) -> None:
+        self._rng = random.Random(SEED)
+        self._market = market
+        self._accounts = accounts
+        self._users = list(accounts)
+        self._logs = logs
+        self._polls = adapter.polls(market)
+        self._drift = [0.0] * len(self._polls)
+        self._newest = GENESIS
+
+    def block(self) -> BlockBatch:
+        """Return the next block."""
+        self._newest = block = block_after(self._newest)
+        indexes = self._market.indexes(block.timestamp)
+        said = [log for _ in range(self._logs // 2) for log in self._action(indexes)]
+        logs = tuple(
+            Log(emitter, topics, data, place, block.number)
+            for place, (emitter, topics, data) in enumerate(said)
+        )
+        return BlockBatch(block, logs, self._prices())
+
+    def blocks(self, count: int) -> list[BlockBatch]:
+        """Return the next blocks."""
+        return [self.block() for _ in range(count)]
+
+    def _prices(self) -> dict[Call, Answer]:
+        answers: dict[Call, Answer] = {}
+        first = [self._market.prices[source] or 0 for source in self._market.priced()]
+        for place, (call, price) in enumerate(zip(self._polls, first, strict=True)):
+            drift = self._drift[place] * (1 - PULL) + self._rng.uniform(-SWING, SWING)
+            self._drift[place] = drift
+            answers[call] = word(round(price * (1 + drift)))
+        return answers
+
+    def _action(self, indexes: Mapping[Address, Indexes]) -> tuple[Said, Said]:
+        user = self._rng.choice(self._users)
+        account = self._accounts[user]
+        if self._rng.random() < TRANSFERS and account.supplied:
+            return self._transfer(user, account, indexes)
+        on_debt = self._rng.random() < 0.5
+        held = account.owed if on_debt else account.supplied
+        asset, scaled = self._rng.choice(list(held.items()))
+        reserve, now = self._market.reserves[asset], indexes[asset]
+        token = reserve.debt_token if on_debt else reserve.supply_token
+        index = now.debt if on_debt else now.income
+        amount = max(1, scaled // MOVED) * index // RAY
+        topic = self._rng.choice((events.MINT, events.BURN))
+        moved = (token, (topic, padded(user), padded(user)), words(amount, 0, index))
+        return self._rates(asset, now), moved
+
+    def _rates(self, asset: Address, now: Indexes) -> Said:
+        rates = self._market.rates[asset]
+        data = words(rates.liquidity_rate, 0, rates.debt_rate, now.income, now.debt)
+        return self._market.pool, (events.RESERVE_DATA_UPDATED, padded(asset)), data
+
+    def _transfer(
+        self, sender: Address, account: Account, indexes: Mapping[Address, Indexes]
+    ) -> tuple[Said, Said]:
+        receiver = self._rng.choice(self._users)
+        asset, scaled = self._rng.choice(list(account.supplied.items()))
+        topics = (events.BALANCE_TRANSFER, padded(sender), padded(receiver))
+        data = words(scaled // MOVED, indexes[asset].income)
+        switched = (events.COLLATERAL_ENABLED, padded(asset), padded(receiver))
+        return (
+            (self._market.reserves[asset].supply_token, topics, data),
+            (self._market.pool, switched, b""),
+        )
+
+
+def word(value: int) -> bytes:
+    """Write an integer as the contracts do."""
+    return value.to_bytes(32, "big")
+
+
+def words(*values: int) -> bytes:
+    """Write several of them in a row."""
+    return b"".join(word(value) for value in values)
+
+
+def padded(account: Address) -> bytes:
+    """Write an address as a topic."""
+    return account.rjust(32, b"\0")
