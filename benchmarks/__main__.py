@@ -133,7 +133,7 @@ def write(facts: dict[str, object], found: dict[str, list[Row]], seconds: dict[s
 
 
 def finite(row: Row) -> dict[str, object]:
-    """Return a row's document with null for a figure that is beyond all bounds: JSON has no other."""
+    """Return a row's document; a figure beyond all bounds is null, as JSON has no other way."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in row.document().items()
