@@ -34,7 +34,7 @@ class FakeChain:
         self.logs: dict[BlockHash, tuple[Log, ...]] = defaultdict(tuple)
         self.requests: list[tuple[str, Any]] = []
         self.faults: dict[str, list[Exception]] = defaultdict(list)
-        self.on_logs: Callable[[Block], None] = lambda _block: None
+        self.on_request: Callable[[str], object] = lambda _method: None
         self._mined = 0
         for _ in range(length - 1):
             self.mine()
@@ -80,7 +80,6 @@ class FakeChain:
 
     async def logs_of(self, block: Block, query: LogQuery) -> tuple[Log, ...]:
         await self._asked("logs_of", block.number)
-        self.on_logs(block)
         return tuple(filter(query.wants, self.logs[block.hash]))
 
     async def logs_between(self, first: int, last: int, query: LogQuery) -> tuple[Log, ...]:
@@ -97,7 +96,9 @@ class FakeChain:
 
     async def _asked(self, method: str, what: object) -> None:
         self.requests.append((method, what))
-        await asyncio.sleep(0)
+        self.on_request(method)
+        for _ in range(3):  # an answer takes a while: others get their turn
+            await asyncio.sleep(0)
         if self.faults[method]:
             raise self.faults[method].pop(0)
 

@@ -55,9 +55,10 @@ class ChainFeed:
         self._undo_window, self._poll = undo_window, poll
         self._on_reorg, self._on_log_difference = on_reorg, on_log_difference
         self._log = structlog.get_logger()
-        self._horizon, self._audit = Horizon(), LogAudit()
         self._patience = Patience("feed", longest=LONGEST_PAUSE)
         self._news = asyncio.Event()
+        self._horizon: Horizon  # from here on made anew by each `follow`
+        self._audit: LogAudit
         self._connected, self._must_ask = False, True
 
     @property
@@ -74,7 +75,7 @@ class ChainFeed:
                 has the state of a block that was missed.
         """
         trail = Trail(start, window=self._undo_window)
-        self._horizon, self._audit = Horizon(), LogAudit()
+        self._horizon, self._audit = Horizon(newest=start), LogAudit()
         self._connected, self._must_ask = False, True
         listener = asyncio.create_task(self._listen(trail), name="heads")
         listener.add_done_callback(lambda _: self._news.set())
@@ -117,8 +118,7 @@ class ChainFeed:
         self._news.set()
 
     def _update_head(self) -> None:
-        if self._horizon.newest is not None:
-            self.head = self._horizon.newest.number
+        self.head = self._horizon.newest.number
 
     async def _rest(self) -> None:
         sure = self._connected and not self._horizon.doubtful
@@ -145,11 +145,11 @@ class ChainFeed:
 
     async def _step(self, trail: Trail) -> BlockBatch | Rollback | None:
         if self._must_ask:
+            self._must_ask = False  # before asking: a reconnect meanwhile asks once more
             await self._horizon.ask(self._reader)
-            self._must_ask = False
             self._update_head()
         target = self._horizon.newest
-        if target is None or target.hash == trail.tip.hash:
+        if target.hash == trail.tip.hash:
             return None
         if known := trail.find(target.hash):  # the chain became shorter
             return await self._roll_back(trail, known)

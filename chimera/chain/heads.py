@@ -35,8 +35,8 @@ class Horizon:
     believed only after the node has said so for a while.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.newest: Block | None = None
+    def __init__(self, newest: Block, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.newest = newest
         self.doubtful = False  # it was lowered, or could not be confirmed: ask again soon
         self._arrivals: OrderedDict[BlockHash, int] = OrderedDict()
         self._clock = clock
@@ -50,7 +50,7 @@ class Horizon:
             self._arrivals.popitem(last=False)
         if trail.find(block.hash) is not None:
             return
-        late = known and self.newest is not None and block.number < self.newest.number
+        late = known and block.number < self.newest.number
         if not late:
             self.newest, self.doubtful, self._shorter_since = block, False, None
 
@@ -67,7 +67,7 @@ class Horizon:
         """
         known = self.newest
         block = await reader.head()
-        if known is not None and block.number < known.number:
+        if block.number < known.number:
             there = await reader.block_at(known.number)
             if there is None:
                 self._believe_shorter(known, block)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
@@ -192,8 +193,17 @@ class HttpClient:
         for chunk in self._chunks(fresh):
             task = asyncio.create_task(self._settle(chunk, purpose))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._finished, chunk))
         return futures
+
+    def _finished(self, asked: list[_Asked], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        for one in asked:
+            self._under_way.pop(one.key, None)
+            if error is not None and not one.future.done():
+                one.future.set_exception(error)  # a fault of ours: whoever waits shall see it
+            one.future.cancel()  # does nothing to what is settled
 
     def _chunks(self, asked: Sequence[_Asked]) -> Iterator[list[_Asked]]:
         chunk: list[_Asked] = []
@@ -210,14 +220,6 @@ class HttpClient:
 
     async def _settle(self, asked: list[_Asked], purpose: str) -> None:
         try:
-            await self._settle_all(asked, purpose)
-        finally:
-            for one in asked:
-                self._under_way.pop(one.key, None)
-                one.future.cancel()  # does nothing unless we were cancelled ourselves
-
-    async def _settle_all(self, asked: list[_Asked], purpose: str) -> None:
-        try:
             await self._retrying.copy()(self._exchange, asked, purpose)
         except BatchTooLarge as fault:
             if len(asked) == 1:
@@ -225,7 +227,7 @@ class HttpClient:
                 return
             self._max_batch = min(self._max_batch, (len(asked) + 1) // 2)
             for chunk in self._chunks(asked):
-                await self._settle_all(chunk, purpose)
+                await self._settle(chunk, purpose)
         except ChimeraError as fault:
             for one in asked:
                 one.settle(fault)
@@ -250,7 +252,7 @@ class HttpClient:
         batch = len(asked) > 1
         method = "" if batch else asked[0].method
         if status in _ABOUT_US:
-            raise self._redacted(fault_of_status(status, method, batch=batch))
+            raise self._redacted(fault_of_status(status, method))
         try:
             if batch and body.lstrip()[:1] == b"[":
                 answers = decoded(_ARRAY, body, "batch")
@@ -258,7 +260,7 @@ class HttpClient:
             answer = decoded(_OBJECT, body, method or "batch")
         except Garbled:
             if status >= 400:  # noqa: PLR2004  (every HTTP status from here on is an error)
-                fault = fault_of_status(status, method, batch=batch)
+                fault = fault_of_status(status, method)
             else:
                 fault = Garbled(f"{method or 'batch'}: the answer is not JSON-RPC")
             raise self._redacted(fault) from None

@@ -101,8 +101,9 @@ _RANGE_TOO_WIDE = _any_of(
 
 _TOO_MANY_REQUESTS = _any_of(
     r"too many (requests|connections|concurrent)",
-    r"(rate|request|requests|throughput|credits?|compute units?|quota|daily|monthly|capacity)"
-    r"[\w /-]{0,40}(limit|exceed|reached)",
+    r"(rate|requests?|throughput|credits?|compute units?|quota|daily|monthly|capacity)"
+    r"( (count|rate|usage|units?|requests?|credits?|quota|is|are|was|has been)){0,4}"
+    r" ?(limit(?!ed to)|exceed|reached)",
     r"per[ -]second",
     r"throttl",
 )
@@ -183,11 +184,11 @@ def _by_code(code: int, said: str) -> ChimeraError:
     return Retry(said)
 
 
-def fault_of_status(status: int, method: str, *, batch: bool) -> ChimeraError:
-    """Name the reaction to an HTTP status whose body is no JSON-RPC answer."""
+def fault_of_status(status: int, method: str) -> ChimeraError:
+    """Name the reaction to an HTTP status without a JSON-RPC answer; `method` as in `fault_of`."""
     said = f"{method or 'batch'}: HTTP {status}"
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        if batch:
+        if not method:
             return BatchTooLarge(said)
         return RangeTooWide(said) if method == "eth_getLogs" else TooHeavy(said)
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT}:

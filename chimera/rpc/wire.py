@@ -12,6 +12,7 @@ from chimera.rpc.faults import Garbled, NodeError
 T = TypeVar("T")
 
 ADDRESS_BYTES, WORD_BYTES = 20, 32
+_UNHEX = bytes.fromhex
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -53,13 +54,21 @@ class WireLog(msgspec.Struct, gc=False, rename="camel"):
 
     def log(self) -> Log:
         """Return the domain's log. Raises Garbled."""
-        return Log(
-            address=Address(sized(self.address, ADDRESS_BYTES)),
-            topics=tuple(word(topic) for topic in self.topics),
-            data=octets(self.data),
-            log_index=quantity(self.log_index),
-            block_number=quantity(self.block_number),
-        )
+        try:  # in one breath, not field by field: this is the hot path
+            log = Log(
+                Address(_UNHEX(self.address[2:])),
+                tuple([_UNHEX(topic[2:]) for topic in self.topics]),
+                _UNHEX(self.data[2:]),
+                int(self.log_index, 16),
+                int(self.block_number, 16),
+            )
+        except ValueError as error:
+            raise Garbled(f"a log is not in hexadecimal: {error}") from None
+        if len(log.address) != ADDRESS_BYTES or any(
+            len(topic) != WORD_BYTES for topic in log.topics
+        ):
+            raise Garbled("a log has an address or a topic of the wrong size")
+        return log
 
 
 TEXT: msgspec.json.Decoder[str] = msgspec.json.Decoder(str)

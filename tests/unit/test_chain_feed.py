@@ -1,71 +1,16 @@
-"""The feed: order, gaps, reorgs, faults, and what it asks of the follower."""
+"""The feed: order, gaps, faults, and what it asks of the follower."""
 
 import asyncio
-import random
-from collections.abc import AsyncGenerator
-from typing import Self
 
 import pytest
 
-from chimera.chain.feed import ChainFeed
-from chimera.domain.block import Block, BlockBatch, LogQuery, Needs, Rollback
+from chimera.domain.block import LogQuery, Needs
 from chimera.domain.call import Call
 from chimera.errors import Rebuild, Retry
-from chimera.rpc.announcements import Disconnected, Probed
+from chimera.rpc.announcements import Disconnected
 from chimera.rpc.faults import StateGone, UnknownBlock
-from tests.fakes_chain import POOL, PRICE, TOKEN, TOPIC, FakeChain, FakeFollower, FakeHeads
-
-Message = BlockBatch | Rollback
-SECONDS = 5.0
-
-
-class Stage:
-    """A feed between fakes, and the stream that a test takes messages from."""
-
-    def __init__(self, chain: FakeChain, *, undo_window: int = 64) -> None:
-        self.chain, self.heads, self.follower = chain, FakeHeads(), FakeFollower()
-        self.reorgs: list[int] = []
-        self.differences = 0
-        self.feed = ChainFeed(
-            chain,
-            self.heads,
-            self.follower,
-            undo_window=undo_window,
-            poll=0.02,
-            on_reorg=self.reorgs.append,
-            on_log_difference=self._differ,
-        )
-        self.stream: AsyncGenerator[Message, None] = self.feed.follow(chain.canonical[0])
-
-    def _differ(self) -> None:
-        self.differences += 1
-
-    async def take(self) -> Message:
-        async with asyncio.timeout(SECONDS):
-            return await anext(self.stream)
-
-    async def numbers(self, count: int) -> list[int]:
-        return [number_of(await self.take()) for _ in range(count)]
-
-    async def close(self) -> None:
-        await self.stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        self.heads.connect()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        async with asyncio.timeout(1.0):
-            await self.close()
-
-
-def number_of(message: Message) -> int:
-    return message.block.number if isinstance(message, BlockBatch) else -message.ancestor.number
-
-
-def batch(message: Message) -> BlockBatch:
-    assert isinstance(message, BlockBatch)
-    return message
+from tests.fakes_chain import POOL, PRICE, TOKEN, TOPIC, FakeChain
+from tests.fakes_feed import Stage, batch
 
 
 async def test_it_fills_the_gap_from_the_start_to_the_head_and_then_follows() -> None:
@@ -81,12 +26,28 @@ async def test_it_fills_the_gap_from_the_start_to_the_head_and_then_follows() ->
 async def test_a_live_block_costs_one_request_for_logs_and_one_for_readings() -> None:
     async with Stage(FakeChain(length=2)) as stage:
         await stage.take()
+        stage.heads.announce(stage.chain.mine())
+        await stage.take()
         stage.chain.requests.clear()
         stage.heads.announce(stage.chain.mine())
 
         await stage.take()
 
-        assert stage.chain.requests == [("logs_of", 2), ("read", (PRICE,))]
+        assert stage.chain.requests == [("logs_of", 3), ("read", (PRICE,))]
+
+
+async def test_a_reconnect_while_the_head_is_asked_for_asks_once_more() -> None:
+    async with Stage(FakeChain(length=2)) as stage:
+        reconnects = iter([stage.heads.connect])
+        stage.chain.on_request = lambda method: (
+            next(reconnects, int)() if method == "head" else None
+        )
+
+        await stage.take()
+        stage.heads.announce(stage.chain.mine())
+        await stage.take()
+
+        assert [method for method, _ in stage.chain.requests].count("head") == 2
 
 
 async def test_a_batch_has_the_logs_and_readings_of_its_own_block() -> None:
@@ -129,101 +90,6 @@ async def test_the_newest_head_is_known_while_an_older_block_is_worked_on() -> N
         await asyncio.sleep(0.01)
 
         assert stage.feed.head == 4
-
-
-async def test_a_head_that_repeats_is_ignored() -> None:
-    async with Stage(FakeChain(length=3)) as stage:
-        await stage.numbers(2)
-        stage.heads.announce(*stage.chain.canonical[1:], stage.chain.mine(), stage.chain.tip)
-
-        assert await stage.numbers(1) == [3]
-        stage.heads.announce(stage.chain.mine())
-        assert await stage.numbers(1) == [4]
-        assert stage.reorgs == []
-
-
-@pytest.mark.parametrize("depth", [1, 3])
-async def test_a_reorg_rolls_back_to_the_ancestor_and_follows_the_new_branch(depth: int) -> None:
-    async with Stage(FakeChain(length=6)) as stage:
-        await stage.numbers(5)
-        stage.chain.cut(depth)
-        ancestor = stage.chain.tip
-        branch = [stage.chain.mine() for _ in range(depth)]
-        stage.heads.announce(*branch)
-
-        assert await stage.take() == Rollback(ancestor)
-        assert [batch(await stage.take()).block for _ in branch] == branch
-        assert stage.reorgs == [depth]
-
-
-async def test_a_longer_branch_whose_first_blocks_were_never_announced_is_followed() -> None:
-    async with Stage(FakeChain(length=6)) as stage:
-        await stage.numbers(5)
-        stage.chain.cut(2)
-        branch = [stage.chain.mine() for _ in range(6)]
-        stage.heads.announce(branch[-1])
-
-        assert await stage.take() == Rollback(stage.chain.canonical[3])
-        assert [batch(await stage.take()).block for _ in branch] == branch
-
-
-async def test_a_shorter_chain_is_followed_as_soon_as_it_grows() -> None:
-    async with Stage(FakeChain(length=9)) as stage:
-        await stage.numbers(8)
-        stage.chain.cut(5)
-        ancestor = stage.chain.tip
-        stage.heads.announce(stage.chain.mine())
-
-        assert await stage.take() == Rollback(ancestor)
-        assert await stage.numbers(1) == [4]
-        assert stage.feed.head == 4
-
-
-async def test_a_chain_that_became_shorter_and_stays_so_is_believed_after_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("chimera.chain.heads.SHRUNK_AFTER", 0.05)
-    async with Stage(FakeChain(length=9)) as stage:
-        await stage.numbers(8)
-        stage.chain.cut(5)
-        stage.heads.say(Probed(3))
-
-        assert await stage.take() == Rollback(stage.chain.tip)
-        assert stage.feed.head == 3
-
-
-async def test_a_node_that_lags_for_a_moment_undoes_nothing() -> None:
-    async with Stage(FakeChain(length=9)) as stage:
-        await stage.numbers(8)
-        hidden = stage.chain.cut(2)
-        stage.heads.connect()
-        await asyncio.sleep(0.05)
-        stage.chain.canonical += hidden
-        stage.chain.blocks |= {block.hash: block for block in hidden}
-        stage.heads.announce(stage.chain.mine())
-
-        assert await stage.numbers(1) == [9]
-        assert stage.reorgs == []
-
-
-async def test_a_reorg_deeper_than_the_undo_window_asks_for_a_rebuild() -> None:
-    async with Stage(FakeChain(length=9), undo_window=3) as stage:
-        await stage.numbers(8)
-        stage.chain.cut(5)
-        stage.heads.announce(*[stage.chain.mine() for _ in range(5)])
-
-        with pytest.raises(Rebuild):
-            await stage.take()
-
-
-async def test_a_reorg_just_inside_the_undo_window_is_undone() -> None:
-    async with Stage(FakeChain(length=9), undo_window=5) as stage:
-        await stage.numbers(8)
-        stage.chain.cut(5)
-        ancestor = stage.chain.tip
-        stage.heads.announce(*[stage.chain.mine() for _ in range(5)])
-
-        assert await stage.take() == Rollback(ancestor)
 
 
 async def test_a_block_that_vanishes_while_it_is_sealed_is_dropped() -> None:
@@ -359,27 +225,3 @@ async def test_a_source_of_heads_that_dies_is_not_mistaken_for_silence() -> None
 
         with pytest.raises(ZeroDivisionError):
             await stage.take()
-
-
-async def test_reorgs_at_random_always_lead_to_the_canonical_chain() -> None:
-    chance = random.Random(7)  # noqa: S311
-    async with Stage(FakeChain(length=20)) as stage:
-        await stage.numbers(19)
-        mirror = list(stage.chain.canonical)
-        for _ in range(60):
-            if chance.random() < 0.4:
-                stage.chain.cut(chance.randint(1, 8))
-            fresh = [stage.chain.mine() for _ in range(chance.randint(1, 9))]
-            stage.heads.announce(*chance.sample(fresh[:-1], len(fresh) // 2), fresh[-1])
-            while mirror[-1] != stage.chain.tip:
-                apply(mirror, await stage.take())
-        assert mirror == stage.chain.canonical
-
-
-def apply(mirror: list[Block], message: Message) -> None:
-    if isinstance(message, Rollback):
-        del mirror[message.ancestor.number + 1 :]
-        assert mirror[-1] == message.ancestor
-    else:
-        assert message.block.parent_hash == mirror[-1].hash
-        mirror.append(message.block)

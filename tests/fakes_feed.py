@@ -1,0 +1,63 @@
+"""A feed between fakes, ready to be told stories."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Self
+
+from chimera.chain.feed import ChainFeed
+from chimera.domain.block import BlockBatch, Rollback
+from tests.fakes_chain import FakeChain, FakeFollower, FakeHeads
+
+Message = BlockBatch | Rollback
+SECONDS = 5.0
+
+
+class Stage:
+    """A feed between fakes, and the stream that a test takes messages from."""
+
+    def __init__(self, chain: FakeChain, *, undo_window: int = 64) -> None:
+        self.chain, self.heads, self.follower = chain, FakeHeads(), FakeFollower()
+        self.reorgs: list[int] = []
+        self.differences = 0
+        self.feed = ChainFeed(
+            chain,
+            self.heads,
+            self.follower,
+            undo_window=undo_window,
+            poll=0.02,
+            on_reorg=self.reorgs.append,
+            on_log_difference=self._differ,
+        )
+        self.stream: AsyncGenerator[Message, None] = self.feed.follow(chain.canonical[0])
+
+    def _differ(self) -> None:
+        self.differences += 1
+
+    async def take(self) -> Message:
+        async with asyncio.timeout(SECONDS):
+            return await anext(self.stream)
+
+    async def numbers(self, count: int) -> list[int]:
+        return [number_of(await self.take()) for _ in range(count)]
+
+    async def close(self) -> None:
+        await self.stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        self.heads.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        async with asyncio.timeout(1.0):
+            await self.close()
+
+
+def number_of(message: Message) -> int:
+    return message.block.number if isinstance(message, BlockBatch) else -message.ancestor.number
+
+
+def batch(message: Message) -> BlockBatch:
+    assert isinstance(message, BlockBatch)
+    return message

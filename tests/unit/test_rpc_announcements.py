@@ -1,0 +1,230 @@
+"""The conversation over a socket: subscriptions, silence, and what is understood."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from chimera.domain.block import Address, Block, BlockHash, Log, LogQuery
+from chimera.errors import ChimeraError, Retry
+from chimera.rpc.announcements import Connected, Conversation, NewHead, NewLog, Probed
+from chimera.rpc.faults import Garbled, TimedOut
+from chimera.rpc.wire import hexed
+
+POOL, TOKEN, TOPIC = Address(b"\x01" * 20), Address(b"\x02" * 20), b"\x0a" * 32
+NARROW = LogQuery(frozenset({POOL}), frozenset({TOPIC}))
+WIDE = LogQuery(frozenset({POOL, TOKEN}), frozenset({TOPIC}))
+
+
+def word(number: int) -> str:
+    return f"0x{number:064x}"
+
+
+def announcement(subscription: str, result: object) -> str:
+    params = {"subscription": subscription, "result": result}
+    return msgspec.json.encode({"method": "eth_subscription", "params": params}).decode()
+
+
+def head(number: int) -> str:
+    names = {"number": hex(number), "hash": word(number), "parentHash": word(number - 1)}
+    return announcement("heads", {**names, "timestamp": hex(1_000 + number), "miner": "0x00"})
+
+
+def answer(number: int, result: object) -> str:
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": number, "result": result}).decode()
+
+
+def refusal(number: int) -> str:
+    error = {"code": -32601, "message": "subscriptions are not supported"}
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": number, "error": error}).decode()
+
+
+def sent(talk: Conversation) -> list[tuple[str, Any]]:
+    frames = [msgspec.json.decode(frame) for _, frame in talk.outgoing()]
+    return [(frame["method"], frame["params"]) for frame in frames]
+
+
+def connected(*, silence: float | None = 10.0) -> Conversation:
+    talk = Conversation(silence=silence, timeout=5.0, now=0.0)
+    talk.outgoing()
+    assert talk.take(answer(1, "heads"), 0.0) == Connected()
+    return talk
+
+
+def test_it_begins_by_asking_for_heads() -> None:
+    talk = Conversation(silence=10.0, timeout=5.0, now=0.0)
+
+    assert sent(talk) == [("eth_subscribe", ["newHeads"])]
+    assert sent(talk) == []
+
+
+def test_a_head_is_understood() -> None:
+    event = connected().take(head(7), 1.0)
+
+    assert isinstance(event, NewHead)
+    expected = Block(
+        7, BlockHash(bytes.fromhex(word(7)[2:])), BlockHash(bytes.fromhex(word(6)[2:])), 1_007
+    )
+    assert event.block == expected
+    assert event.arrived_ns > 0
+
+
+def test_logs_are_asked_for_and_understood() -> None:
+    talk = connected()
+    talk.watch(NARROW, 0.0)
+    wanted = {"address": [hexed(POOL)], "topics": [[hexed(TOPIC)]]}
+    assert sent(talk) == [("eth_subscribe", ["logs", wanted])]
+    talk.take(answer(2, "logs"), 0.0)
+
+    words = {"address": hexed(POOL), "topics": [hexed(TOPIC)], "data": "0x0102"}
+    places = {"blockNumber": "0x7", "blockHash": word(7), "logIndex": "0x3"}
+    event = talk.take(announcement("logs", {**words, **places, "removed": True}), 1.0)
+
+    log = Log(POOL, (TOPIC,), b"\x01\x02", 3, 7)
+    assert event == NewLog(BlockHash(bytes.fromhex(word(7)[2:])), log, removed=True)
+
+
+def test_the_same_query_is_subscribed_to_once_and_an_empty_one_never() -> None:
+    talk = connected()
+    talk.watch(LogQuery(frozenset(), frozenset()), 0.0)
+    talk.watch(LogQuery(frozenset({POOL}), frozenset()), 0.0)
+    assert sent(talk) == []
+
+    talk.watch(NARROW, 0.0)
+    talk.watch(NARROW, 0.0)
+
+    assert len(sent(talk)) == 1
+
+
+def test_an_older_subscription_ends_once_the_wider_one_stands() -> None:
+    talk = connected()
+    talk.watch(NARROW, 0.0)
+    talk.take(answer(2, "narrow"), 0.0)
+    talk.watch(WIDE, 0.0)
+    assert [method for method, _ in sent(talk)] == ["eth_subscribe", "eth_subscribe"]
+
+    talk.take(answer(3, "wide"), 0.0)
+
+    assert sent(talk) == [("eth_unsubscribe", ["narrow"])]
+
+
+def test_a_head_says_what_was_surely_watched_while_it_came() -> None:
+    talk = connected()
+    talk.watch(NARROW, 0.0)
+    before = talk.take(head(1), 0.0)
+    talk.take(answer(2, "narrow"), 0.0)
+    between, after = talk.take(head(2), 0.0), talk.take(head(3), 0.0)
+
+    watched = [event.watched for event in (before, between, after) if isinstance(event, NewHead)]
+    assert watched == [None, None, NARROW]
+
+
+def test_a_node_that_refuses_logs_is_lived_with() -> None:
+    talk = connected()
+    talk.watch(NARROW, 0.0)
+
+    assert talk.take(refusal(2), 0.0) is None
+    assert isinstance(talk.take(head(1), 0.0), NewHead)
+
+
+def test_a_node_that_refuses_heads_is_left() -> None:
+    talk = Conversation(silence=10.0, timeout=5.0, now=0.0)
+
+    with pytest.raises(ChimeraError):
+        talk.take(refusal(1), 0.0)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "<html>",
+        "[]",
+        '{"id": "x"}',
+        announcement("heads", {"number": "0x1"}),
+        announcement("heads", "junk"),
+        head(1).replace("0x1", "one"),
+    ],
+)
+def test_nonsense_is_a_reason_to_reconnect(frame: str) -> None:
+    with pytest.raises(Garbled):
+        connected().take(frame, 0.0)
+
+
+def test_announcements_of_others_are_ignored() -> None:
+    assert connected().take(announcement("stranger", {"a": 1}), 0.0) is None
+    assert connected().take(answer(99, "0x1"), 0.0) is None
+
+
+def test_an_answer_that_never_comes_is_a_reason_to_reconnect() -> None:
+    talk = Conversation(silence=None, timeout=5.0, now=0.0)
+    assert talk.wait(1.0) == 4.0
+
+    with pytest.raises(TimedOut) as caught:
+        talk.tick(5.0)
+    assert isinstance(caught.value, Retry)
+
+
+def test_without_a_limit_silence_is_never_questioned() -> None:
+    talk = connected(silence=None)
+    talk.take(head(1), 1.0)
+
+    assert talk.wait(1e6) is None
+    talk.tick(1e6)
+    assert sent(talk) == []
+
+
+def test_after_a_silence_the_node_is_asked_how_far_it_is() -> None:
+    talk = connected()
+    talk.take(head(7), 1.0)
+    assert talk.wait(1.0) == 10.0
+    talk.tick(10.9)
+    assert sent(talk) == []
+
+    talk.tick(11.0)
+
+    assert sent(talk) == [("eth_blockNumber", [])]
+    assert talk.wait(11.0) == 5.0
+
+
+def test_a_quiet_chain_is_no_fault_and_is_asked_again_only_after_the_next_silence() -> None:
+    talk = connected()
+    talk.take(head(7), 1.0)
+    talk.tick(11.0)
+    talk.outgoing()
+
+    assert talk.take(answer(2, "0x7"), 11.5) == Probed(7)
+    assert talk.wait(12.0) == 9.0
+    talk.tick(20.0)
+    assert sent(talk) == []
+
+
+def test_a_head_that_the_node_has_but_never_announces_is_a_reason_to_reconnect() -> None:
+    talk = connected()
+    talk.take(head(7), 1.0)
+    talk.tick(11.0)
+    talk.take(answer(2, "0x8"), 11.5)
+    talk.tick(16.0)
+
+    with pytest.raises(TimedOut, match="head 8"):
+        talk.tick(16.5)
+
+
+def test_a_head_that_was_just_on_its_way_is_no_reason_to_reconnect() -> None:
+    talk = connected()
+    talk.take(head(7), 1.0)
+    talk.tick(11.0)
+    talk.take(answer(2, "0x8"), 11.5)
+    talk.take(head(8), 11.6)
+
+    talk.tick(17.0)
+
+    assert talk.wait(17.0) == pytest.approx(4.6)
+
+
+def test_a_chain_that_was_set_back_is_reported() -> None:
+    talk = connected()
+    talk.take(head(7), 1.0)
+    talk.tick(11.0)
+
+    assert talk.take(answer(2, "0x3"), 11.5) == Probed(3)
+    talk.tick(16.6)
