@@ -185,7 +185,7 @@ class HttpClient:
         fresh: list[_Asked] = []
         for request in requests:
             key = msgspec.json.encode(request)
-            if key not in self._under_way:
+            if key not in self._under_way or self._under_way[key].done():
                 asked = _Asked(key, next(self._numbers), request, decoder)
                 self._under_way[key] = asked.future
                 fresh.append(asked)
@@ -200,7 +200,8 @@ class HttpClient:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         for one in asked:
-            self._under_way.pop(one.key, None)
+            if self._under_way.get(one.key) is one.future:
+                del self._under_way[one.key]
             if error is not None and not one.future.done():
                 one.future.set_exception(error)  # a fault of ours: whoever waits shall see it
             one.future.cancel()  # does nothing to what is settled
