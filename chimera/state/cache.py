@@ -159,7 +159,12 @@ class PositionCache(Service):
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Survive what Redis may do: being away means fallback, anything else only a line."""
+        """
+        Survive what Redis may do: being away means fallback, anything else only a line.
+
+        Up to Python 3.11 `asyncio.wait_for`, which the client sends by, loses a cancellation that
+        comes just as it is done. It is raised here, so that a service always stops.
+        """
         try:
             yield
         except LOST as error:
@@ -170,6 +175,9 @@ class PositionCache(Service):
         except RedisError as error:
             log.warning("redis_refused", error=str(error))
             self._count(error)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
     def _count(self, error: Exception) -> None:
         if self._on_fault is not None:

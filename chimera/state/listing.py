@@ -88,9 +88,10 @@ class Listing:
         self._sweep()
         block_hash = self._engine.book.block.hash
         known = self._snapshots.get(block_hash)
-        snapshot = known[1] if known else Snapshot(self._engine)
-        self._keep(snapshot)
-        return snapshot
+        if known is None or known[1].observation is not self._engine.observation:
+            known = self._clock(), Snapshot(self._engine)  # new, or the book was read anew
+        self._keep(known[1])
+        return known[1]
 
     def _kept(self, block_hash: BlockHash) -> Snapshot:
         self._sweep()

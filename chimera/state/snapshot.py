@@ -83,7 +83,8 @@ class Snapshot:
         book = engine.book
         self.block: Block = book.block
         self.parts = tuple(_part(engine, name) for name in book.protocols)
-        under = engine.observation.underwater if engine.observation else ()
+        self.observation = engine.observation
+        under = self.observation.underwater if self.observation else ()
         self._streaks = {key: engine.mirror.streaks.blocks_unhealthy(key) for key in under}
         self._lists: dict[Filters, Listed] = {}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import NoPermissionError, OutOfMemoryError
 
 from chimera.domain.position import CollateralView, DebtView, Position
 from chimera.state.cache import PositionCache
@@ -211,6 +212,66 @@ async def test_a_lost_redis_is_replaced_by_memory_and_its_return_is_told() -> No
     assert await cache.connect()
     assert (cache.state, returns) == ("connected", ["connected", "connected"])
     assert await cache.get("aave", ADDRESS) == position()  # until the publisher has written
+
+
+class RestartedRedis(FakeAsyncRedis):
+    """A Redis whose process can be another one, while its socket seems the same."""
+
+    run_id = "first"
+
+    async def info(self, *_: object, **__: object) -> dict[str, str]:
+        return {"run_id": self.run_id}
+
+
+async def test_a_redis_that_was_restarted_unseen_counts_as_returned() -> None:
+    redis, returns = RestartedRedis(), []
+    cache = PositionCache("redis://fake", client=lambda _: redis)
+    cache.on_returned = lambda: returns.append(1)
+    await cache.connect()
+    await cache.connect()
+    assert len(returns) == 1
+
+    redis.run_id = "second"
+    await cache.connect()
+
+    assert len(returns) == 2
+
+
+class ForbiddingRedis(FakeAsyncRedis):
+    """A Redis that does not let us ask for its facts."""
+
+    async def info(self, *_: object, **__: object) -> dict[str, str]:
+        raise NoPermissionError("this user has no permissions to run the 'info' command")
+
+
+async def test_a_redis_without_info_is_used_all_the_same() -> None:
+    cache = PositionCache("redis://fake", client=lambda _: ForbiddingRedis())
+
+    assert await cache.connect()
+    assert cache.state == "connected"
+
+
+class DeafRedis(FakeAsyncRedis):
+    """A client that loses a cancellation which comes while it waits."""
+
+    async def mget(self, *_: object, **__: object) -> list[bytes | str | None]:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return [None]
+        return []
+
+
+async def test_a_cancellation_that_the_client_loses_still_stops_us() -> None:
+    cache = PositionCache("redis://fake", client=lambda _: DeafRedis())
+    await cache.connect()
+    reading = asyncio.create_task(cache.get("aave", ADDRESS))
+    await asyncio.sleep(0.01)
+
+    reading.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await reading
 
 
 async def test_without_a_url_there_is_only_memory() -> None:

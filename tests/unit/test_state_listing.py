@@ -233,6 +233,17 @@ def test_one_position_and_its_arithmetic() -> None:
     assert steps[0].name == "health_factor"
 
 
+def test_a_book_that_was_read_anew_is_listed_at_once() -> None:
+    room = Room(borrowers=0)
+    room.listing.page()
+    book = room.engine.book
+    people = {CAROL: account({WETH: 5}, {USDC: 1})}
+    book.load("one", book.market("one"), people, complete=True, block=book.block)
+    room.engine.adopt()
+
+    assert keys(room.listing.page()[1])[0] == ("one", checksummed(CAROL))
+
+
 def test_a_book_that_is_not_loaded_lists_nothing() -> None:
     engine = StateEngine({}, Book(), PositionCache(""), streaks=FakeStreaks())
 

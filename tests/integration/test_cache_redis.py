@@ -1,0 +1,317 @@
+"""The cache with a real Redis: kept fresh by the clock, lost, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from chimera.state.book import Book
+from chimera.state.cache import PositionCache
+from chimera.state.engine import StateEngine
+from chimera.state.publisher import CachePublisher
+from chimera.state.valuation import Finished, checksummed
+from tests.fakes_state import (
+    USDC,
+    WETH,
+    FakeAdapter,
+    FakeMarket,
+    FakeStreaks,
+    account,
+    address,
+    batch,
+    child,
+    first_block,
+)
+
+BORROWERS = 300
+
+
+class RedisServer:
+    """A Redis of the test's own, on a free port, without a disk."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
+            cwd=self._folder,
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        await until(self.answers)
+
+    async def answers(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
+
+    async def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Redis]:
+        client: Redis = Redis.from_url(self.url)
+        yield client
+        await client.aclose()
+
+
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> float:
+    """Wait until `holds`; return how long that took."""
+    began = time.monotonic()
+    while not await holds():
+        assert time.monotonic() - began < seconds, "it never came to hold"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - began
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    await server.start()
+    yield server
+    await server.kill()
+
+
+class Room:
+    """A book of borrowers, published to a Redis with a short time to live."""
+
+    def __init__(self, url: str, ttl: float = 3) -> None:
+        book = Book()
+        accounts = {
+            address(number): account({WETH: 100}, {USDC: 100_000})
+            for number in range(1, BORROWERS + 1)
+        }
+        market = FakeMarket({WETH: 2_000, USDC: 1})
+        book.load("fake", market, accounts, complete=True, block=first_block())
+        self.cache = PositionCache(url, ttl=ttl, beat=0.2)
+        adapters = {"fake": FakeAdapter()}
+        self.engine = StateEngine(adapters, book, self.cache, streaks=FakeStreaks())
+        self.engine.adopt()
+        self.publisher = CachePublisher(self.cache, self.engine.mirror)
+
+    def step(self) -> None:
+        self.engine.apply(batch(child(self.engine.book.block)))
+
+    async def lost(self) -> bool:
+        return self.cache.state == "fallback"
+
+    async def found(self) -> bool:
+        return self.cache.state == "connected"
+
+
+@asynccontextmanager
+async def running(room: Room) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as group:
+        await room.cache.start(group)
+        await room.publisher.start(group)
+        room.publisher.publish_everything()
+        yield
+        await room.publisher.stop()
+        await room.cache.stop()
+
+
+async def keys_in(client: Redis) -> int:
+    return len(await client.keys("position:*"))
+
+
+async def test_every_key_lives_and_is_refreshed_without_any_block(server: RedisServer) -> None:
+    room = Room(server.url)
+    async with server.client() as client, running(room):
+
+        async def all_there() -> bool:
+            return await keys_in(client) == BORROWERS
+
+        await until(all_there)
+        lowest = 3_000
+        for _ in range(25):  # five seconds, well over the time to live
+            await asyncio.sleep(0.2)
+            lives = [await client.pttl(key) for key in await client.keys("position:*")]
+            assert len(lives) == BORROWERS
+            assert 0 < min(lives) <= max(lives) <= 3_000
+            lowest = min(lowest, *lives)
+        assert lowest < 2_500  # they do run down between two refreshes
+
+
+async def test_the_keys_die_with_the_daemon(server: RedisServer) -> None:
+    room = Room(server.url, ttl=1)
+    async with server.client() as client:
+        async with running(room):
+
+            async def all_there() -> bool:
+                return await keys_in(client) == BORROWERS
+
+            await until(all_there)
+
+        async def all_gone() -> bool:
+            return await keys_in(client) == 0
+
+        assert await until(all_gone) < 1.5
+
+
+async def test_a_killed_redis_is_noticed_and_gets_every_key_when_it_returns(
+    server: RedisServer,
+) -> None:
+    room = Room(server.url, ttl=60)
+    async with running(room):
+        await until(room.found)
+        await room.publisher.write_everything()
+
+        await server.kill()
+        assert await until(room.lost) < 2
+        assert len(await room.engine.get_all_positions()) == BORROWERS
+        room.step()
+        room.publisher.publish_block([("fake", address(1))])
+
+        await server.start()
+        async with server.client() as client:
+
+            async def all_back() -> bool:
+                return await keys_in(client) == BORROWERS
+
+            assert await until(all_back) < 5
+        found = await room.engine.get_position("fake", checksummed(address(1)))
+        assert found is not None
+        assert found.block == first_block().number + 1
+
+
+async def test_a_redis_that_was_restarted_between_two_beats_is_filled_again(
+    server: RedisServer,
+) -> None:
+    room = Room(server.url, ttl=60)
+    async with running(room):
+        await until(room.found)
+        await room.publisher.write_everything()
+        await server.kill()
+        await server.start()
+
+        async with server.client() as client:
+
+            async def all_back() -> bool:
+                return await keys_in(client) == BORROWERS
+
+            await until(all_back, seconds=5)
+
+
+async def test_a_redis_that_hangs_is_noticed_within_ten_seconds(server: RedisServer) -> None:
+    room = Room(server.url, ttl=60)
+    async with running(room):
+        await until(room.found)
+        server.signal(signal.SIGSTOP)
+        try:
+            assert await until(room.lost) < 9
+            assert await room.engine.get_position("fake", address(1)) is not None
+        finally:
+            server.signal(signal.SIGCONT)
+        assert await until(room.found) < 9
+
+
+async def test_a_start_without_redis_works_in_memory_until_it_comes(server: RedisServer) -> None:
+    await server.kill()
+    room = Room(server.url)
+    async with running(room):
+        assert room.cache.state == "fallback"
+
+        async def in_memory() -> bool:
+            return len(await room.engine.get_all_positions()) == BORROWERS
+
+        await until(in_memory)
+        await server.start()
+        await until(room.found)
+        async with server.client() as client:
+
+            async def all_there() -> bool:
+                return await keys_in(client) == BORROWERS
+
+            await until(all_there)
+
+
+async def test_an_older_block_never_replaces_a_newer_one(server: RedisServer) -> None:
+    room = Room(server.url)
+    await room.cache.connect()
+    await room.publisher.write_everything()
+    old = await room.engine.get_position("fake", address(1))
+    assert old is not None
+
+    assert await room.engine.update_position(replace(old, block=500))
+    assert not await room.engine.update_position(old)
+    await room.publisher.write_everything()
+    new = await room.engine.get_position("fake", address(1))
+    assert new is not None
+    assert new.block == 500
+
+    assert await room.cache.write([Finished(old)], force=True) == 1
+    assert await room.engine.get_position("fake", address(1)) == old
+    await room.cache.close()
+
+
+async def test_corrupt_values_are_skipped_and_replaced(server: RedisServer) -> None:
+    room = Room(server.url)
+    await room.cache.connect()
+    await room.publisher.write_everything()
+    async with server.client() as client:
+        name = f"position:fake:{checksummed(address(1))}"
+        for junk in (b"{", b"\xff", b'{"block":900000}'):
+            await client.set(name, junk)
+            assert await room.engine.get_position("fake", address(1)) is None
+            assert len(await room.engine.get_all_positions()) == BORROWERS - 1
+            assert await room.publisher.write_everything() == BORROWERS
+        await client.delete(name)
+        await client.lpush(name, "stranger")
+        assert await room.engine.get_position("fake", address(1)) is None
+        assert await room.publisher.write_everything() == BORROWERS
+        assert len(await room.engine.get_all_positions()) == BORROWERS
+    await room.cache.close()
+
+
+async def test_a_full_redis_refuses_writes_and_is_not_lost(server: RedisServer) -> None:
+    room = Room(server.url)
+    await room.cache.connect()
+    async with server.client() as client:
+        await client.config_set("maxmemory", "1")
+        await room.publisher.write_everything()
+        assert room.cache.state == "connected"
+        assert await keys_in(client) == 0
+
+        await client.config_set("maxmemory", "0")
+        assert await room.publisher.write_everything() == BORROWERS
+    await room.cache.close()
+
+
+async def test_the_face_tells_what_is_published(server: RedisServer) -> None:
+    room = Room(server.url)
+    await room.cache.connect()
+
+    assert await room.engine.rebuild_cache_from_blockchain() == BORROWERS
+    assert await room.engine.get_cache_stats() == {
+        "total_positions": BORROWERS,
+        "positions_by_protocol": {"fake": BORROWERS},
+        "redis_connected": True,
+        "current_block": first_block().number,
+    }
+    assert await room.engine.remove_position("fake", checksummed(address(1)).lower())
+    assert not await room.engine.remove_position("fake", address(1))
+    await room.cache.close()
