@@ -108,8 +108,12 @@ class RedisPositions:
 
     async def names(self) -> list[str]:
         """Return every key of a position."""
-        scan = self._client.scan_iter(match=f"{PREFIX}*", count=1000)
-        return list({name.decode(): None async for name in scan})
+        found: dict[bytes, None] = {}  # SCAN may tell a key twice
+        cursor: int | None = None
+        while cursor != 0:
+            cursor, part = await self._client.scan(cursor or 0, match=f"{PREFIX}*", count=2 * CHUNK)
+            found |= dict.fromkeys(part)
+        return [name.decode() for name in found]
 
     async def remove(self, names: Iterable[str]) -> int:
         """Remove keys; count those that were there."""

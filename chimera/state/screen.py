@@ -94,15 +94,17 @@ class Screen:
         self._slots.clear()
         self._users.clear()
         self._matrix = np.zeros((len(self._matrix), max(1024, len(accounts))), np.float32)
-        cells = [
-            (self._row(column), slot, _float(amount))
-            for user, account in accounts.items()
-            if account.owed
-            for slot in (self._new_slot(user),)
-            for column, amount in self._adapter.columns(account)
-        ]
-        if cells:
-            rows, slots, amounts = zip(*cells, strict=True)
+        rows: list[int] = []
+        slots: list[int] = []
+        amounts: list[float] = []
+        for user, account in accounts.items():
+            if account.owed:
+                slot = self._new_slot(user)
+                for column, amount in self._adapter.columns(account):
+                    rows.append(self._row(column))
+                    slots.append(slot)
+                    amounts.append(_float(amount))
+        if rows:
             np.add.at(self._matrix, (rows, slots), amounts)
 
     def update(self, user: Address, account: Account | None) -> None:
