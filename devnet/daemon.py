@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,13 +35,22 @@ class Daemon:
         config: Configuration file; its `http.listen` is overridden by a free port.
         log: Where stderr and stdout of the process go.
         env: Further environment variables (`CHIMERA_...`).
+        program: What to run in place of `python -m chimera`: the rest of Python's command line.
     """
 
-    def __init__(self, config: Path, log: Path, *, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: Path,
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "chimera"),
+    ) -> None:
         self.port = free_port()
         self.log = log
         self._config = config
         self._env = dict(env or {})
+        self._program = tuple(program)
         self._process: subprocess.Popen[bytes] | None = None
         self.exit_code: int | None = None  # of the last process that ended
 
@@ -73,7 +82,7 @@ class Daemon:
         }
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "chimera", "run", "--config", str(self._config)],
+                [sys.executable, *self._program, "run", "--config", str(self._config)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -42,6 +42,12 @@ class Witness:
         self.compare(block, positions)
         return positions
 
+    def see(self, block: int) -> None:
+        """Feed the rule with a block that the daemon is not asked about."""
+        users = self._stage.truth.borrowers_now(block)
+        factors = self._stage.truth.health_factors(users, block)
+        self.rule.see(block, {user.lower(): factor for user, factor in factors.items()})
+
     def compare(self, block: int, positions: Iterable[Mapping[str, Any]]) -> None:
         """Compare positions that are valued at `block` with the pool's own views at that block."""
         found = {p["user"].lower(): p for p in positions if p["debt"]}

@@ -62,7 +62,7 @@ def test_blocks_missed_while_it_was_down_count_for_streaks(
     missed += [stage.life.shock("WBTC", -2500), stage.life.quiet()]  # ... and others begin
     missed += [stage.life.step(seconds=60).number for _ in range(3)]
     for block in missed:
-        see(stage, witness, block)
+        witness.see(block)
     daemon.start()
     daemon.wait_until(stage.node.number)
     witness.attend(stage.life.quiet())
@@ -95,7 +95,7 @@ def test_a_reorg_takes_its_blocks_out_of_the_count(market: tuple[Stage, Daemon, 
     stage.node.reorg(2)  # the same heights, without the shock
     witness.rule.forget_above(ancestor)
     for block in (ancestor + 1, ancestor + 2):
-        see(stage, witness, block)
+        witness.see(block)
     witness.attend(stage.life.quiet())
     agreed(witness)
     _, flags = daemon.opportunities("&state=closed")
@@ -103,12 +103,6 @@ def test_a_reorg_takes_its_blocks_out_of_the_count(market: tuple[Stage, Daemon, 
     assert {ended[identity]["closed_reason"] for identity in flagged_there} == {"reorged"}
     assert {ended[identity]["closed_block"] for identity in flagged_there} == {ancestor + 1}
     assert daemon.metric("chimera_reorgs_total") == 1
-
-
-def see(stage: Stage, witness: Witness, block: int) -> None:
-    """Feed the rule with a block that the daemon is not asked about."""
-    truth = stage.truth.health_factors(stage.truth.borrowers_now(block), block)
-    witness.rule.see(block, {user.lower(): health for user, health in truth.items()})
 
 
 def log_of(daemon: Daemon) -> list[dict[str, Any]]:

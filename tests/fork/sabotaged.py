@@ -1,0 +1,104 @@
+"""
+The real daemon with one rule broken: `python tests/fork/sabotaged.py NAME run --config FILE`.
+
+Each break is small and quiet, as a real fault would be. The suite must notice every one of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chimera.chain.reader import RpcReader
+from chimera.chain.reorg import Trail
+from chimera.cli import main
+from chimera.detection.detector import OpportunityDetector
+from chimera.detection.streaks import StreakCounter
+from chimera.domain.block import Block, Log, LogQuery
+from chimera.domain.call import Answer, Call, Readings
+from chimera.protocols.aave_v3 import events
+from chimera.state.book import Book, Undo
+
+MOVES = {events.MINT, events.BURN}
+
+
+def tamper_with_logs(change: Callable[[list[Log], int], list[Log]]) -> None:
+    """Change the logs of the first block in which a balance moves."""
+    honest, done = RpcReader.logs_of, set[int]()
+
+    async def logs_of(self: RpcReader, block: Block, query: LogQuery) -> tuple[Log, ...]:
+        logs = list(await honest(self, block, query))
+        places = [place for place, log in enumerate(logs) if log.topics[0] in MOVES]
+        if places and done <= {block.number}:
+            done.add(block.number)
+            logs = change(logs, places[-1])
+        return tuple(logs)
+
+    RpcReader.logs_of = logs_of  # type: ignore[method-assign]
+
+
+def lose_a_log() -> None:
+    """Drop one log."""
+    tamper_with_logs(lambda logs, place: logs[:place] + logs[place + 1 :])
+
+
+def apply_a_log_twice() -> None:
+    """Deliver one log twice."""
+    tamper_with_logs(lambda logs, place: [*logs[: place + 1], *logs[place:]])
+
+
+def ignore_parents() -> None:
+    """Take every new head for a child of the newest block: in the feed, the book, the detector."""
+    Trail.carries = lambda self, block: True  # type: ignore[method-assign]  # noqa: ARG005
+
+    def begin(self: Book, block: Block) -> None:
+        self._pending = Undo(block, self.block)
+
+    Book.begin = begin  # type: ignore[method-assign]
+    OpportunityDetector._seen = lambda self, seen: False  # type: ignore[method-assign]  # noqa: ARG005
+
+
+def skip_a_price() -> None:
+    """Once, when a reading changes, go on with the one from before."""
+    honest = RpcReader.read
+    before: dict[Call, Answer] = {}
+    done: list[Call] = []
+
+    async def read(self: RpcReader, calls: Sequence[Call], block: Block) -> Readings:
+        readings: dict[Call, Any] = dict(await honest(self, calls, block))
+        moved = [call for call in readings if before.get(call, readings[call]) != readings[call]]
+        if moved and not done:
+            done.append(moved[0])
+            return {**readings, moved[0]: before[moved[0]]}
+        before.update(readings)
+        return readings
+
+    RpcReader.read = read  # type: ignore[method-assign]
+
+
+def keep_streaks() -> None:
+    """Leave the blocks of a rollback in the count."""
+    StreakCounter.rollback = lambda self, to_block: None  # type: ignore[method-assign]  # noqa: ARG005
+
+
+def nothing() -> None:
+    """Break nothing: the control."""
+
+
+BREAKS: dict[str, Callable[[], None]] = {
+    broken.__name__: broken
+    for broken in (
+        nothing,
+        lose_a_log,
+        apply_a_log_twice,
+        ignore_parents,
+        skip_a_price,
+        keep_streaks,
+    )
+}
+
+
+if __name__ == "__main__":
+    BREAKS[sys.argv.pop(1)]()
+    main()
