@@ -8,6 +8,18 @@ from abc import ABC, abstractmethod
 import structlog
 
 
+def heed_cancellation() -> None:
+    """
+    Raise CancelledError in a task that is being cancelled.
+
+    Up to Python 3.11 `asyncio.wait_for` loses a cancellation that comes just as it is done. A loop
+    around a library that uses it asks here, so that its service always stops.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Service(ABC):
     """
     One long-lived task. `start` returns once the service is ready to work.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -139,6 +140,9 @@ class Daemon:
             await rooms.writer.flush()  # from here on a crash finds a checkpoint to resume from
             rooms.publisher.publish_everything(force=True)
             self._note(block)
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()  # what was just loaded stays; no later collection needs to walk through it
         log.info(
             "following",
             block=block.number,

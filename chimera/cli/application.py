@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -75,6 +76,8 @@ def load_settings(path: Path | None) -> Settings:
 
 def application() -> Application:
     """Import the composition root, and with it every room: `--help` does without."""
+    # A second thread makes the screen's products no faster, but now and then much slower.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from chimera import app  # noqa: PLC0415  (the reason stands above)
 
     return app

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from chimera.domain.opportunity import Opportunity
-from chimera.service import Service
+from chimera.service import Service, heed_cancellation
 
 STREAM = "chimera:opportunities"
 MAX_ENTRIES = 10_000  # of the stream, as interfaces promise
@@ -110,6 +110,7 @@ class FlagStream(Service):
                 if delay:
                     log.info("flags_written_again")
                 delay = 0.0
+            heed_cancellation()  # the client sends by asyncio.wait_for
 
     async def _write(self, client: Redis) -> None:
         known, self._last = self._last, None  # whatever fails from here on is read again

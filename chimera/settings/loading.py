@@ -57,7 +57,9 @@ def load(path: Path | None = None, kinds: Collection[str] = KINDS) -> Settings:
     try:
         settings = _validated(layers)
     except ValidationError as error:
-        raise Refuse(_complaint(error.errors(include_url=False)[0], layers)) from None
+        faults = error.errors(include_url=False)
+        unknown = (fault for fault in faults if fault["type"] == "extra_forbidden")
+        raise Refuse(_complaint(next(unknown, faults[0]), layers)) from None
     for index, protocol in enumerate(settings.protocols):
         if protocol.kind not in kinds:
             expected = f"one of {', '.join(sorted(kinds))}"

@@ -15,7 +15,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from chimera.domain.notices import RedisState
 from chimera.domain.position import Position
-from chimera.service import Service
+from chimera.service import Service, heed_cancellation
 from chimera.state.cache_memory import MemoryPositions
 from chimera.state.cache_redis import RedisPositions, connect
 from chimera.state.valuation import Publishable, name_of
@@ -162,8 +162,7 @@ class PositionCache(Service):
         """
         Survive what Redis may do: being away means fallback, anything else only a line.
 
-        Up to Python 3.11 `asyncio.wait_for`, which the client sends by, loses a cancellation that
-        comes just as it is done. It is raised here, so that a service always stops.
+        The client sends by `asyncio.wait_for`, hence the last line.
         """
         try:
             yield
@@ -175,9 +174,7 @@ class PositionCache(Service):
         except RedisError as error:
             log.warning("redis_refused", error=str(error))
             self._count(error)
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError
+        heed_cancellation()
 
     def _count(self, error: Exception) -> None:
         if self._on_fault is not None:

@@ -9,10 +9,16 @@ from chimera.domain.position import Position
 from chimera.state.valuation import Publishable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
     expires: float
     content: Publishable
+    valued: Position | None = None  # once somebody has read it
+
+    def position(self) -> Position:
+        if self.valued is None:
+            self.valued = self.content.position()
+        return self.valued
 
 
 class MemoryPositions:
@@ -46,12 +52,12 @@ class MemoryPositions:
     def read(self, name: str) -> Position | None:
         """Return what stands under the key, or None."""
         entry = self._entries.get(name)
-        return None if entry is None or self._is_dead(entry) else entry.content.position()
+        return None if entry is None or self._is_dead(entry) else entry.position()
 
     def read_all(self) -> list[Position]:
         """Return everything that is alive."""
         self._sweep()
-        return [entry.content.position() for entry in self._entries.values()]
+        return [entry.position() for entry in self._entries.values()]
 
     def names(self) -> list[str]:
         """Return every living key."""

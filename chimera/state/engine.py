@@ -17,7 +17,7 @@ from chimera.state.book import Book
 from chimera.state.cache import PositionCache
 from chimera.state.face import CacheFace
 from chimera.state.mirror import Mirror
-from chimera.state.screen import Screen
+from chimera.state.screen import Screen, Weights
 from chimera.state.valuation import Adapters, underwater
 
 NOBODY: frozenset[Key] = frozenset()
@@ -55,7 +55,8 @@ class StateEngine(CacheFace):
         self.screens: Mapping[str, Screen] = {}
         self.observation: Observation | None = None
         self._watch_below = watch_below
-        self._near: AbstractSet[Key] = NOBODY
+        self._weights: Mapping[str, Weights] = {}  # of the newest block
+        self._near: AbstractSet[Key] | None = NOBODY  # None: not asked for since that block
         self._base_decimals: dict[str, int] = {}
 
     # --- what is known after a block -------------------------------------------------------------
@@ -67,7 +68,17 @@ class StateEngine(CacheFace):
 
     @property
     def near(self) -> AbstractSet[Key]:
-        """Accounts with debt that may be under the watch limit; nobody under it is missing."""
+        """
+        Accounts with debt that may be under the watch limit; nobody under it is missing.
+
+        Looked up when somebody asks, so that no decision waits for it.
+        """
+        if self._near is None:
+            self._near = frozenset(
+                (name, user)
+                for name, weights in self._weights.items()
+                for user in self.screens[name].candidates(weights, self._watch_below)
+            )
         return self._near
 
     @property
@@ -135,14 +146,15 @@ class StateEngine(CacheFace):
     def _observe(self, liquidated: frozenset[Key]) -> Observation:
         under: dict[Key, Underwater] = {}
         unpriced: set[Key] = set()
-        near: set[Key] = set()
         time = self.book.block.timestamp
-        for name, screen in self.screens.items():
-            weights = screen.weigh(self.book.market(name), time)
-            for user in screen.candidates(weights):
+        self._near = None
+        self._weights = {
+            name: screen.weigh(self.book.market(name), time)
+            for name, screen in self.screens.items()
+        }
+        for name, weights in self._weights.items():
+            for user in self.screens[name].candidates(weights):
                 self._judge((name, user), time, under, unpriced)
-            near.update((name, user) for user in screen.candidates(weights, self._watch_below))
-        self._near = near
         self.observation = Observation(self.book.block, under, frozenset(unpriced), liquidated)
         return self.observation
 

@@ -17,6 +17,7 @@ from chimera.detection.detector import OpportunityDetector
 from chimera.detection.streaks import StreakCounter
 from chimera.domain.block import Block, Log, LogQuery
 from chimera.domain.call import Answer, Call, Readings
+from chimera.domain.opportunity import Observation
 from chimera.protocols.aave_v3 import events
 from chimera.state.book import Book, Undo
 
@@ -56,7 +57,11 @@ def ignore_parents() -> None:
         self._pending = Undo(block, self.block)
 
     Book.begin = begin  # type: ignore[method-assign]
-    OpportunityDetector._seen = lambda self, seen: False  # type: ignore[method-assign]  # noqa: ARG005
+
+    def seen(self: OpportunityDetector, observation: Observation) -> bool:  # noqa: ARG001
+        return False
+
+    OpportunityDetector._seen = seen  # type: ignore[method-assign]
 
 
 def skip_a_price() -> None:
