@@ -237,7 +237,7 @@ def test_markets_are_kept_as_bytes(file: Path) -> None:
         (
             "from_block = 2357134",
             "",
-            "protocols[0].fromblock: not a setting; did you mean from_block?",
+            "protocols[0].from_block: expected a value",
         ),
         (
             "from_block",
