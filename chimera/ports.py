@@ -186,6 +186,10 @@ class Feed(Protocol):
 
     head: int  # newest block number the node has told us of
 
+    @property
+    def newest(self) -> Block | None:
+        """The newest block that the node has told us of since `follow` began; None before."""
+
     def follow(self, start: Block) -> AsyncIterator[BlockBatch | Rollback]:
         """Yield everything after `start`, for ever."""
 
