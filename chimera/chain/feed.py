@@ -57,7 +57,7 @@ class ChainFeed:
         self._log = structlog.get_logger()
         self._patience = Patience("feed", longest=LONGEST_PAUSE)
         self._news = asyncio.Event()
-        self._told: Block | None = None
+        self._told = False  # whether the node has named a head since `follow` began
         self._horizon: Horizon  # from here on made anew by each `follow`
         self._audit: LogAudit
         self._connected, self._must_ask = False, True
@@ -65,7 +65,7 @@ class ChainFeed:
     @property
     def newest(self) -> Block | None:
         """The newest block that the node has told us of since `follow` began; None before."""
-        return self._told
+        return self._horizon.newest if self._told else None
 
     async def follow(self, start: Block) -> AsyncGenerator[BlockBatch | Rollback, None]:
         """
@@ -76,7 +76,7 @@ class ChainFeed:
                 has the state of a block that was missed.
         """
         trail = Trail(start, window=self._undo_window)
-        self._told = None
+        self._told = False
         self._horizon, self._audit = Horizon(newest=start), LogAudit()
         self._connected, self._must_ask = False, True
         listener = asyncio.create_task(self._listen(trail), name="heads")
@@ -110,7 +110,7 @@ class ChainFeed:
             case NewHead():
                 self._audit.head(event.block.hash, event.watched)
                 self._horizon.announced(event.block, event.arrived_ns, trail)
-                self._told = self._horizon.newest
+                self._told = True
             case Connected():
                 self._connected = self._must_ask = True
             case Disconnected():
@@ -150,7 +150,7 @@ class ChainFeed:
         if self._must_ask:
             self._must_ask = False  # before asking: a reconnect meanwhile asks once more
             await self._horizon.ask(self._reader)
-            self._told = self._horizon.newest
+            self._told = True
             self._update_head()
         target = self._horizon.newest
         if target.hash == trail.tip.hash:
