@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chimera.api.server import ApiServer, build_app
+from chimera.app.heartbeat import Labour, Progress, heartbeat, signs
 from chimera.chain.backfill import scan
 from chimera.chain.feed import ChainFeed
 from chimera.chain.reader import RpcReader
@@ -37,9 +38,6 @@ SILENT_BLOCKS = 3  # block times without a head, after which the node is asked
 LEAST_SILENCE = 5.0  # seconds
 PATIENCE, PAUSE = 15.0, 0.5  # seconds: for a node to answer at all, and between two questions
 EPISODES_KEPT = 10_000  # closed ones, in memory
-
-Progress = Callable[[str, int, int], None]
-"""Told of long work: (stage, done, total)."""
 
 
 @dataclass(slots=True)
@@ -74,6 +72,7 @@ class Rooms:
     ledger: OpportunityLedger
     flags: FlagStream
     listing: Listing
+    labour: Labour
 
     @property
     def episodes_kept(self) -> int:
@@ -92,7 +91,13 @@ class Rooms:
 
     def serve(self, operator: Operator) -> Sequence[Service]:
         """Return the services in the order of their start; the API speaks for `operator`."""
-        services: list[Service] = [self.cache, self.writer, self.flags, self.publisher]
+        services: list[Service] = [
+            *heartbeat(
+                lambda: signs(operator.status(), self.labour, flags=self.detector.open_count),
+                block_time=self.settings.chain.block_time,
+            ),
+            *(self.cache, self.writer, self.flags, self.publisher),
+        ]
         http = self.settings.http
         if http.listen:
             app = build_app(
@@ -179,7 +184,7 @@ def build_rooms(settings: Settings, *, progress: Progress | None = None) -> Room
         chain_id=settings.chain.id,
         confirmation_blocks=settings.detection.confirmation_blocks,
     )
-    book, cache = Book(), build_cache(settings, metrics)
+    book, cache, labour = Book(), build_cache(settings, metrics), Labour(progress)
     engine = StateEngine(
         chain.adapters,
         book,
@@ -194,7 +199,7 @@ def build_rooms(settings: Settings, *, progress: Progress | None = None) -> Room
         book,
         scan=functools.partial(scan, initial_range=settings.rpc.max_log_range),
         suppliers=frozenset(its.name for its in settings.protocols if its.suppliers),
-        progress=None if progress is None else functools.partial(_report, progress),
+        progress=labour.of_protocol,
     )
     rooms = Rooms(
         chain=chain,
@@ -210,6 +215,7 @@ def build_rooms(settings: Settings, *, progress: Progress | None = None) -> Room
         ledger=OpportunityLedger(detector, keep=EPISODES_KEPT),
         flags=FlagStream(settings.redis.url, chain_id=settings.chain.id),
         listing=Listing(engine),
+        labour=labour,
     )
     _watch(rooms)
     return rooms
@@ -239,10 +245,6 @@ def _watch(rooms: Rooms) -> None:
     metrics.head_block.set_function(lambda: rooms.feed.head)
     metrics.redis_connected.set_function(lambda: rooms.cache.state == "connected")
     metrics.history_pending.set_function(lambda: rooms.writer.pending)
-
-
-def _report(progress: Progress, protocol: str, what: str, done: int, total: int) -> None:
-    progress(f"{protocol}: {what}", done, total)
 
 
 def _count_request(metrics: Metrics, endpoint: str, method: str, purpose: str) -> None:

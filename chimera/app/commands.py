@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from chimera.app.build import (
     Chain,
-    Progress,
     Rooms,
     build_cache,
     build_chain,
@@ -18,6 +17,7 @@ from chimera.app.build import (
     prove_node,
 )
 from chimera.app.daemon import Daemon
+from chimera.app.heartbeat import Progress
 from chimera.domain.block import Address
 from chimera.domain.health import Step
 from chimera.domain.notices import RebuildReport

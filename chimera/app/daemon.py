@@ -318,6 +318,7 @@ class Daemon:
             rooms.chain.adapters,
             rooms.book,
             protocol=protocol,
+            progress=rooms.labour.of_protocol,
         )
         return {*stored, *(mismatch.key for mismatch in viewed)}
 

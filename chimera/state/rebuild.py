@@ -215,10 +215,17 @@ class Bootstrap:
 
 
 async def compare_views(
-    reader: ChainReader, adapters: Adapters, book: Book, *, protocol: str
+    reader: ChainReader,
+    adapters: Adapters,
+    book: Book,
+    *,
+    protocol: str,
+    progress: Progress | None = None,
 ) -> tuple[int, list[Mismatch]]:
     """
     Ask the contract's own view about every account with debt, at the book's block.
+
+    `progress` is told how many "views" have been compared.
 
     Returns:
         How many accounts were compared, and those on which we and the contract differ.
@@ -237,6 +244,8 @@ async def compare_views(
             health = adapter.health(market, accounts[user], block.timestamp)
             if not adapter.agrees(health, answers[call]):
                 mismatches.append(Mismatch((protocol, user), health, answers[call]))
+        if progress is not None:
+            progress(protocol, "views", start + len(calls), len(users))
     return len(users), mismatches
 
 
