@@ -18,7 +18,7 @@ from chimera.domain.block import (
 from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.changes import Change
 from chimera.domain.health import Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Key, Market
+from chimera.domain.market import Account, Column, Key, Market, Token
 from chimera.domain.notices import RebuildReport, Status
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.domain.position import Position
@@ -110,6 +110,22 @@ class Adapter(Protocol[M]):
 
         The last step, `verdict`, says whether the contract would allow a liquidation; if not, why.
         """
+
+    def tokens(self, market: M) -> Mapping[Address, Token]:
+        """Return every token that is listed."""
+
+    def quotes(self, market: M) -> Mapping[Address, int | None]:
+        """
+        Return the price of every token, and of whatever else a health factor is computed with.
+
+        In base currency per whole token; None where the oracle reverts.
+        """
+
+    def priced(self, market: M, asset: Address, price: int) -> M:
+        """Return the same market with another price of one entry of `quotes`."""
+
+    def sources(self, market: M) -> Inquiry[dict[Address, Address]]:
+        """Ask which contract each entry of `quotes` comes from; the zero address where none."""
 
     def view_call(self, market: M, user: Address) -> Call:
         """Return the call of the contract's own health view for `user`."""

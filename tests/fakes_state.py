@@ -17,7 +17,7 @@ from chimera.domain.changes import (
     SupplyMoved,
 )
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Pair, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Key, Market
+from chimera.domain.market import Account, Column, Key, Market, Token
 from chimera.domain.numeric import BPS, WAD, Wad, short_decimal
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.errors import Rebuild
@@ -171,6 +171,19 @@ class FakeAdapter:
 
     def explain(self, market: FakeMarket, account: Account, timestamp: int) -> list[Step]:
         return [Step("health_factor", str(self.health(market, account, timestamp).factor))]
+
+    def tokens(self, market: FakeMarket) -> Mapping[Address, Token]:
+        return {asset: Token(f"T{asset[-1]}", 0) for asset in market.prices}
+
+    def quotes(self, market: FakeMarket) -> Mapping[Address, int | None]:
+        return market.prices
+
+    def priced(self, market: FakeMarket, asset: Address, price: int) -> FakeMarket:
+        return FakeMarket({**market.prices, asset: price})
+
+    def sources(self, market: FakeMarket) -> Inquiry[dict[Address, Address]]:
+        yield ()
+        return dict.fromkeys(market.prices, ENTRY)
 
     def view_call(self, market: FakeMarket, user: Address) -> Call:
         del market

@@ -45,5 +45,13 @@ class Market:
     __slots__ = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a price is quoted for: a token's symbol, and the places of its amounts."""
+
+    symbol: str
+    decimals: int
+
+
 Column = tuple[Address, bool, int]
 """One row of the screen: (asset, is it debt, mode of the accounts, such as an eMode)."""

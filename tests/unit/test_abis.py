@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 
-from chimera.protocols.aave_v3 import calls, events
+from chimera.pricing import probing
+from chimera.protocols.aave_v3 import calls, events, quotes
 from chimera.protocols.aave_v3.fold import TOPICS
 from chimera.rpc import multicall
 
@@ -33,7 +34,8 @@ def constants(module: ModuleType, size: int) -> dict[str, bytes]:
     }
 
 
-AAVE_SELECTORS = constants(calls, SELECTOR)
+AAVE_SELECTORS = constants(calls, SELECTOR) | constants(quotes, SELECTOR)
+PRICING_SELECTORS = constants(probing, SELECTOR)
 AAVE_TOPICS = {
     name: value for name, value in constants(events, TOPIC).items() if not name.endswith("_ID")
 }
@@ -66,6 +68,20 @@ def test_every_event_in_the_abis_is_followed_and_nothing_else() -> None:
 def test_there_is_something_to_compare() -> None:
     assert len(AAVE_SELECTORS) > 20
     assert len(AAVE_TOPICS) > 20
+    assert len(PRICING_SELECTORS) > 10
+
+
+@pytest.mark.parametrize("name", PRICING_SELECTORS)
+def test_every_selector_of_a_price_source_is_in_the_abis(name: str) -> None:
+    known = {
+        function_abi_to_4byte_selector(entry): entry
+        for folder in ("chainlink", "pricing")
+        for entry in entries(folder, "function")
+    }
+
+    found = known[PRICING_SELECTORS[name]]["name"]
+
+    assert found.upper().replace("_", "") == name.replace("_", "")
 
 
 def test_the_multicall_selector_is_in_the_abis() -> None:

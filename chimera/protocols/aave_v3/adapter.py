@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Needs
 from chimera.domain.call import Answer, Call, Inquiry, Readings
 from chimera.domain.changes import Change
 from chimera.domain.health import Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column
+from chimera.domain.market import Account, Column, Token
 from chimera.domain.numeric import MAX_UINT256, short_decimal
 from chimera.ports import Accounts
 from chimera.protocols.aave_v3 import (
@@ -17,6 +17,7 @@ from chimera.protocols.aave_v3 import (
     fold,
     lacking,
     liquidation,
+    quotes,
     reading,
     screen,
     valuation,
@@ -132,6 +133,22 @@ class AaveV3:
         verdict = liquidation.verdict(market, account, timestamp)
         outcome = "liquidatable" if verdict.liquidatable else f"not liquidatable: {verdict.reason}"
         return [*valuation.explain(market, account, timestamp), Step("verdict", outcome)]
+
+    def tokens(self, market: AaveMarket) -> Mapping[Address, Token]:
+        """Return every reserve's token."""
+        return quotes.tokens(market)
+
+    def quotes(self, market: AaveMarket) -> Mapping[Address, int | None]:
+        """Return what the oracle answers for every asset and every price source of an eMode."""
+        return market.prices
+
+    def priced(self, market: AaveMarket, asset: Address, price: int) -> AaveMarket:
+        """Return the market as it would be with another price of one of `quotes`."""
+        return quotes.priced(market, asset, price)
+
+    def sources(self, market: AaveMarket) -> Inquiry[dict[Address, Address]]:
+        """Ask the oracle for the contract behind each price."""
+        return quotes.sources(market)
 
     def view_call(self, market: AaveMarket, user: Address) -> Call:
         """Return the call of `getUserAccountData`."""

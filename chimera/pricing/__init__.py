@@ -1,0 +1,1 @@
+"""Price sources and turning prices: explained, never decided upon."""

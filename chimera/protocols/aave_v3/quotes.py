@@ -1,0 +1,39 @@
+"""The prices of a pool: of which tokens, from which contracts, and what if one were another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chimera.domain.block import Address
+from chimera.domain.call import Inquiry
+from chimera.domain.market import Token
+from chimera.protocols.aave_v3 import calls
+from chimera.protocols.aave_v3.market import AaveMarket
+
+GET_SOURCE_OF_ASSET = bytes.fromhex("92bf2be0")  # AaveOracle
+
+
+def tokens(market: AaveMarket) -> dict[Address, Token]:
+    """Return symbol and decimals of every reserve."""
+    return {
+        asset: Token(reserve.symbol, reserve.configuration.decimals)
+        for asset, reserve in market.reserves.items()
+    }
+
+
+def priced(market: AaveMarket, asset: Address, price: int) -> AaveMarket:
+    """Return the market as it would be with this price of one asset or eMode price source."""
+    return replace(market, prices={**market.prices, asset: price})
+
+
+def sources(market: AaveMarket) -> Inquiry[dict[Address, Address]]:
+    """Ask the oracle where its prices come from; the zero address: the fallback, or fixed."""
+    questions = {
+        asset: calls.of_address(market.oracle, GET_SOURCE_OF_ASSET, asset)
+        for asset in market.prices
+    }
+    answers = yield tuple(questions.values())
+    return {
+        asset: calls.as_address(calls.number(answers[question]) or 0)
+        for asset, question in questions.items()
+    }
