@@ -7,7 +7,7 @@ import random
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from devnet.aave import Market
+from devnet.market import Market
 from devnet.node import Contract, Node, Transaction
 
 BANK = "0x3000000000000000000000000000000000000003"  # lends, and pays for others
@@ -43,13 +43,22 @@ class Actions:
 
     def mint(self, owner: str, symbol: str, amount: int) -> Transaction:
         """Make tokens from nothing."""
-        token = self._market.listings[symbol].token
-        return self._to(token, owner, "setup", "mint", owner, amount)
+        return self.mint_of(self._market.listings[symbol].token, owner, amount)
 
     def approve(self, owner: str, symbol: str) -> Transaction:
         """Let the pool take the owner's tokens."""
         token, pool = self._market.listings[symbol].token, self._market.pool.address
-        return self._to(token, owner, "setup", "approve", pool, MAX)
+        return self.approve_of(token, owner, pool)
+
+    @staticmethod
+    def mint_of(token: Contract, owner: str, amount: int) -> Transaction:
+        """Make tokens from nothing, of a token that need not be listed yet."""
+        return Actions.to(token, owner, "setup", "mint", owner, amount)
+
+    @staticmethod
+    def approve_of(token: Contract, owner: str, spender: str) -> Transaction:
+        """Let someone take the owner's tokens, of a token that need not be listed yet."""
+        return Actions.to(token, owner, "setup", "approve", spender, MAX)
 
     def supply(
         self, user: str, symbol: str, amount: int, kind: str = "supply", payer: str = BANK
@@ -91,12 +100,12 @@ class Actions:
     def transfer(self, user: str, symbol: str, amount: int, to: str) -> Transaction:
         """Hand aTokens over."""
         a_token = self._market.listings[symbol].a_token
-        return self._to(a_token, user, "transfer_a_tokens", "transfer", to, amount)
+        return self.to(a_token, user, "transfer_a_tokens", "transfer", to, amount)
 
     def delegate(self, user: str, symbol: str, amount: int, to: str) -> Transaction:
         """Allow someone else to borrow at the user's expense."""
         debt_token = self._market.listings[symbol].debt_token
-        return self._to(debt_token, user, "setup", "approveDelegation", to, amount)
+        return self.to(debt_token, user, "setup", "approveDelegation", to, amount)
 
     def liquidate(
         self, user: str, collateral: str, debt: str, amount: int, *, receive_a_token: bool
@@ -113,12 +122,13 @@ class Actions:
         return self._market.listings[symbol].token.address
 
     def _pool(self, sender: str, kind: str, function: str, *arguments: object) -> Transaction:
-        return self._to(self._market.pool, sender, kind, function, *arguments)
+        return self.to(self._market.pool, sender, kind, function, *arguments)
 
     @staticmethod
-    def _to(
+    def to(
         target: Contract, sender: str, kind: str, function: str, *arguments: object
     ) -> Transaction:
+        """Return any call of any contract."""
         return Transaction(
             sender, target.address, target.artifact.encode(function, *arguments), kind
         )

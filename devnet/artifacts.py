@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -18,16 +15,58 @@ from eth_utils.abi import collapse_if_tuple
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-HERE = Path(__file__).resolve().parent
-MODULES = HERE.parent / "node_modules"
-CACHE = HERE.parent / ".devnet-cache"
+from devnet.compiler import MODULES, Project, compiled
+
 AAVE = MODULES / "@aave" / "core-v3" / "artifacts" / "contracts"
 VIEM_CONTRACTS = MODULES / "viem" / "_cjs" / "constants" / "contracts.js"
 MULTICALL3_CODE = re.compile(r"multicall3Bytecode = '(0x[0-9a-f]+)'")
+CONTRACTS = Path(__file__).resolve().parent / "contracts"
+OURS = Project(
+    "contracts",
+    CONTRACTS,
+    lots=(tuple(sorted(path.name for path in CONTRACTS.glob("*.sol"))),),
+    seals=tuple(sorted(CONTRACTS.glob("*.sol"))),
+    evm="paris",
+)
+PACKAGE = "@aave-dao/aave-v3-origin/"
+LOGIC = "protocol/libraries/logic/"
+CORE = (  # about as long to compile as the other lot
+    "instances/L2PoolInstance.sol",
+    LOGIC + "BorrowLogic.sol",
+    LOGIC + "ConfiguratorLogic.sol",
+    LOGIC + "FlashLoanLogic.sol",
+    LOGIC + "LiquidationLogic.sol",
+    LOGIC + "PoolLogic.sol",
+    LOGIC + "SupplyLogic.sol",
+)
+AROUND = (
+    "helpers/AaveProtocolDataProvider.sol",
+    "instances/ATokenInstance.sol",
+    "instances/PoolConfiguratorInstance.sol",
+    "instances/VariableDebtTokenInstance.sol",
+    "misc/AaveOracle.sol",
+    "misc/DefaultReserveInterestRateStrategyV2.sol",
+    "protocol/configuration/ACLManager.sol",
+    "protocol/configuration/PoolAddressesProvider.sol",
+)
+ORIGIN = Project(
+    "origin",
+    MODULES,
+    lots=tuple(tuple(f"{PACKAGE}src/contracts/{path}" for path in lot) for lot in (CORE, AROUND)),
+    seals=tuple(
+        MODULES / package / "package.json"
+        for package in (PACKAGE, "@openzeppelin/contracts", "@openzeppelin/contracts-upgradeable")
+    ),
+    evm="cancun",
+    remappings=(
+        "openzeppelin-contracts/contracts/=@openzeppelin/contracts/",
+        "openzeppelin-contracts-upgradeable/contracts/=@openzeppelin/contracts-upgradeable/",
+    ),
+)
 
 
 class ArtifactError(Exception):
-    """A contract is not there: npm parts are missing, or a source does not compile."""
+    """A contract, or a function of one, is not there."""
 
 
 def _types(parameters: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -102,7 +141,7 @@ def aave(name: str) -> Artifact:
     """
     found = sorted(AAVE.rglob(f"{name}.json"))
     if not found:
-        raise ArtifactError(f"no {name} under {AAVE}: run `npm ci` in {HERE.parent}")
+        raise ArtifactError(f"no {name} under {AAVE}: run `npm ci` in {MODULES.parent}")
     document = json.loads(found[0].read_text())
     links = {
         library: [place["start"] for place in places]
@@ -115,13 +154,23 @@ def aave(name: str) -> Artifact:
 @cache
 def ours(name: str) -> Artifact:
     """
-    Return one of our own contracts, compiled at most once per state of the sources.
+    Return one of our own contracts.
 
     Raises:
-        ArtifactError: It does not compile; the message has what the compiler said.
+        CompileError: It does not compile; the message has what the compiler said.
     """
-    document = _compiled()[name]
-    return Artifact(name, document["abi"], document["bytecode"])
+    return _from(OURS, name)
+
+
+@cache
+def origin(name: str) -> Artifact:
+    """
+    Return a contract of Aave v3.6.0, compiled from its authors' sources.
+
+    Raises:
+        CompileError: The npm parts are not installed.
+    """
+    return _from(ORIGIN, name)
 
 
 @cache
@@ -133,26 +182,9 @@ def multicall3_creation() -> bytes:
     return bytes.fromhex(found[1][2:])
 
 
-@cache
-def _compiled() -> dict[str, Any]:
-    sources = sorted((HERE / "contracts").glob("*.sol"))
-    script = HERE / "compile.js"
-    digest = hashlib.sha256()
-    for path in (script, *sources):
-        digest.update(path.name.encode() + path.read_bytes())
-    kept = CACHE / f"contracts-{digest.hexdigest()[:16]}.json"
-    if not kept.is_file():
-        CACHE.mkdir(exist_ok=True)
-        fresh = kept.with_suffix(f".{os.getpid()}.part")
-        fresh.write_text(_compile(script, sources))
-        fresh.replace(kept)
-    compiled: dict[str, Any] = json.loads(kept.read_text())
-    return compiled
-
-
-def _compile(script: Path, sources: Sequence[Path]) -> str:
-    command = ["node", str(script), *map(str, sources)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE.parent)
-    if done.returncode != 0:
-        raise ArtifactError(f"the feeds do not compile: {done.stderr.strip()}")
-    return done.stdout
+def _from(project: Project, name: str) -> Artifact:
+    contracts = compiled(project)
+    if name not in contracts:
+        raise ArtifactError(f"{project.name} has no contract {name}")
+    document = contracts[name]
+    return Artifact(name, document["abi"], document["bytecode"], document["links"])

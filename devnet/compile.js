@@ -1,33 +1,44 @@
-// Compile the Solidity files named on the command line; print {name: {abi, bytecode}} as JSON.
+// Compile what stdin asks for: {root, sources, remappings, evmVersion}, paths relative to root.
+// Print {name: {abi, bytecode, links}} as JSON; links are byte offsets by library.
 "use strict";
 
-const { readFileSync } = require("node:fs");
-const { basename } = require("node:path");
+const { existsSync, readFileSync } = require("node:fs");
+const { join } = require("node:path");
 const solc = require("solc");
 
-const sources = Object.fromEntries(
-  process.argv.slice(2).map((path) => [basename(path), { content: readFileSync(path, "utf8") }]),
-);
+const { root, sources, remappings, evmVersion } = JSON.parse(readFileSync(0, "utf8"));
+const read = (path) => readFileSync(join(root, path), "utf8");
+const find = (path) =>
+  existsSync(join(root, path)) ? { contents: read(path) } : { error: `${path} is missing` };
+const wanted = ["abi", "evm.bytecode.object", "evm.bytecode.linkReferences"];
 const input = {
   language: "Solidity",
-  sources,
+  sources: Object.fromEntries(sources.map((path) => [path, { content: read(path) }])),
   settings: {
-    evmVersion: "paris",
+    evmVersion,
+    remappings,
     optimizer: { enabled: true, runs: 200 },
-    outputSelection: { "*": { "*": ["abi", "evm.bytecode.object"] } },
+    outputSelection: Object.fromEntries(sources.map((path) => [path, { "*": wanted }])),
   },
 };
-const output = JSON.parse(solc.compile(JSON.stringify(input)));
+const output = JSON.parse(solc.compile(JSON.stringify(input), { import: find }));
 const errors = (output.errors ?? []).filter(({ severity }) => severity === "error");
 if (errors.length > 0) {
   console.error(errors.map(({ formattedMessage }) => formattedMessage).join("\n"));
   process.exit(1);
 }
-const contracts = Object.values(output.contracts).flatMap(Object.entries);
-console.log(
-  JSON.stringify(
-    Object.fromEntries(
-      contracts.map(([name, { abi, evm }]) => [name, { abi, bytecode: `0x${evm.bytecode.object}` }]),
-    ),
-  ),
-);
+
+const starts = (places) => places.map(({ start }) => start);
+const links = ({ linkReferences }) =>
+  Object.fromEntries(
+    Object.values(linkReferences)
+      .flatMap(Object.entries)
+      .map(([library, places]) => [library, starts(places)]),
+  );
+const contract = ({ abi, evm: { bytecode } }) => ({
+  abi,
+  bytecode: `0x${bytecode.object}`,
+  links: links(bytecode),
+});
+const contracts = sources.flatMap((path) => Object.entries(output.contracts[path]));
+console.log(JSON.stringify(Object.fromEntries(contracts.map(([name, c]) => [name, contract(c)]))));

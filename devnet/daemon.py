@@ -89,9 +89,9 @@ class Daemon:
                 stderr=out,
             )
 
-    def stop(self, *, within: float = 10.0) -> int:
+    def stop(self, *, within: float = 10.0, how: signal.Signals = signal.SIGTERM) -> int:
         """Send SIGTERM and return the exit code; a daemon that ignores it is killed."""
-        return self._end(signal.SIGTERM, within)
+        return self._end(how, within)
 
     def kill(self) -> None:
         """Send SIGKILL: the crash that the daemon has to survive."""

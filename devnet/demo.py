@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from devnet.aave import Market
 from devnet.daemon import Daemon
+from devnet.market import Market
 from devnet.stage import Stage
 from devnet.witness import Witness
 

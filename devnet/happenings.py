@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from devnet.aave import Market
 from devnet.actions import MAX, Actions, near
+from devnet.market import Market
 from devnet.node import Node, Transaction
 from devnet.population import PLAIN_COLLATERAL, PLAIN_DEBT, STABLE, Population, Populator
-from devnet.reserves import EMODE_ETH
+from devnet.reserves import EMODE_ETH, EMODE_ONLY, LATECOMER
 from devnet.truth import WAD, AccountData, Holding, Truth, health_of
 
 CALM = WAD * 13 // 10  # health factor above which someone may take on more risk
 DORMANT = "cbETH"  # the reserve that becomes usable only when somebody wakes it
-NEVER_ON = {"LINK"}  # an isolated asset beside another collateral cannot be switched on
+# An isolated asset beside another collateral cannot be switched on, nor one without a threshold.
+NEVER_ON = {"LINK", EMODE_ONLY.symbol}
 SAMPLE = 6  # people looked at to find one to whom a thing can happen
 
 
@@ -74,7 +75,8 @@ class Happenings:
     def supply(self) -> list[Transaction]:
         """Add to a position, out of one's own pocket."""
         user = self._rng.choice(self._population.everyone)
-        symbol = self._rng.choice((*PLAIN_COLLATERAL, "LINK", DORMANT))
+        choices = (*PLAIN_COLLATERAL, "LINK", DORMANT, EMODE_ONLY.symbol, *2 * [LATECOMER.symbol])
+        symbol = self._rng.choice(self._listed(choices))
         amount = self._worth(symbol, 100, 5_000)
         own = [self._act.mint(user, symbol, amount), self._act.approve(user, symbol)]
         return [*own, self._act.supply(user, symbol, amount, payer=user)]
@@ -175,6 +177,10 @@ class Happenings:
             for t in self._populator.arrive(kind)
         ]
 
+    def ruin(self) -> list[Transaction]:
+        """Someone stakes everything on the reserve whose price is about to collapse."""
+        return self._populator.arrive("ruined")
+
     def close(self) -> list[Transaction]:
         """Repay everything and leave."""
         for one in self._sample():
@@ -210,6 +216,13 @@ class Happenings:
         chosen = self._rng.sample(unhealthy, min(most, len(unhealthy)))
         return [self._liquidate(one) for one in self._look(chosen) if one.collateral and one.owed]
 
+    def end_of_the_ruined(self) -> list[Transaction]:
+        """Take all the collateral of those who owe more than they have: bad debt stays."""
+        return [
+            self._act.liquidate(user, LATECOMER.symbol, "USDC", MAX, receive_a_token=False)
+            for user in self._population.people.get("ruined", [])
+        ]
+
     def _liquidate(self, one: Someone) -> Transaction:
         collateral = max(one.collateral, key=lambda symbol: self._value(symbol, one.supplied))
         debt = max(one.owed, key=lambda symbol: self._value(symbol, one.owed))
@@ -241,7 +254,7 @@ class Happenings:
         return NEVER_ON if self.awake else {*NEVER_ON, DORMANT}
 
     def _draw(self, one: Someone) -> tuple[str, int]:
-        choices: tuple[str, ...] = (*PLAIN_DEBT, DORMANT) if self.awake else PLAIN_DEBT
+        choices = self._listed((*PLAIN_DEBT, *2 * [LATECOMER.symbol], *self.awake * [DORMANT]))
         if one.emode:
             choices = ("WETH", "wstETH")
         elif one.isolated:
@@ -249,6 +262,9 @@ class Happenings:
         symbol = self._rng.choice(choices)
         worth = near(self._rng, 0.2, 0.95, one.available)
         return symbol, worth * self._unit(symbol) // self.prices[symbol] + 1
+
+    def _listed(self, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(symbol for symbol in symbols if symbol in self._market.listings)
 
     def _worth(self, symbol: str, low: int, high: int) -> int:
         dollars = self._rng.randint(low, high)

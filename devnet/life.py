@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from devnet.aave import Market, configure_collateral, wake
-from devnet.actions import BANK, Actions, near
-from devnet.happenings import DORMANT, Happenings
+from devnet.governance import Governance
+from devnet.happenings import Happenings
+from devnet.market import Market
 from devnet.node import Node, Transaction
 from devnet.population import BPS, Population
 from devnet.prices import Prices
+from devnet.reserves import LATECOMER
 
 T = TypeVar("T")
 
@@ -35,7 +36,12 @@ CHURN = {
     "close": 3,
     "reopen": 4,
 }
-PRICE_EVENTS = {"price": 60, "swap_aggregator": 6, "replace_source": 2, "threshold": 4, "wake": 2}
+PRICE_EVENTS = {"price": 60, "swap_aggregator": 6, "replace_source": 2}
+OWNERS_EVENTS = {"threshold": 4, "wake": 2, "emode_category": 4, "emode_assets": 2, "pause": 3}
+# The blocks of a life in which a new reserve is listed, somebody stakes everything on it, its price
+# collapses, and what is left to be taken from him is taken.
+LISTING_STEP, RUIN_STEP, COLLAPSE_STEP, END_STEP = 8, 18, 19, 20
+COLLAPSE = 40  # percent of the price that remain
 LEAST, MOST = 70, 135  # percent of its first price between which a price wanders
 STEP = 300  # basis points by which a price moves at most, but for a leap now and then
 LEAP = 1400
@@ -44,7 +50,6 @@ SLIDES = 0.2  # how often a slide begins, where none is under way
 SLIDE_BLOCKS = (2, 5)
 SLIDE_STEP = (200, 600)  # basis points per block, for one asset, in one direction
 STABLE_PART = 6  # stable assets move by this part of what volatile ones do
-THRESHOLD_STEP = 300  # basis points around the first threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +80,32 @@ class Life:
         self._prices = prices
         self._rng = random.Random(seed)
         self._people = Happenings(node, market, population, self._rng)
-        self._first = {symbol: prices.answer(symbol) for symbol in prices.movable}
+        self._owners = Governance(node, market, prices, self._rng)
+        self._first: dict[str, int] = {}
+        self._steps = 0
         self._sliding: tuple[str, int, int] | None = None  # symbol, direction, blocks left
-        self._restlessness = tuple(
-            (symbol, 3 if market.listings[symbol].reserve.volatile else 1) for symbol in self._first
-        )
+        self._restlessness: tuple[tuple[str, int], ...] = ()
         self.succeeded: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self._learn_feeds()
 
     def step(self, *, seconds: int | None = None, actions: int = 6) -> Moment:
         """Live one block with about `actions` actions, by default after a random time."""
+        self._steps += 1
         self._people.refresh()
         churn = [t for _ in range(actions) for t in self._churn()]
         churn += self._people.liquidations(self._rng.choice((0, 0, 1, 2)))
+        if self._steps == RUIN_STEP:
+            churn += self._people.ruin()
+        elif self._steps == END_STEP:
+            churn += self._people.end_of_the_ruined()
         prices_first = self._rng.random() < 0.5
         events: list[str] = []
         if prices_first:
-            events = self._price_events()
+            events = self._events()
         kinds = {self._node.send(t): t.kind for t in churn}
         if not prices_first:
-            events = self._price_events()
+            events = self._events()
         elapsed = self._pick(TIMES) if seconds is None else seconds
         return self._mined(kinds, events, elapsed)
 
@@ -125,6 +136,8 @@ class Life:
 
     def _mined(self, kinds: dict[str, str], events: Sequence[str], seconds: int) -> Moment:
         number = self._node.mine(seconds)
+        self._owners.mined()
+        self._learn_feeds()
         moment = Moment(number, seconds, events=tuple(events))
         for identity, fine in self._node.statuses(number).items():
             if kind := kinds.get(identity):
@@ -134,31 +147,42 @@ class Life:
         self.failed.update(moment.failed)
         return moment
 
-    def _price_events(self) -> list[str]:
-        events = self._slide()
+    def _events(self) -> list[str]:
+        events = [*self._owners.routine(), *self._slide()]
+        if self._steps == LISTING_STEP:
+            self._owners.list_latecomer()
+            events.append("listing")
+        elif self._steps == COLLAPSE_STEP:
+            symbol = LATECOMER.symbol
+            self._prices.set(symbol, self._prices.answer(symbol) * COLLAPSE // 100)
+            events.append("collapse")
         for _ in range(self._rng.choice((0, 1, 1, 2))):
-            kind = self._pick(tuple(PRICE_EVENTS.items()))
-            symbol = self._pick(self._restlessness)
-            if kind == "threshold":
-                self._change_threshold()
-            elif kind == "wake":
-                self._wake()
-            else:
-                change = {
-                    "price": self._prices.set,
-                    "swap_aggregator": self._prices.swap_aggregator,
-                    "replace_source": self._prices.replace_source,
-                }[kind]
-                change(symbol, self._wander(symbol))
+            kind = self._pick(tuple((PRICE_EVENTS | OWNERS_EVENTS).items()))
+            self._happen(kind)
             events.append(kind)
         return events
 
-    def _wake(self) -> None:
-        wake(self._node, self._market, DORMANT)
-        amount = near(self._rng, 0.1, 0.2, self._market.listings[DORMANT].reserve.liquidity)
-        unit = self._market.listings[DORMANT].reserve.unit
-        self._node.send(Actions(self._market).supply(BANK, DORMANT, amount * unit))
-        self._people.awake = True
+    def _happen(self, kind: str) -> None:
+        if kind in OWNERS_EVENTS:
+            decide: Callable[[], None] = getattr(self._owners, kind)
+            decide()
+            self._people.awake = self._owners.awake
+            return
+        change = {
+            "price": self._prices.set,
+            "swap_aggregator": self._prices.swap_aggregator,
+            "replace_source": self._prices.replace_source,
+        }[kind]
+        symbol = self._pick(self._restlessness)
+        change(symbol, self._wander(symbol))
+
+    def _learn_feeds(self) -> None:
+        for symbol in self._prices.movable:
+            self._first.setdefault(symbol, self._prices.answer(symbol))
+        self._restlessness = tuple(
+            (symbol, 3 if self._market.listings[symbol].reserve.volatile else 1)
+            for symbol in self._first
+        )
 
     def _slide(self) -> list[str]:
         if self._sliding is None and self._rng.random() < SLIDES:
@@ -186,12 +210,6 @@ class Life:
         answer = self._prices.answer(symbol) * (BPS + bps) // BPS
         first = self._first[symbol]
         return min(max(answer, first * LEAST // 100), first * MOST // 100)
-
-    def _change_threshold(self) -> None:
-        reserve = self._market.listings[self._rng.choice(("USDC", "WBTC", "DAI", "EURS"))].reserve
-        low = reserve.threshold - THRESHOLD_STEP
-        threshold = low + near(self._rng, 0, 1, 2 * THRESHOLD_STEP)
-        configure_collateral(self._node, self._market, reserve, threshold)
 
     def _pick(self, choices: Sequence[tuple[T, int]]) -> T:
         return self._rng.choices([c for c, _ in choices], [weight for _, weight in choices])[0]

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from devnet.aave import Market
 from devnet.actions import BANK, Actions, near, person
+from devnet.market import Market
 from devnet.node import Node, Transaction
-from devnet.reserves import EMODE_ETH, EMODE_LTV, EMODE_THRESHOLD, Reserve
+from devnet.reserves import EMODE_ETH, EMODE_LTV, EMODE_THRESHOLD, LATECOMER, Reserve
 
 BPS = 10_000
 USD = 10**8
@@ -74,13 +74,15 @@ class Populator:
     """Builds the transactions of each kind of person. Prices are USD with 8 decimals."""
 
     def __init__(self, market: Market, prices: dict[str, int], population: Population) -> None:
-        self._reserves: dict[str, Reserve] = {
-            symbol: listing.reserve for symbol, listing in market.listings.items()
-        }
+        self._market = market
         self.prices = prices
         self._population = population
         self._act = Actions(market)
         self.rng = random.Random(population.seed)
+
+    @property
+    def _reserves(self) -> dict[str, Reserve]:
+        return {symbol: listing.reserve for symbol, listing in self._market.listings.items()}
 
     def arrive(self, kind: str) -> list[Transaction]:
         """Return all that one new person of this kind does, in order."""
@@ -93,6 +95,7 @@ class Populator:
             "isolated": self._isolated,
             "dust": self._dust,
             "supplier": self._supplier,
+            "ruined": self._ruined,
         }
         return arrivals[kind](self._population.welcome(kind))
 
@@ -156,10 +159,13 @@ class Populator:
         return [*self._supplies(user, basket), *self._borrows(user, debts)]
 
     def _emode(self, user: str) -> list[Transaction]:
-        basket = self.basket(self._some(("WETH", "wstETH"), 2), emode=True)
+        members = [symbol for symbol, reserve in self._reserves.items() if reserve.emode]
+        basket = self.basket(self._some(members, 2), emode=True)
         debts = self.debts(basket, ["WETH"])
-        enter = self._act.set_emode(user, EMODE_ETH)
-        return [*self._supplies(user, basket), enter, *self._borrows(user, debts)]
+        enter, supplies = self._act.set_emode(user, EMODE_ETH), self._supplies(user, basket)
+        if all(self._reserves[symbol].ltv for symbol in basket.amounts):
+            return [*supplies, enter, *self._borrows(user, debts)]
+        return [enter, *supplies, *self._borrows(user, debts)]
 
     def _switched_off(self, user: str) -> list[Transaction]:
         kept, off = self.rng.sample(("WETH", "USDC", "WBTC", "DAI"), 2)
@@ -183,6 +189,9 @@ class Populator:
         given = {symbol: 2 * amount for symbol, amount in basket.amounts.items()}
         supplies = [self._act.supply(giver, *item) for item in given.items()]
         debts = self.debts(basket, self._some(PLAIN_DEBT, 1))
+        if not self._market.edition.enables_received:
+            given_to = self._act.use_as_collateral
+            gifts += [given_to(user, symbol, enabled=True) for symbol in basket.amounts]
         return [*supplies, *gifts, *self._borrows(user, debts)]
 
     def _isolated(self, user: str) -> list[Transaction]:
@@ -195,6 +204,16 @@ class Populator:
         supply = self._act.supply(user, "WETH", near(self.rng, 1e-5, 4e-5, 10**18))
         symbol, amount = self.rng.choice((("DAI", 1), ("USDC", 7), ("EURS", 1), ("USDC", 1)))
         return [supply, self._act.borrow(user, symbol, amount)]
+
+    def _ruined(self, user: str) -> list[Transaction]:
+        basket = self.basket([LATECOMER.symbol])
+        owed = basket.limit * 9 // 10
+        shares = zip(("USDC", "DAI"), (owed * 8 // 10, owed * 2 // 10), strict=True)
+        debts = {
+            symbol: part * self._reserves[symbol].unit // self.prices[symbol]
+            for symbol, part in shares
+        }
+        return [*self._supplies(user, basket), *self._borrows(user, debts)]
 
     def _supplier(self, user: str) -> list[Transaction]:
         return self._supplies(user, self.basket(self._some(PLAIN_COLLATERAL, 3)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from devnet.aave import DEPLOYER, FEED_DECIMALS, Market, admin
+from devnet.aave import FEED_DECIMALS
 from devnet.artifacts import ours
+from devnet.market import DEPLOYER, Market, admin
 from devnet.node import Contract, Node, Transaction
 
 Kept = tuple[dict[str, int], dict[str, str], dict[str, Contract]]
@@ -19,12 +20,19 @@ class Prices:
     def __init__(self, node: Node, market: Market) -> None:
         self._node = node
         self._market = market
-        listings = market.listings.values()
-        self._feeds = {one.reserve.symbol: one.feed for one in listings if not one.reserve.wraps}
-        self._answers = {one.reserve.symbol: one.reserve.price for one in listings}
-        self._aggregators: dict[str, str] = {
-            symbol: node.read(feed, "aggregator") for symbol, feed in self._feeds.items()
-        }
+        self._feeds: dict[str, Contract] = {}
+        self._answers: dict[str, int] = {}
+        self._aggregators: dict[str, str] = {}
+        for symbol in market.listings:
+            self.follow(symbol)
+
+    def follow(self, symbol: str) -> None:
+        """Take a listed reserve's feed into the hand, if it has one of its own."""
+        listing = self._market.listings[symbol]
+        self._answers[symbol] = listing.reserve.price
+        if not listing.reserve.wraps:
+            self._feeds[symbol] = listing.feed
+            self._aggregators[symbol] = self._node.read(listing.feed, "aggregator")
 
     @property
     def movable(self) -> list[str]:

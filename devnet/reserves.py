@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-RAY = 10**27
 EMODE_ETH = 1  # the category of WETH and what wraps it
 EMODE_LTV, EMODE_THRESHOLD, EMODE_BONUS = 9300, 9500, 10100
 START_RATIO = 1_180_000_000_000_000_000  # WETH per wstETH at deployment
@@ -83,14 +82,27 @@ RESERVES = (
 )
 
 
+EMODE_ONLY = Reserve(  # no collateral at all, but to those in its category
+    "weETH",
+    18,
+    2_950_00000000,
+    0,
+    0,
+    0,
+    0,
+    emode=EMODE_ETH,
+    wraps="WETH",
+    borrowable=False,
+    dormant=True,
+)
+LEAST_DECIMALS = 6  # that v3.6 lists
+LATER_RESERVES = (
+    *(replace(one, decimals=max(one.decimals, LEAST_DECIMALS)) for one in RESERVES),
+    EMODE_ONLY,
+)
+LATECOMER = Reserve("AAVE", 18, 180_00000000, 6000, 7000, 10750, 60_000)  # listed in mid-life
+
+
 def rate_curve(*, volatile: bool) -> tuple[int, ...]:
-    """Return the arguments of DefaultReserveInterestRateStrategy after the provider, in ray."""
-    optimal, base, slope, steep = (45, 3, 7, 100) if volatile else (90, 4, 6, 60)
-    percent = RAY // 100
-    return (
-        optimal * percent,
-        base * percent,
-        slope * percent,
-        steep * percent,
-        *(0, 0, 0, 0, 0),  # stable borrowing is off
-    )
+    """Return the optimal usage, the base rate and both slopes, in basis points."""
+    return (4500, 300, 700, 10_000) if volatile else (9000, 400, 600, 6000)

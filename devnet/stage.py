@@ -12,9 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from devnet.aave import DEPLOYER, Market, deploy
+from devnet.aave import VERSIONS, deploy
 from devnet.anvil import CHAIN_ID, GENESIS_TIME, HISTORY, Anvil
 from devnet.life import Life
+from devnet.market import DEPLOYER, Market
 from devnet.node import Node
 from devnet.population import Population, populate
 from devnet.prices import Prices
@@ -48,6 +49,7 @@ class Stage:
     def build(
         cls,
         *,
+        version: str = VERSIONS[0],
         seed: int = 7,
         borrowers: int = 60,
         port: int = 0,
@@ -59,6 +61,7 @@ class Stage:
         Start a node, deploy the market and bring in the people.
 
         Args:
+            version: Of Aave, one of `devnet.aave.VERSIONS`.
             seed: Decides who comes and how life goes on.
             borrowers: People with debt; some suppliers come on top.
             port: Where the node listens, 0 for any free port.
@@ -72,7 +75,7 @@ class Stage:
             )
             node = stack.enter_context(Node(anvil.http, fund=base_fee > 0))
             node.install_multicall3(DEPLOYER)
-            market = deploy(node)
+            market = deploy(node, version)
             population = populate(node, market, seed=seed, borrowers=borrowers)
             prices = Prices(node, market)
             life = Life(node, market, population, prices, seed)
@@ -92,12 +95,14 @@ class Stage:
     def undone(self) -> Iterator[None]:
         """Take back everything that happens inside the block, newcomers and prices included."""
         identity, answers = self.node.snapshot(), self.prices.remember()
+        listings = dict(self.market.listings)
         population = copy.deepcopy(vars(self.population))
         try:
             yield
         finally:
             self.node.revert(identity)
             self.prices.restore(answers)
+            self.market.listings = listings
             vars(self.population).update(population)
 
     def write_config(
@@ -149,10 +154,11 @@ def _table(head: str, values: Mapping[str, object]) -> list[str]:
     return [head, *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
 
 
-def serve(*, borrowers: int, seed: int, port: int) -> None:
+def serve(*, version: str, borrowers: int, seed: int, port: int) -> None:
     """Build a stage, tell where it is, and let it live in real time until interrupted."""
     began = int(time.time()) - HEAD_START
-    with Stage.build(seed=seed, borrowers=borrowers, port=port, genesis_time=began) as stage:
+    people = {"seed": seed, "borrowers": borrowers}
+    with Stage.build(version=version, port=port, genesis_time=began, **people) as stage:
         print(f"node       {stage.anvil.http}  {stage.anvil.ws}")
         print(f"provider   {stage.provider}  (kind aave_v3, from_block {FROM_BLOCK})")
         print(f"borrowers  {len(stage.truth.borrowers_now())} at block {stage.node.number}")
@@ -167,13 +173,14 @@ def serve(*, borrowers: int, seed: int, port: int) -> None:
 def main() -> None:
     """Run a stage from the command line."""
     parser = argparse.ArgumentParser(prog="devnet.stage", description=__doc__)
+    parser.add_argument("--version", choices=VERSIONS, default=VERSIONS[0])
     parser.add_argument("--borrowers", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--port", type=int, default=8545)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        serve(borrowers=options.borrowers, seed=options.seed, port=options.port)
+        serve(**vars(options))
     except KeyboardInterrupt:
         print("ended")
 

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from devnet.aave import Market
 from devnet.artifacts import aave
+from devnet.market import Market
 from devnet.node import Node, address_in
 
 WAD = 10**18
