@@ -60,6 +60,35 @@ async def open_database(url: str) -> AsyncEngine:
     return engine
 
 
+async def reach(url: str) -> None:
+    """
+    Connect to a database and leave everything in it as it is; a SQLite file need not exist yet.
+
+    Raises:
+        Unreachable: It does not answer, or the file cannot be opened.
+    """
+    parsed = _parse(url)
+    name = parsed.render_as_string(hide_password=True)
+    if await asyncio.to_thread(_is_yet_to_come, parsed):
+        return
+    engine = _engine(parsed, name)
+    try:
+        await asyncio.to_thread(_probe, parsed)
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise Unreachable(
+            f"the history database {name} cannot be opened: {cause(error)}"
+        ) from error
+    finally:
+        await engine.dispose()
+
+
+def _is_yet_to_come(url: URL) -> bool:
+    path = Path(url.database or ":memory:")
+    return url.get_backend_name() == "sqlite" and not path.exists() and path.parent.is_dir()
+
+
 def cause(error: BaseException) -> str:
     """Say in one line what the driver said, without the statement and the link to a manual."""
     if isinstance(error, TimeoutError):
