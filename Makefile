@@ -13,7 +13,7 @@ WITH_POSTGRES := PATH="$$PATH$$(printf ':%s' /usr/lib/postgresql/*/bin)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check bench devnet lock clean redis postgres
+.PHONY: help setup demo test fork check bench devnet lock clean redis postgres systemd
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -23,8 +23,15 @@ setup: $(PYTHON_PARTS) $(NODE_PARTS) ## make .venv with .venv/bin/chimera, and t
 demo: setup ## follow a real protocol on a local chain, and compare every account with it
 	$(BIN)/python -m devnet.demo
 
-test: setup redis postgres ## run every test
+test: setup redis postgres systemd ## run every test
 	$(WITH_POSTGRES) $(BIN)/python -m pytest
+
+fork: ## run the fork tests on the chain behind CHIMERA_FORK_URL
+	@test -n "$$CHIMERA_FORK_URL" || { \
+		echo "make fork needs the URL of a node: CHIMERA_FORK_URL=https://... make fork" >&2; \
+		exit 2; }
+	@$(MAKE) --no-print-directory setup
+	$(BIN)/python -m pytest tests/fork/test_forked.py -k endpoint
 
 check: $(PYTHON_PARTS) ## run every static check
 	$(BIN)/ruff check
@@ -76,3 +83,6 @@ redis:
 
 postgres:
 	@$(WITH_POSTGRES) command -v initdb >/dev/null || .ci/apt-install postgresql
+
+systemd:
+	@command -v systemd-analyze >/dev/null || .ci/apt-install systemd
