@@ -257,10 +257,10 @@ class FakeHistory:
         return self.scanned.get(protocol)
 
     async def set_scanned_to(
-        self, protocol: str, block_number: int, users: Iterable[Address]
+        self, protocol: str, block_number: int, users: Iterable[Address], *, scan: str
     ) -> None:
         await self.add_users(protocol, users)
-        self.scanned[protocol] = block_number
+        self.scanned[scan] = block_number
 
     async def checkpoints(self) -> list[Checkpoint]:
         return self.kept

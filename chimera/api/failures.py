@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from chimera.errors import BadCursor, Refuse, Retry, Skip, StaleCursor, Unreachable
+from chimera.errors import BadCursor, Rebuild, Refuse, Retry, Skip, StaleCursor, Unreachable
 
 BAD_PARAMETER = "bad_parameter"
 
@@ -34,7 +34,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Failure, _on_failure)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    for error in (BadCursor, StaleCursor, Refuse, Skip, Retry, Unreachable):
+    for error in (BadCursor, StaleCursor, Refuse, Skip, Retry, Rebuild, Unreachable):
         app.add_exception_handler(error, _on_chimera)
     app.add_exception_handler(Exception, _on_crash)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from chimera.chain.feed import ChainFeed
 from chimera.chain.reader import RpcReader
 from chimera.detection.detector import OpportunityDetector
 from chimera.detection.ledger import OpportunityLedger
-from chimera.errors import Refuse, Retry, Unreachable
 from chimera.observability.metrics import Metrics
 from chimera.ports import Adapter, Operator
 from chimera.publish.fanout import FlagStream
@@ -36,7 +34,7 @@ from chimera.store.writer import HistoryWriter
 
 SILENT_BLOCKS = 3  # block times without a head, after which the node is asked
 LEAST_SILENCE = 5.0  # seconds
-PATIENCE, PAUSE = 15.0, 0.5  # seconds: for a node to answer at all, and between two questions
+TIMEOUT, ATTEMPTS = 5.0, 2  # seconds and tries at one endpoint, before the next is asked
 EPISODES_KEPT = 10_000  # closed ones, in memory
 
 
@@ -46,6 +44,7 @@ class Chain:
 
     settings: Settings
     metrics: Metrics
+    clients: Sequence[HttpClient]
     pool: Pool
     reader: RpcReader
     adapters: Mapping[str, Adapter[Any]]
@@ -126,7 +125,11 @@ def build_chain(settings: Settings) -> Chain:
     """Build what `check` and `why` need: a reader, and the adapters."""
     metrics = Metrics()
     count = functools.partial(_count_request, metrics)
-    pool = Pool([HttpClient(url, on_request=count) for url in settings.rpc.http])
+    clients = [
+        HttpClient(url, timeout=TIMEOUT, attempts=ATTEMPTS, on_request=count)
+        for url in settings.rpc.http
+    ]
+    pool = Pool(clients)
     adapters = {
         its.name: build_adapter(
             kind=its.kind, name=its.name, address=its.address_bytes, from_block=its.from_block
@@ -134,36 +137,7 @@ def build_chain(settings: Settings) -> Chain:
         for its in settings.protocols
     }
     metrics.follow(adapters)
-    return Chain(settings, metrics, pool, RpcReader(pool), adapters)
-
-
-async def prove_node(chain: Chain) -> None:
-    """
-    Wait for a node, and check that it is on the configured chain.
-
-    Raises:
-        Unreachable: None answers within `PATIENCE` seconds.
-        Refuse: It is on another chain.
-    """
-    fault: object = "no answer"
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                try:
-                    found = await chain.reader.chain_id()
-                    break
-                except Retry as error:
-                    fault = error
-                    await asyncio.sleep(PAUSE)
-    except TimeoutError:
-        raise Unreachable(
-            f"rpc.http: no endpoint answered within {PATIENCE:.0f} s: {fault}"
-        ) from None
-    if found != chain.settings.chain.id:
-        raise Refuse(
-            f"chain.id: the node is on chain {found}, the configuration says "
-            f"{chain.settings.chain.id}; point rpc at the right chain"
-        )
+    return Chain(settings, metrics, clients, pool, RpcReader(pool), adapters)
 
 
 def build_cache(settings: Settings, metrics: Metrics) -> PositionCache:
@@ -240,11 +214,19 @@ def _feed(chain: Chain, engine: StateEngine) -> ChainFeed:
 
 
 def _watch(rooms: Rooms) -> None:
-    """Let the gauges that nobody has to set read their rooms when they are asked."""
+    """Join the doors that need the whole house: gauges that read their rooms, the reload."""
     metrics = rooms.metrics
     metrics.head_block.set_function(lambda: rooms.feed.head)
     metrics.redis_connected.set_function(lambda: rooms.cache.state == "connected")
     metrics.history_pending.set_function(lambda: rooms.writer.pending)
+    metrics.cache_pending.set_function(lambda: rooms.publisher.pending)
+    rooms.engine.rebuild = functools.partial(_reload, rooms)
+
+
+async def _reload(rooms: Rooms) -> None:
+    """Read the whole book at the head: the `rebuild` of the engine's face."""
+    await rooms.bootstrap.load(await rooms.chain.reader.head())
+    rooms.engine.adopt()
 
 
 def _count_request(metrics: Metrics, endpoint: str, method: str, purpose: str) -> None:

@@ -1,4 +1,4 @@
-"""How the daemon conducts itself: begin, follow, decide, publish, stop."""
+"""How the daemon conducts itself: begin, follow, recover, rebuild, stop."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import functools
 import gc
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -20,22 +20,31 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from chimera.app.build import Rooms, prove_node
-from chimera.domain.block import Address, Block, BlockBatch, Rollback
+from chimera.app.build import Rooms
+from chimera.app.path import BlockPath
+from chimera.app.proving import prove_node
+from chimera.domain.block import Block
 from chimera.domain.market import Key
 from chimera.domain.notices import ProtocolStatus, RebuildReport, Status
-from chimera.domain.opportunity import Checkpoint, Observation, Opportunity
-from chimera.errors import Rebuild, Retry, Skip
-from chimera.observability.logging import about_block
+from chimera.domain.opportunity import Checkpoint, Opportunity
+from chimera.errors import ChimeraError, Rebuild, Retry, Skip
 from chimera.state.rebuild import compare_views, resume_point
 
 log = structlog.get_logger()
 
-BILLION = 1_000_000_000
 STALE_AFTER = 20  # seconds by which the newest block may be older than the clock
+CANCEL_AGAIN = 1.0  # seconds; a library may lose a cancellation
 
-Newcomers = Mapping[str, AbstractSet[Address]]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A rebuild that an operator has asked for."""
+
+    protocol: str | None
+    from_block: int | None
+    answer: asyncio.Future[RebuildReport]
 
 
 class Daemon:
@@ -48,9 +57,10 @@ class Daemon:
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
-        self._exclusive = asyncio.Lock()  # a block or a rebuild, never both
-        self._processed = 0
+        self._path = BlockPath(rooms)
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._rebuilding = False
+        self._fell_at: int | None = None  # block after which the mirror last failed to fit
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -79,7 +89,7 @@ class Daemon:
         except asyncio.CancelledError:
             if not stopping:
                 raise
-            log.info("stopped", processed_block=self._processed)
+            log.info("stopped", processed_block=self._path.processed)
         except BaseExceptionGroup as faults:
             raise _first(faults) from None
         finally:
@@ -96,20 +106,40 @@ class Daemon:
             await self._follow()
 
     async def _follow(self) -> None:
-        """Follow for ever; a mirror that no longer fits is read anew at the newest block."""
-        rooms = self._rooms
-        resume = True
+        """Follow for ever: a mirror that no longer fits is read anew, operators' wishes are met."""
+        start = await self._patiently(self._resume)
         while True:
-            start = await self._patiently(functools.partial(self._begin, resume=resume))
             try:
-                async with aclosing(rooms.feed.follow(start)) as messages:
-                    async for message in messages:
-                        async with self._exclusive:
-                            await self._take(message)
+                job = await self._follow_until_asked(start)
             except Rebuild as fault:
-                log.warning("mirror_is_read_anew", reason=str(fault))
-                rooms.metrics.rebuilds.labels("fault").inc()
-                resume = False
+                start = await self._recover(fault)
+            else:
+                start = await self._meet(job)
+
+    async def _follow_until_asked(self, start: Block) -> Job:
+        """
+        Follow from `start`; end with the first wish of an operator.
+
+        No block is being sealed when this returns: what the feed asked the old book about a block
+        must not be applied to a new one.
+        """
+        following = asyncio.create_task(self._follow_from(start), name="follow")
+        asked = asyncio.create_task(self._jobs.get(), name="asked")
+        try:
+            await asyncio.wait({following, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                following.result()
+            return asked.result()
+        finally:
+            if asked.done() and following.done() and not following.cancelled():
+                self._jobs.put_nowait(asked.result())  # the chain comes first
+            asked.cancel()
+            await _ended(following)
+
+    async def _follow_from(self, start: Block) -> None:
+        async with aclosing(self._rooms.feed.follow(start)) as messages:
+            async for message in messages:
+                await self._path.take(message)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what needs the node until it works; discovery resumes where it was."""
@@ -124,22 +154,45 @@ class Daemon:
 
     # --- beginning -------------------------------------------------------------------------------
 
-    async def _begin(self, *, resume: bool) -> Block:
-        """Load the book at the last checkpoint if the node still has it, else at the head."""
+    async def _resume(self) -> Block:
+        """Begin where the last run stopped."""
+        history = self._rooms.history
+        checkpoints = await history.checkpoints()
+        return await self._begin(
+            checkpoints, await history.opportunities(self._rooms.episodes_kept)
+        )
+
+    async def _recover(self, fault: Rebuild) -> Block:
+        """
+        Read the mirror anew, at a block that still fits if there is one, so that no streak breaks.
+
+        A second failure after the same block means that reading it again does not help: begin at
+        the head then.
+        """
+        rooms, path = self._rooms, self._path
+        log.warning("mirror_is_read_anew", reason=str(fault), after_block=path.processed)
+        rooms.metrics.rebuilds.labels("fault").inc()
+        again, self._fell_at = self._fell_at == path.processed, path.processed
+        checkpoints = [] if again else path.checkpoints()
+        episodes = [*rooms.ledger.episodes(), *rooms.detector.unsettled()]
+        return await self._patiently(functools.partial(self._begin, checkpoints, episodes))
+
+    async def _begin(
+        self, checkpoints: Iterable[Checkpoint], episodes: Sequence[Opportunity]
+    ) -> Block:
+        """Load the book at the newest checkpoint that the node still knows, else at the head."""
         rooms = self._rooms
-        async with self._exclusive:
-            block, checkpoint = await self._starting_point(resume=resume)
-            await rooms.bootstrap.load(block)
-            if resume:
-                stored = await rooms.history.opportunities(rooms.episodes_kept)
-                rooms.detector.restore(stored, checkpoint)
-                rooms.ledger.restore(stored)
-            else:
-                await self._record(rooms.detector.rejoin(block))
-            await self._decide(rooms.engine.adopt())
-            await rooms.writer.flush()  # from here on a crash finds a checkpoint to resume from
-            rooms.publisher.publish_everything(force=True)
-            self._note(block)
+        block, checkpoint = await resume_point(
+            rooms.chain.reader, checkpoints, rooms.chain.adapters
+        )
+        await rooms.bootstrap.load(block)
+        # Nothing is awaited for real from here to `note`: readers see the old state or the new one.
+        rooms.detector.restore(episodes, checkpoint)
+        rooms.ledger.restore(episodes)
+        await self._path.decide(rooms.engine.adopt())
+        rooms.publisher.publish_everything(force=True)
+        self._path.note(block)
+        await rooms.writer.flush()  # from here on a crash finds a checkpoint to resume from
         gc.unfreeze()
         gc.collect()
         gc.freeze()  # what was just loaded stays; no later collection needs to walk through it
@@ -151,95 +204,6 @@ class Daemon:
         )
         return block
 
-    async def _starting_point(self, *, resume: bool) -> tuple[Block, Checkpoint | None]:
-        rooms = self._rooms
-        if not resume:
-            return await rooms.chain.reader.head(), None
-        return await resume_point(rooms.chain.reader, rooms.history, rooms.chain.adapters)
-
-    # --- the block path --------------------------------------------------------------------------
-
-    async def _take(self, message: BlockBatch | Rollback) -> None:
-        block = message.block if isinstance(message, BlockBatch) else message.ancestor
-        with about_block(chain=self._rooms.settings.chain.name, block=block.number):
-            if isinstance(message, Rollback):
-                await self._undo(message)
-            else:
-                await self._do(message)
-            self._note(block)
-
-    async def _do(self, batch: BlockBatch) -> None:
-        rooms = self._rooms
-        were_near = rooms.engine.near
-        await self._decide(rooms.engine.apply(batch), rooms.engine.new_users)
-        self._measure(batch)
-        keys = rooms.engine.touched | rooms.engine.near | were_near
-        rooms.publisher.publish_block(keys, arrived_ns=batch.arrived_ns)
-        rooms.metrics.blocks.inc()
-        rooms.metrics.logs.inc(len(batch.logs))
-        if not batch.arrived_ns:
-            rooms.metrics.gap_blocks.inc()
-
-    async def _undo(self, message: Rollback) -> None:
-        rooms = self._rooms
-        rooms.metrics.reorg_depth.set(self._processed - message.ancestor.number)
-        rooms.engine.rollback(message)
-        await self._record(rooms.detector.rollback(message.ancestor))
-        rooms.publisher.publish_everything(force=True)
-
-    async def _decide(self, observation: Observation, newcomers: Newcomers | None = None) -> None:
-        rooms = self._rooms
-        await self._record(rooms.detector.observe(observation), newcomers)
-        for name in rooms.book.protocols:
-            under = sum(key[0] == name for key in observation.underwater)
-            rooms.metrics.unhealthy_accounts.labels(name).set(under)
-
-    async def _record(
-        self, changed: Sequence[Opportunity], newcomers: Newcomers | None = None
-    ) -> None:
-        """Hand what changed to memory, store and stream; none of them makes the block wait."""
-        rooms = self._rooms
-        rooms.ledger.record(changed)
-        checkpoint = rooms.detector.checkpoint()
-        followed = (
-            {}
-            if checkpoint is None
-            else dict.fromkeys(rooms.book.protocols, checkpoint.block.number)
-        )
-        rooms.writer.submit(checkpoint, changed, newcomers, scanned_to=followed)
-        if changed:
-            await rooms.flags.publish(changed)
-        for flag in changed:
-            rooms.metrics.flags.labels(flag.protocol, flag.state).inc()
-            event = "opportunity_flagged" if flag.state == "open" else "opportunity_closed"
-            log.info(
-                event,
-                id=flag.id,
-                protocol=flag.protocol,
-                user=flag.user,
-                health_factor=flag.health_factor,
-                liquidatable=flag.liquidatable,
-                reason=flag.closed_reason or flag.reason,
-            )
-
-    def _measure(self, batch: BlockBatch) -> None:
-        now, metrics = time.monotonic_ns(), self._rooms.metrics
-        if batch.sealed_ns:
-            metrics.block_to_decision.observe((now - batch.sealed_ns) / BILLION)
-        if batch.arrived_ns:
-            metrics.head_to_decision.observe((now - batch.arrived_ns) / BILLION)
-
-    def _note(self, block: Block) -> None:
-        """Make `processed_block` true: the book, the flags and the streaks reflect this block."""
-        rooms = self._rooms
-        self._processed = block.number
-        rooms.metrics.processed_block.set(block.number)
-        rooms.metrics.complete_up_to_block.set(block.number)
-        rooms.metrics.opportunities_open.set(rooms.detector.open_count)
-        for name in rooms.book.protocols:
-            rooms.metrics.accounts.labels(name).set(len(rooms.book.keys(name)))
-            rooms.metrics.borrowers.labels(name).set(len(rooms.book.open_keys(name)))
-
     # --- for operators ---------------------------------------------------------------------------
 
     def status(self) -> Status:
@@ -250,8 +214,8 @@ class Daemon:
             ready=self._is_ready(),
             chain_id=rooms.settings.chain.id,
             head=head,
-            processed_block=self._processed,
-            lag_blocks=max(0, head - self._processed),
+            processed_block=self._path.processed,
+            lag_blocks=max(0, head - self._path.processed),
             redis=rooms.cache.state,
             breaker="closed",
             reasons=tuple(self._reasons(head)),
@@ -273,8 +237,10 @@ class Daemon:
         found = []
         if not rooms.book.loaded:
             return ["reading the markets and accounts for the first time"]
-        if head > self._processed:
-            found.append(f"{head - self._processed} blocks behind the head")
+        if head > self._path.processed:
+            found.append(f"{head - self._path.processed} blocks behind the head")
+        if rooms.feed.trouble is not None:
+            found.append(rooms.feed.trouble)
         if rooms.cache.state == "fallback":
             found.append("Redis does not answer: positions are kept in memory")
         age = int(time.time()) - rooms.book.block.timestamp
@@ -294,19 +260,38 @@ class Daemon:
             raise Skip("the first bootstrap is still running")
         if protocol is not None and protocol not in rooms.book.protocols:
             raise Skip(f"no protocol {protocol!r} is followed")
+        job = Job(protocol, from_block, asyncio.get_running_loop().create_future())
+        self._jobs.put_nowait(job)
+        return await job.answer
+
+    async def _meet(self, job: Job) -> Block:
+        """Do a job between two blocks; return the block to go on from."""
         self._rebuilding = True
-        began = time.monotonic_ns()
         try:
-            async with self._exclusive:
-                names = rooms.book.protocols if protocol is None else (protocol,)
-                wrong = {key for name in names for key in await self._differing(name)}
-                block = rooms.book.block
-                accounts = await rooms.bootstrap.load(block, protocols=names, from_block=from_block)
-                await self._decide(rooms.engine.adopt())
-                rooms.publisher.publish_everything(force=True)
+            report = await self._read_anew(job)
+        except ChimeraError as fault:
+            log.warning("rebuild_failed", reason=str(fault))
+            if not job.answer.done():
+                job.answer.set_exception(fault)
+        else:
+            if not job.answer.done():
+                job.answer.set_result(report)
         finally:
             self._rebuilding = False
+        return self._rooms.book.block
+
+    async def _read_anew(self, job: Job) -> RebuildReport:
+        rooms, began = self._rooms, time.monotonic_ns()
+        block = rooms.book.block
+        names = rooms.book.protocols if job.protocol is None else (job.protocol,)
+        wrong = {key for name in names for key in await self._differing(name)}
+        accounts = await rooms.bootstrap.load(block, protocols=names, from_block=job.from_block)
+        observation = rooms.engine.adopt()
+        await self._path.record(rooms.detector.reconsider(observation))
+        rooms.publisher.publish_everything(force=True)
         rooms.metrics.rebuilds.labels("operator").inc()
+        for protocol, _ in wrong:
+            rooms.metrics.mirror_mismatches.labels(protocol).inc()
         return RebuildReport(accounts, len(wrong), (time.monotonic_ns() - began) // 1_000_000)
 
     async def _differing(self, protocol: str) -> set[Key]:
@@ -321,6 +306,13 @@ class Daemon:
             progress=rooms.labour.of_protocol,
         )
         return {*stored, *(mismatch.key for mismatch in viewed)}
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it is over."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN)
 
 
 def _waiting(state: RetryCallState) -> None:

@@ -67,6 +67,15 @@ class ChainFeed:
         """The newest block that the node has told us of since `follow` began; None before."""
         return self._horizon.newest if self._told else None
 
+    @property
+    def trouble(self) -> str | None:
+        """What keeps the node's news away at the moment, as a sentence; None while all is well."""
+        if self._patience.failures:
+            return f"the node fails: {self._patience.fault}"
+        if self._told and not self._connected:
+            return "no WebSocket endpoint is connected: the node is asked for its head"
+        return None
+
     async def follow(self, start: Block) -> AsyncGenerator[BlockBatch | Rollback, None]:
         """
         Yield everything after `start`, for ever. One at a time.
@@ -133,11 +142,13 @@ class ChainFeed:
 
     async def _patiently(self, trail: Trail) -> BlockBatch | Rollback | None:
         """Take the next step. A node that fails is waited out: all state is in the trail."""
+        gone = 0  # times in a row that the state was not there
         while True:
             try:
                 message = await self._step(trail)
             except (Retry, StateGone) as fault:
-                if isinstance(fault, StateGone) and self._patience.failures >= MOST_TRIES_FOR_STATE:
+                gone = gone + 1 if isinstance(fault, StateGone) else 0
+                if gone > MOST_TRIES_FOR_STATE:
                     raise
                 await self._lookahead.drop()
                 self._must_ask = True
@@ -176,6 +187,7 @@ class ChainFeed:
     async def _leave_branch(self, trail: Trail, block: Block) -> Rollback:
         while (ancestor := trail.find(block.parent_hash)) is None:
             if block.number <= trail.oldest.number + 1:
+                await self._doubt_branch(trail)
                 raise Rebuild(f"the chain left our branch below block {trail.oldest.number}")
             parent = await self._reader.block_of(block.parent_hash)
             if parent is None:
@@ -186,6 +198,13 @@ class ChainFeed:
         if block.number != ancestor.number + 1:
             raise Retry(f"the child of block {ancestor.number} has number {block.number}")
         return await self._roll_back(trail, ancestor)
+
+    async def _doubt_branch(self, trail: Trail) -> None:
+        """A socket that lags far behind announces old heads: believe the node we ask, not it."""
+        there = await self._reader.block_at(trail.tip.number)
+        if there is not None and there.hash == trail.tip.hash:
+            self._horizon.newest = trail.tip
+            raise Retry(f"the socket's node lags more than {self._undo_window} blocks behind")
 
     async def _roll_back(self, trail: Trail, ancestor: Block) -> Rollback:
         await self._lookahead.drop()

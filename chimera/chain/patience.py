@@ -20,9 +20,11 @@ class Patience:
         self._what = what
         self._first, self._longest = first, longest
         self.failures = 0
+        self.fault = ""  # the newest one, as a sentence
 
     async def pause(self, fault: Exception) -> None:
         """Wait longer than the last time; the first time, say why."""
+        self.fault = str(fault) or type(fault).__name__
         if not self.failures:
             structlog.get_logger().warning(
                 "chain_fault", work=self._what, kind=type(fault).__name__, fault=str(fault)

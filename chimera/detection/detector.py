@@ -189,6 +189,21 @@ class OpportunityDetector:
         self.streaks.restore({} if checkpoint is None else checkpoint.streaks, number)
         self._listing = None
 
+    def reconsider(self, observation: Observation) -> list[Opportunity]:
+        """
+        Observe the newest block once more, because the mirror was wrong there and was mended.
+
+        Its first verdict is taken back as by a rollback. Returns what is different now.
+        """
+        before = self._frames[-2].block if len(self._frames) > 1 else None
+        if self.newest != observation.block or before is None:
+            return self.observe(observation)
+        return [*self.rollback(before), *self.observe(observation)]
+
+    def unsettled(self) -> list[Opportunity]:
+        """Return episodes that may have left the chain; the blocks to come settle them."""
+        return [*self._orphaned.values(), *self._unconfirmed.values()]
+
     def rejoin(self, block: Block) -> list[Opportunity]:
         """
         Make ready to observe `block`, at which the mirror was read anew after a fault.

@@ -43,6 +43,10 @@ class OpportunityLedger:
         self._closed.clear()
         self.record(sorted(closed, key=lambda o: (o.closed_block or 0, o.id)))
 
+    def episodes(self) -> list[Opportunity]:
+        """Return every remembered episode, as `restore` takes them."""
+        return self._episodes(None)
+
     def page(
         self, *, state: str | None, protocol: str | None, limit: int, cursor: str | None
     ) -> tuple[int, list[Opportunity], str | None]:

@@ -60,6 +60,11 @@ class CachePublisher(Service):
         self._done, self._started = 0, clock()
         cache.on_returned = self.publish_everything
 
+    @property
+    def pending(self) -> int:
+        """How many changed accounts wait to be written."""
+        return len(self._pending)
+
     def publish_block(self, keys: Iterable[Key], *, arrived_ns: int = 0) -> None:
         """
         Have these accounts written soon; what has not been written yet is joined.
@@ -93,14 +98,14 @@ class CachePublisher(Service):
 
     async def write_everything(self) -> int:
         """Write every account with debt, remove the keys of all others of ours; count writes."""
-        force, self._everything = self._force, False
+        force, self._force, self._everything = self._force, False, False
         keys, written = self._mirror.open_keys(), 0
         for part in slices(keys):
             written += await write_slice(self._cache, self._mirror, part, force=force)
             await self._write_pending(force=force)
         removed = await remove_strays(self._cache, self._mirror)
-        if force and self._cache.state != "fallback":
-            self._force = False  # while Redis is away, its return must be forced as well
+        if force and self._cache.state == "fallback":
+            self._force = True  # while Redis is away, its return must be forced as well
         self._round, self._done, self._started = keys, len(keys), self._clock()
         log.info("cache_rewritten", written=written, removed=removed)
         return written

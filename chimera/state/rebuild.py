@@ -14,7 +14,7 @@ from chimera.domain.call import Inquiry
 from chimera.domain.health import Health
 from chimera.domain.market import EMPTY, Account, Key, Market
 from chimera.domain.opportunity import Checkpoint
-from chimera.errors import Rebuild, Retry
+from chimera.errors import Rebuild
 from chimera.ports import Adapter, ChainReader, History
 from chimera.state.book import UNDO_WINDOW, Book
 from chimera.state.valuation import Adapters
@@ -44,21 +44,29 @@ async def drive(inquiry: Inquiry[T], reader: ChainReader, block: Block) -> T:
 
 
 async def resume_point(
-    reader: ChainReader, history: History, adapters: Adapters
+    reader: ChainReader, checkpoints: Iterable[Checkpoint], adapters: Adapters
 ) -> tuple[Block, Checkpoint | None]:
     """
     Return the block to load the book at, and the checkpoint it comes from.
 
     That is the newest checkpoint which is still canonical and whose state the node still answers,
     so that every block since is read and no streak breaks; else the head, without a checkpoint.
+
+    Args:
+        reader: The chain.
+        checkpoints: Those that are remembered, newest first.
+        adapters: The protocols that will be loaded.
+
+    Raises:
+        Retry: The node fails, which says nothing about what it still knows.
     """
-    for checkpoint in await history.checkpoints():
+    for checkpoint in checkpoints:
         block = checkpoint.block
         if await reader.block_at(block.number) != block:
             continue
         try:
             await _probe(reader, adapters, block)
-        except (Retry, Rebuild) as error:
+        except Rebuild as error:
             log.warning("checkpoint_state_gone", block=block.number, error=str(error))
             continue
         return block, checkpoint
@@ -182,10 +190,19 @@ class Bootstrap:
             if _balances(ours.get(user)) != _balances(theirs.get(user))
         ]
 
+    def followed_to(self, block_number: int) -> dict[str, int]:
+        """Say, in the names of scans, that every user up to this block has been recorded."""
+        return {self._scan_name(name): block_number for name in self._adapters}
+
+    def _scan_name(self, protocol: str) -> str:
+        """Name the scan: one for borrowers has not seen the suppliers."""
+        return f"{protocol}+suppliers" if protocol in self._suppliers else protocol
+
     async def _discover(
         self, adapter: Adapter[Any], market: Market, block: Block, from_block: int | None
     ) -> list[Address]:
-        done = await self._history.scanned_to(adapter.name)
+        scan = self._scan_name(adapter.name)
+        done = await self._history.scanned_to(scan)
         first = adapter.from_block if done is None else done + 1 - OVERLAP
         if from_block is not None:
             first = min(first, from_block)
@@ -194,7 +211,7 @@ class Bootstrap:
         query = adapter.discovery(market, suppliers=suppliers)
         async for last, logs in self._scan(self._reader, query, first, block.number):
             users = adapter.users_in(logs, suppliers=suppliers)
-            await self._history.set_scanned_to(adapter.name, last, users)
+            await self._history.set_scanned_to(adapter.name, last, users, scan=scan)
             self._tell(adapter.name, "blocks", last - first + 1, block.number - first + 1)
         return sorted(await self._history.users(adapter.name))
 

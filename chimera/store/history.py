@@ -70,19 +70,19 @@ class SqlHistory:
         """Record users; known ones stay as they are."""
         await self.record(users={protocol: users})
 
-    async def scanned_to(self, protocol: str) -> int | None:
-        """Return the last block that discovery has covered, or None."""
+    async def scanned_to(self, scan: str) -> int | None:
+        """Return the last block that this scan has covered, or None."""
         table = schema.scans
-        wanted = select(table.c.scanned_to).where(self._of(table), table.c.protocol == protocol)
+        wanted = select(table.c.scanned_to).where(self._of(table), table.c.scan == scan)
         async with self._transaction() as connection:
             number: int | None = await connection.scalar(wanted)
             return number
 
     async def set_scanned_to(
-        self, protocol: str, block_number: int, users: Iterable[Address]
+        self, protocol: str, block_number: int, users: Iterable[Address], *, scan: str
     ) -> None:
-        """Record users and how far discovery got, in one transaction."""
-        await self.record(users={protocol: users}, scanned_to={protocol: block_number})
+        """Record users of a protocol and how far the scan for them got, in one transaction."""
+        await self.record(users={protocol: users}, scanned_to={scan: block_number})
 
     async def checkpoints(self) -> list[Checkpoint]:
         """Return the remembered checkpoints, newest first."""
@@ -131,7 +131,7 @@ class SqlHistory:
                 chain, stored ones past the undo window are of no use: both are deleted.
             opportunities: Episodes, written over what stands under their ids.
             users: Per protocol; known ones stay as they are.
-            scanned_to: Per protocol, the last block whose users are all recorded.
+            scanned_to: Per scan, the last block whose users are all recorded.
         """
         chain = self._chain_id
         who = [
@@ -140,8 +140,8 @@ class SqlHistory:
             for address in addresses
         ]
         how_far = [
-            {"chain_id": chain, "protocol": protocol, "scanned_to": number}
-            for protocol, number in (scanned_to or {}).items()
+            {"chain_id": chain, "scan": scan, "scanned_to": number}
+            for scan, number in (scanned_to or {}).items()
         ]
         async with self._transaction() as connection:
             await _upsert(connection, schema.users, who)

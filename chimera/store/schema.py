@@ -31,7 +31,7 @@ scans = Table(
     "scans",
     metadata,
     Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("protocol", String(160), primary_key=True),
+    Column("scan", String(160), primary_key=True),
     Column("scanned_to", BigInteger, nullable=False),
 )
 

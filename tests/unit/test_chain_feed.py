@@ -120,6 +120,37 @@ async def test_a_node_without_the_state_of_a_missed_block_asks_for_a_rebuild() -
             await stage.take()
 
 
+async def test_other_faults_do_not_make_a_missing_state_final() -> None:
+    async with Stage(FakeChain(length=3)) as stage:
+        stage.chain.faults["read"] = [*[Retry("down")] * 3, StateGone("not yet"), Retry("down")]
+
+        assert await stage.numbers(2) == [1, 2]
+
+
+async def test_a_socket_that_lags_beyond_the_undo_window_is_not_believed() -> None:
+    async with Stage(FakeChain(length=8), undo_window=3) as stage:
+        assert await stage.numbers(7) == [1, 2, 3, 4, 5, 6, 7]
+        assert stage.feed.trouble is None
+
+        stage.heads.announce(stage.chain.canonical[2])
+        stage.chain.mine()
+
+        assert await stage.numbers(1) == [8]
+
+
+async def test_it_tells_what_keeps_news_away() -> None:
+    async with Stage(FakeChain(length=2)) as stage:
+        stage.chain.faults["logs_of"] = [Retry("connection refused")] * 2
+        taking = asyncio.create_task(stage.take())
+        async with asyncio.timeout(5):
+            while stage.feed.trouble is None:  # noqa: ASYNC110  (it has no event)
+                await asyncio.sleep(0.01)
+        assert stage.feed.trouble == "the node fails: connection refused"
+
+        await taking
+        assert stage.feed.trouble is None
+
+
 async def test_while_no_socket_is_up_the_head_is_asked_for() -> None:
     async with Stage(FakeChain(length=2)) as stage:
         await stage.take()

@@ -229,3 +229,31 @@ def test_a_mirror_read_anew_on_another_chain_reorgs_what_was_flagged_above_it() 
     (closed,) = detector.observe(elsewhere)
 
     assert (closed.id, closed.closed_block, closed.closed_reason) == (first.id, 101, "reorged")
+
+
+def test_a_block_whose_mirror_was_mended_is_judged_anew() -> None:
+    detector, chain = new_detector(), FakeChain()
+    detector.observe(chain.mine())
+    detector.observe(chain.mine(alice="0.99"))
+    wrong = chain.mine(alice="0.98")
+    (flag,) = detector.observe(wrong)
+
+    healthy = replace(wrong, underwater={})
+    changed = detector.reconsider(healthy)
+
+    assert [(o.id, o.closed_reason) for o in changed] == [(flag.id, "reorged")]
+    assert detector.open_opportunities() == []
+    assert detector.reconsider(wrong)[-1].id == flag.id
+    assert [o.id for o in detector.open_opportunities()] == [flag.id]
+
+
+def test_what_the_blocks_to_come_will_settle_is_told() -> None:
+    detector, chain = new_detector(), FakeChain()
+    start = chain.mine()
+    detector.observe(start)
+    first = flagged(detector, chain)
+    assert detector.unsettled() == []
+
+    detector.rollback(start.block)
+
+    assert [o.id for o in detector.unsettled()] == [first.id]

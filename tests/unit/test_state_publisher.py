@@ -177,6 +177,25 @@ async def test_a_rollback_is_written_over_newer_blocks() -> None:
         assert await room.blocks() == dict.fromkeys(names(ALICE, BOB), START.number)
 
 
+async def test_a_second_rollback_during_a_rewrite_is_forced_as_well() -> None:
+    room = Room(borrowers=250)  # several slices
+    room.publisher.publish_everything()
+    async with running(room):
+        for _ in range(3):
+            room.step(log(BORROW, ALICE, USDC, 1))
+        room.publisher.publish_everything()
+        await settle()
+        room.engine.rollback(Rollback(room.engine.book.canonical(START.number + 2) or START))
+        room.publisher.publish_everything(force=True)
+        await asyncio.sleep(0)  # the rewrite is under way ...
+
+        room.engine.rollback(Rollback(START))  # ... when the chain goes back further
+        room.publisher.publish_everything(force=True)
+        await settle()
+
+        assert set((await room.blocks()).values()) == {START.number}
+
+
 async def test_strays_of_our_protocols_go_and_others_stay() -> None:
     room = Room()
     room.publisher.publish_block([("fake", ALICE)])

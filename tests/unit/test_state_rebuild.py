@@ -102,7 +102,7 @@ async def test_discovery_resumes_where_it_stopped() -> None:
 
 async def test_an_earlier_start_can_be_asked_for_but_no_gap() -> None:
     room = Room()
-    await room.history.set_scanned_to("fake", 190, [ALICE])
+    await room.history.set_scanned_to("fake", 190, [ALICE], scan="fake")
 
     await room.bootstrap.load(HEAD, from_block=15)
     await room.bootstrap.load(HEAD, from_block=195)
@@ -165,8 +165,8 @@ async def test_views_are_compared_for_every_account_with_debt() -> None:
 
 
 async def resume(reader: FakeReader, *blocks: Block) -> tuple[int, bool]:
-    history = FakeHistory(*(Checkpoint(block, {}) for block in blocks))
-    block, checkpoint = await resume_point(reader, history, {"fake": FakeAdapter()})
+    checkpoints = [Checkpoint(block, {}) for block in blocks]
+    block, checkpoint = await resume_point(reader, checkpoints, {"fake": FakeAdapter()})
     assert checkpoint is None or checkpoint.block == block
     return block.number, checkpoint is not None
 
@@ -181,18 +181,30 @@ async def test_a_restart_resumes_at_the_newest_canonical_checkpoint() -> None:
     assert await resume(reader) == (200, False)
 
 
-async def test_a_checkpoint_whose_state_is_pruned_is_passed_over() -> None:
+async def test_a_checkpoint_whose_state_is_gone_is_passed_over() -> None:
     reader = FakeReader(OLDER, HEAD)
-    reader.fails_at[OLDER.number] = Retry("missing trie node")
+    reader.fails_at[OLDER.number] = Rebuild("missing trie node")
 
     assert await resume(reader, OLDER) == (200, False)
 
 
-async def test_a_checkpoint_that_needs_another_book_is_passed_over() -> None:
+async def test_a_node_that_fails_says_nothing_about_a_checkpoint() -> None:
     reader = FakeReader(OLDER, HEAD)
-    reader.fails_at[OLDER.number] = Rebuild("the block left the chain")
+    reader.fails_at[OLDER.number] = Retry("timed out")
 
-    assert await resume(reader, OLDER) == (200, False)
+    with pytest.raises(Retry):
+        await resume(reader, OLDER)
+
+
+async def test_who_looked_for_borrowers_has_not_seen_the_suppliers() -> None:
+    room = Room()
+    await room.bootstrap.load(HEAD)
+    room.bootstrap._suppliers = frozenset({"fake"})
+
+    await room.bootstrap.load(HEAD)
+
+    assert room.scan.asked == [(1, 200), (1, 200)]
+    assert room.bootstrap.followed_to(300) == {"fake+suppliers": 300}
 
 
 async def test_an_inquiry_without_calls_asks_nothing() -> None:

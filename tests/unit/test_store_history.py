@@ -52,8 +52,8 @@ async def test_users_are_recorded_once_and_per_protocol(history: SqlHistory) -> 
 
 
 async def test_a_scan_records_its_users_with_how_far_it_got(history: SqlHistory) -> None:
-    await history.set_scanned_to("aave", 500, [ALICE])
-    await history.set_scanned_to("aave", 900, [BOB])
+    await history.set_scanned_to("aave", 500, [ALICE], scan="aave")
+    await history.set_scanned_to("aave", 900, [BOB], scan="aave")
 
     assert await (await reopened(history)).scanned_to("aave") == 900
     assert await history.users("aave") == [ALICE, BOB]

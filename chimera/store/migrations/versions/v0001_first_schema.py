@@ -21,9 +21,9 @@ def upgrade() -> None:
     op.create_table(
         "scans",
         sa.Column("chain_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("protocol", sa.String(160), nullable=False),
+        sa.Column("scan", sa.String(160), nullable=False),
         sa.Column("scanned_to", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("chain_id", "protocol", name="pk_scans"),
+        sa.PrimaryKeyConstraint("chain_id", "scan", name="pk_scans"),
     )
     op.create_table(
         "checkpoints",

@@ -1,0 +1,131 @@
+"""The path of a block: book, detector, and whoever wants to know, in one chain of calls."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+import structlog
+
+from chimera.app.build import Rooms
+from chimera.domain.block import Address, Block, BlockBatch, Rollback
+from chimera.domain.opportunity import Checkpoint, Observation, Opportunity
+from chimera.observability.logging import about_block
+from chimera.state.book import UNDO_WINDOW
+
+log = structlog.get_logger()
+
+BILLION = 1_000_000_000
+
+Newcomers = Mapping[str, AbstractSet[Address]]
+
+
+class BlockPath:
+    """
+    Takes the feed's messages one by one.
+
+    Cache, store and stream hang off the side: none of them makes a block wait.
+
+    Attributes:
+        processed: Number of the block that book, flags and streaks reflect.
+    """
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self.processed = 0
+        self._checkpoints: OrderedDict[int, Checkpoint] = OrderedDict()
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return the newest blocks with their streaks, newest first, as far as can be undone."""
+        return list(reversed(self._checkpoints.values()))
+
+    async def take(self, message: BlockBatch | Rollback) -> None:
+        """Apply one message of the feed, decide, and hand the outcome on."""
+        block = message.block if isinstance(message, BlockBatch) else message.ancestor
+        with about_block(chain=self._rooms.settings.chain.name, block=block.number):
+            if isinstance(message, Rollback):
+                await self._undo(message)
+            else:
+                await self._do(message)
+            self.note(block)
+
+    async def _do(self, batch: BlockBatch) -> None:
+        rooms = self._rooms
+        were_near = rooms.engine.near
+        await self.decide(rooms.engine.apply(batch), rooms.engine.new_users)
+        self._measure(batch)
+        keys = rooms.engine.touched | rooms.engine.near | were_near
+        rooms.publisher.publish_block(keys, arrived_ns=batch.arrived_ns)
+        rooms.metrics.blocks.inc()
+        rooms.metrics.logs.inc(len(batch.logs))
+        if not batch.arrived_ns:
+            rooms.metrics.gap_blocks.inc()
+
+    async def _undo(self, message: Rollback) -> None:
+        rooms = self._rooms
+        rooms.metrics.reorg_depth.set(self.processed - message.ancestor.number)
+        rooms.engine.rollback(message)
+        await self.record(rooms.detector.rollback(message.ancestor))
+        rooms.publisher.publish_everything(force=True)
+
+    async def decide(self, observation: Observation, newcomers: Newcomers | None = None) -> None:
+        """Let detection see a block, and hand on what it makes of it."""
+        rooms = self._rooms
+        await self.record(rooms.detector.observe(observation), newcomers)
+        for name in rooms.book.protocols:
+            under = sum(key[0] == name for key in observation.underwater)
+            rooms.metrics.unhealthy_accounts.labels(name).set(under)
+
+    async def record(
+        self, changed: Sequence[Opportunity], newcomers: Newcomers | None = None
+    ) -> None:
+        """Hand what changed to memory, store and stream; none of them makes the block wait."""
+        rooms = self._rooms
+        rooms.ledger.record(changed)
+        checkpoint = rooms.detector.checkpoint()
+        if checkpoint is not None:
+            self._remember(checkpoint)
+            scanned = rooms.bootstrap.followed_to(checkpoint.block.number)
+            rooms.writer.submit(checkpoint, changed, newcomers, scanned_to=scanned)
+        if changed:
+            await rooms.flags.publish(changed)
+        for flag in changed:
+            rooms.metrics.flags.labels(flag.protocol, flag.state).inc()
+            event = "opportunity_flagged" if flag.state == "open" else "opportunity_closed"
+            log.info(
+                event,
+                id=flag.id,
+                protocol=flag.protocol,
+                user=flag.user,
+                health_factor=flag.health_factor,
+                liquidatable=flag.liquidatable,
+                reason=flag.closed_reason or flag.reason,
+            )
+
+    def _remember(self, checkpoint: Checkpoint) -> None:
+        number = checkpoint.block.number
+        for above in [n for n in self._checkpoints if n >= number]:
+            del self._checkpoints[above]
+        self._checkpoints[number] = checkpoint
+        if len(self._checkpoints) > UNDO_WINDOW:
+            self._checkpoints.popitem(last=False)
+
+    def _measure(self, batch: BlockBatch) -> None:
+        now, metrics = time.monotonic_ns(), self._rooms.metrics
+        if batch.sealed_ns:
+            metrics.block_to_decision.observe((now - batch.sealed_ns) / BILLION)
+        if batch.arrived_ns:
+            metrics.head_to_decision.observe((now - batch.arrived_ns) / BILLION)
+
+    def note(self, block: Block) -> None:
+        """Make `processed_block` true: the book, the flags and the streaks reflect this block."""
+        rooms = self._rooms
+        self.processed = block.number
+        rooms.metrics.processed_block.set(block.number)
+        rooms.metrics.complete_up_to_block.set(block.number)
+        rooms.metrics.opportunities_open.set(rooms.detector.open_count)
+        for name in rooms.book.protocols:
+            rooms.metrics.accounts.labels(name).set(len(rooms.book.keys(name)))
+            rooms.metrics.borrowers.labels(name).set(len(rooms.book.open_keys(name)))

@@ -1,0 +1,74 @@
+"""Proof before the start: a node answers, and every endpoint is on the configured chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from chimera.app.build import Chain
+from chimera.chain.reader import RpcReader
+from chimera.errors import ChimeraError, Refuse, Unreachable
+from chimera.rpc.endpoint import Endpoint
+from chimera.rpc.greeting import greet
+
+PATIENCE, PAUSE = 15.0, 0.5  # seconds: for a node to answer at all, and between two questions
+GREETING = 5.0  # seconds for one WebSocket endpoint
+
+Answer = int | ChimeraError
+
+
+async def prove_node(chain: Chain) -> None:
+    """
+    Wait for a node, and check that no endpoint that answers is on another chain.
+
+    An endpoint that does not answer is no reason not to start, as long as one of `rpc.http` does.
+
+    Raises:
+        Unreachable: None of `rpc.http` answers within `PATIENCE` seconds.
+        Refuse: One is on another chain.
+    """
+    sockets = asyncio.gather(*(_asked(greet(url, seconds=GREETING)) for url in _ws(chain)))
+    try:
+        answers = await _first_answers(chain)
+        _compare(chain, "rpc.http", [client.endpoint for client in chain.clients], answers)
+        _compare(chain, "rpc.ws", [Endpoint(url) for url in _ws(chain)], await sockets)
+    finally:
+        sockets.cancel()
+
+
+def _ws(chain: Chain) -> tuple[str, ...]:
+    return chain.settings.rpc.ws
+
+
+async def _first_answers(chain: Chain) -> list[Answer]:
+    readers = [RpcReader(client) for client in chain.clients]
+    answers: list[Answer] = []
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                answers = await asyncio.gather(*(_asked(r.chain_id()) for r in readers))
+                if any(isinstance(answer, int) for answer in answers):
+                    return answers
+                await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        why = next((str(answer) for answer in answers), "no answer")
+        raise Unreachable(
+            f"rpc.http: no endpoint answered within {PATIENCE:.0f} s: {why}"
+        ) from None
+
+
+async def _asked(question: Awaitable[int]) -> Answer:
+    try:
+        return await question
+    except ChimeraError as fault:
+        return fault
+
+
+def _compare(chain: Chain, key: str, endpoints: list[Endpoint], answers: list[Answer]) -> None:
+    expected = chain.settings.chain.id
+    for endpoint, answer in zip(endpoints, answers, strict=True):
+        if isinstance(answer, int) and answer != expected:
+            raise Refuse(
+                f"{key}: {endpoint.label} is on chain {answer}, chain.id says {expected}; "
+                "point it at the right chain"
+            )
