@@ -16,7 +16,6 @@ import structlog
 from starlette.types import ASGIApp
 
 from chimera.domain.block import Address
-from chimera.domain.health import Step
 from chimera.domain.notices import RebuildReport
 from chimera.domain.position import Position
 from chimera.observability.logging import NARRATORS
@@ -55,6 +54,7 @@ class Row:
     subject: str
     fact: str
     ok: bool
+    source: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -62,7 +62,7 @@ class FakeApplication:
     """Stands where `chimera.app` stands; remembers what it was asked."""
 
     published: list[Position] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    explanation: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     report: RebuildReport = DONE
     error: BaseException | None = None
@@ -77,9 +77,9 @@ class FakeApplication:
         self._note("rebuild", asked)
         return self.report
 
-    async def explain(self, _settings: Settings, protocol: str, user: Address) -> list[Step]:
+    async def explain(self, _settings: Settings, protocol: str, user: Address) -> dict[str, Any]:
         self._note("explain", (protocol, user))
-        return self.steps
+        return self.explanation
 
     async def check(self, _settings: Settings) -> list[Row]:
         self._note("check", None)

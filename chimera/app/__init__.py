@@ -1,13 +1,9 @@
 """The composition root: builds every room, joins their doors, runs them."""
 
-from chimera.app.commands import (
-    CheckRow,
-    cached_positions,
-    check,
-    explain,
-    rebuild,
-    run,
-)
+from chimera.app.checking import check
+from chimera.app.commands import cached_positions, rebuild, run
+from chimera.app.explaining import explain
+from chimera.app.facts import CheckRow
 
 __all__ = [
     "CheckRow",

@@ -6,37 +6,22 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from chimera.app.build import (
-    Chain,
     Rooms,
     build_cache,
-    build_chain,
     build_rooms,
-    prove_node,
 )
 from chimera.app.daemon import Daemon
 from chimera.app.heartbeat import Progress
-from chimera.domain.block import Address
-from chimera.domain.health import Step
+from chimera.app.proving import prove_node
 from chimera.domain.notices import RebuildReport
 from chimera.domain.position import Position
-from chimera.errors import Refuse, Unreachable
+from chimera.errors import Unreachable
 from chimera.observability.metrics import Metrics
 from chimera.service import Service
 from chimera.settings import Settings
-from chimera.state.rebuild import compare_views, drive
-from chimera.state.valuation import checksummed
-
-
-@dataclass(frozen=True, slots=True)
-class CheckRow:
-    """One fact that `chimera check` looked up on the chain, and whether it is as configured."""
-
-    subject: str
-    fact: str
-    ok: bool
+from chimera.state.rebuild import compare_views
 
 
 async def run(settings: Settings, progress: Progress | None = None) -> None:
@@ -61,7 +46,7 @@ async def rebuild(
         Refuse: The node or a contract is not what the configuration says.
         Unreachable: No node answers, or the history cannot be opened.
     """
-    rooms = build_rooms(_only(settings, protocol), progress=progress)
+    rooms = build_rooms(only(settings, protocol), progress=progress)
     began = time.monotonic_ns()
     await rooms.history.open()
     try:
@@ -76,49 +61,6 @@ async def rebuild(
     finally:
         await rooms.close()
     return RebuildReport(written, wrong, (time.monotonic_ns() - began) // 1_000_000)
-
-
-async def explain(settings: Settings, protocol: str, user: Address) -> list[Step]:
-    """
-    Read one account from the chain; list the arithmetic of its health factor, [] without one.
-
-    Raises:
-        Unreachable: No node answers.
-    """
-    chain = build_chain(_only(settings, protocol))
-    try:
-        await prove_node(chain)
-        adapter, reader = chain.adapters[protocol], chain.reader.labelled("why")
-        block = await reader.head()
-        await drive(adapter.prove(), reader, block)
-        market = await drive(adapter.read_market(block), reader, block)
-        accounts = await drive(adapter.read_accounts(market, [user], block), reader, block)
-        if user not in accounts:
-            return []
-        return adapter.explain(market, accounts[user], block.timestamp)
-    finally:
-        await chain.close()
-
-
-async def check(settings: Settings) -> list[CheckRow]:
-    """
-    Look up on the chain what the configuration claims, one row per fact.
-
-    Raises:
-        Unreachable: No node answers.
-    """
-    chain = build_chain(settings)
-    try:
-        try:
-            await prove_node(chain)
-        except Refuse as fault:
-            return [CheckRow("chain", str(fault), ok=False)]
-        rows = [CheckRow("chain", f"id {settings.chain.id}", ok=True)]
-        for name in chain.adapters:
-            rows += await _check_protocol(chain, name)
-        return rows
-    finally:
-        await chain.close()
 
 
 async def cached_positions(settings: Settings) -> list[Position]:
@@ -152,29 +94,7 @@ async def _count_wrong(rooms: Rooms) -> int:
     return count
 
 
-async def _check_protocol(chain: Chain, name: str) -> list[CheckRow]:
-    adapter, reader = chain.adapters[name], chain.reader.labelled("check")
-    block = await reader.head()
-    if not await reader.code_at(adapter.address):
-        return [CheckRow(name, f"no code at {checksummed(adapter.address)}", ok=False)]
-    try:
-        await drive(adapter.prove(), reader, block)
-        market = await drive(adapter.read_market(block), reader, block)
-    except Refuse as fault:
-        return [CheckRow(name, str(fault), ok=False)]
-    polls = adapter.polls(market)
-    answers = await reader.read(polls, block)
-    dead = sum(not answers[call] for call in polls)
-    alive = f"{len(polls) - dead} of {len(polls)} price sources answer"
-    followed = f"{len(adapter.interest(market).addresses)} contracts to follow"
-    return [
-        CheckRow(name, f"{adapter.kind} at {checksummed(adapter.address)}", ok=True),
-        CheckRow(name, followed, ok=True),
-        CheckRow(name, alive, ok=not dead),
-    ]
-
-
-def _only(settings: Settings, protocol: str | None) -> Settings:
+def only(settings: Settings, protocol: str | None) -> Settings:
     """Narrow the settings to one protocol, which the command line has found among them."""
     if protocol is None:
         return settings

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chimera.domain.block import Address
-from chimera.domain.health import Step
 from chimera.domain.notices import RebuildReport
 from chimera.domain.position import Position
 
@@ -33,6 +32,10 @@ class Row(Protocol):
     def ok(self) -> bool:
         """Tell whether it is as it should be."""
 
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """Describe the source of a price; {} for any other fact."""
+
 
 class Application(Protocol):
     """`chimera.app`, as far as commands know it."""
@@ -51,8 +54,8 @@ class Application(Protocol):
     ) -> RebuildReport:
         """Read the book from the chain and publish it, without a daemon."""
 
-    async def explain(self, settings: Settings, protocol: str, user: Address) -> list[Step]:
-        """Read one account from the chain; nothing where there is none."""
+    async def explain(self, settings: Settings, protocol: str, user: Address) -> dict[str, Any]:
+        """Read one account from the chain and explain it. Raises Skip where there is none."""
 
     async def check(self, settings: Settings) -> Sequence[Row]:
         """Look up what the configuration claims."""

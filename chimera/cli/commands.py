@@ -101,10 +101,10 @@ def rebuild(
 def check(config: Config = None, *, as_json: AsJson = False) -> None:
     """Prove the configuration against the chain; exit code 1 if anything does not hold."""
     with ending():
-        settings = begin(config)
+        settings = begin(config, quiet=True)
         rows = asyncio.run(application().check(settings))
         if as_json:
-            facts = [{"subject": row.subject, "fact": row.fact, "ok": row.ok} for row in rows]
+            facts = [views.fact(row) for row in rows]
             views.print_json({"ok": all(row.ok for row in rows), "items": facts})
         else:
             views.print_check(rows)

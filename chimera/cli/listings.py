@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,8 +27,7 @@ from chimera.cli.options import (
     daemon,
 )
 from chimera.domain.block import Address
-from chimera.domain.health import VERDICT, Step
-from chimera.errors import Skip, Unreachable
+from chimera.errors import Unreachable
 
 if TYPE_CHECKING:
     from chimera.settings import Settings
@@ -126,17 +124,7 @@ def _from_redis(settings: Settings, filters: Filters, limit: int, absent: NoDaem
 
 def _explained(settings: Settings, protocol: str, user: str) -> Document:
     address = Address(bytes.fromhex(user[2:]))
-    steps: list[Step] = asyncio.run(application().explain(settings, protocol, address))
-    if not steps:
-        raise Skip(f"{protocol} has no account of {user}")
-    contract = next((step.value for step in steps if step.name == VERDICT), None)
-    rule = f"flagged after {settings.detection.confirmation_blocks} blocks in a row under 1"
-    return {
-        "protocol": protocol,
-        "user": user,
-        "steps": [asdict(step) for step in steps if step.name != VERDICT],
-        "verdict": rule if contract is None else f"{rule}; {contract}",
-    }
+    return asyncio.run(application().explain(settings, protocol, address))
 
 
 def _hint(settings: Settings, page: Document, protocol: str | None) -> None:

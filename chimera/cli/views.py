@@ -92,13 +92,49 @@ def print_status(status: Document) -> None:
     console.print(table)
 
 
+def fact(row: Row) -> dict[str, Any]:
+    """Return one fact of `check` as a document; of a price, with all that its source tells."""
+    plain = {"subject": row.subject, "fact": row.fact, "ok": row.ok}
+    return {**plain, "source": dict(row.source)} if row.source else plain
+
+
 def print_check(rows: Sequence[Row]) -> None:
-    """Write one line per fact."""
+    """Write one line per fact, then one per price source."""
+    console = _console()
     table = _table("", "Subject", "Fact")
     for row in rows:
-        mark = Text("ok", "green") if row.ok else Text("FAILS", "bold red")
-        table.add_row(mark, _text(row.subject), _text(row.fact))
-    _console().print(table)
+        if not row.source:
+            table.add_row(_mark(row), _text(row.subject), _text(row.fact))
+    console.print(table)
+    priced = [row for row in rows if row.source]
+    if priced:
+        console.print()
+        console.print(_sources(priced))
+    wrong = [row for row in rows if not row.ok]
+    told = f"{len(wrong)} of {len(rows)} facts do not hold" if wrong else "everything holds"
+    console.print(_text(told, "bold red" if wrong else "bold green"))
+
+
+def _sources(rows: Sequence[Row]) -> Table:
+    table = _table("", "Asset", "Source", "Kind", "Price", "Alive")
+    for row in rows:
+        its = row.source
+        price = "-" if its["price"] is None else f"{its['price']} {its['currency']}"
+        age = "" if its["age"] is None else f", {its['age']} s old"
+        capped = " (at its cap)" if its["capped"] else ""
+        table.add_row(
+            _mark(row),
+            _text(row.subject),
+            _text(its["address"] or "-"),
+            _text(f"{its['kind']}{capped}"),
+            _text(price),
+            _text(f"yes{age}") if its["alive"] else Text("no", "bold red"),
+        )
+    return table
+
+
+def _mark(row: Row) -> Text:
+    return Text("ok", "green") if row.ok else Text("FAILS", "bold red")
 
 
 def print_why(explanation: Document) -> None:

@@ -53,6 +53,8 @@ class _Case:
 
     def best(self) -> Iterator[Step]:
         """Name the pair that a liquidator would take, its amounts and its bonus."""
+        if not self.valuation.health.is_unhealthy:
+            return
         pair = self.adapter.verdict(self.market, self.account, self.timestamp).best
         if pair is not None:
             yield Step("best pair", self._pair(pair))

@@ -14,6 +14,7 @@ from chimera.domain.block import Address, BlockHash
 from chimera.domain.health import Step
 from chimera.domain.position import Position
 from chimera.errors import BadCursor, StaleCursor
+from chimera.pricing.explanation import explanation
 from chimera.state.engine import StateEngine
 from chimera.state.snapshot import Filters, Snapshot
 
@@ -78,11 +79,11 @@ class Listing:
         return None if draft is None else draft.position()
 
     def explain(self, protocol: str, user: Address) -> list[Step] | None:
-        """List the arithmetic behind one account at the newest block, or None."""
+        """List the arithmetic behind one account at the newest block, what turns it, or None."""
         draft = self._engine.mirror.draft((protocol, user), idle=True)
         if draft is None:
             return None
-        return draft.adapter.explain(draft.market, draft.account, draft.at.timestamp)
+        return explanation(draft.adapter, draft.market, draft.account, draft.at.timestamp)
 
     def _newest(self) -> Snapshot:
         self._sweep()

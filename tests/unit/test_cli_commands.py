@@ -221,7 +221,42 @@ def test_check_shows_every_fact(machine: Machine) -> None:
 
     assert result.exit_code == 0
     assert "id 8453" in result.stdout
+    assert "everything holds" in result.stdout
     assert "FAILS" not in result.stdout
+
+
+WSTETH = {
+    "asset": ALICE,
+    "symbol": "wstETH",
+    "address": ALICE,
+    "kind": "capped ratio",
+    "description": "wstETH / USD",
+    "beneath": None,
+    "capped": True,
+    "alive": True,
+    "price": "2950.00000000",
+    "currency": "USD",
+    "age": 12,
+}
+DEAD = {**WSTETH, "symbol": "LINK", "alive": False, "price": None, "age": None, "capped": False}
+
+
+def test_every_price_source_is_a_line_of_its_own(machine: Machine) -> None:
+    machine.application.rows = [
+        Row("aave wstETH", "alive", ok=True, source=WSTETH),
+        Row("aave LINK", "dead", ok=False, source=DEAD),
+    ]
+
+    people, program = machine.type("check"), machine.type("check", "--json")
+
+    assert (people.exit_code, program.exit_code) == (1, 1)
+    alive, dead = (line.split() for line in people.stdout.splitlines() if "aave " in line)
+    assert " ".join(alive) == (
+        f"ok aave wstETH {ALICE} capped ratio (at its cap) 2950.00000000 USD yes, 12 s old"
+    )
+    assert " ".join(dead) == f"FAILS aave LINK {ALICE} capped ratio - no"
+    assert "1 of 2 facts do not hold" in people.stdout
+    assert [item["source"] for item in document(program.stdout)["items"]] == [WSTETH, DEAD]
 
 
 def test_a_fact_that_does_not_hold_is_a_fault(machine: Machine) -> None:

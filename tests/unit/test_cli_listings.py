@@ -12,10 +12,9 @@ from typer.testing import CliRunner, Result
 import chimera
 from chimera.api.server import build_app
 from chimera.cli import app
-from chimera.domain.health import Step
 from chimera.domain.notices import ProtocolStatus
 from chimera.domain.position import CollateralView
-from chimera.errors import Unreachable
+from chimera.errors import Skip, Unreachable
 from tests.fakes_api import (
     ALICE,
     BOB,
@@ -293,24 +292,32 @@ def test_why_of_an_unknown_account_is_a_fault(machine: Machine) -> None:
 
 
 def test_why_without_a_daemon_reads_the_chain(machine: Machine) -> None:
-    machine.application.steps = [
-        Step("debt", "5 USD"),
-        Step("verdict", "not liquidatable: healthy"),
-    ]
-
-    result = machine.type("why", "aave", ALICE, "--json")
-
-    assert machine.application.asked == [("explain", ("aave", bytes.fromhex(ALICE[2:])))]
-    assert document(result.stdout) == {
+    explanation = {
         "protocol": "aave",
         "user": ALICE,
+        "block": 120,
+        "health_factor": "1.5",
         "steps": [{"name": "debt", "value": "5 USD"}],
-        "verdict": "flagged after 2 blocks in a row under 1; not liquidatable: healthy",
+        "verdict": "not flagged",
     }
+    machine.application.explanation = explanation
+
+    people, program = (
+        machine.type("why", "aave", ALICE),
+        machine.type("why", "aave", ALICE, "--json"),
+    )
+
+    assert machine.application.asked == [("explain", ("aave", bytes.fromhex(ALICE[2:])))] * 2
+    assert document(program.stdout) == explanation
+    assert f"aave {ALICE} at block 120" in people.stdout
+    assert "debt  5 USD" in people.stdout
+    assert "reading the chain instead" in people.stderr
 
 
 def test_why_without_a_daemon_says_when_there_is_no_account(machine: Machine) -> None:
+    machine.application.error = Skip(f"aave has no account of {ALICE}")
+
     result = machine.type("why", "aave", ALICE)
 
     assert result.exit_code == 1
-    assert f"aave has no account of {ALICE}" in result.stderr
+    assert result.stderr.splitlines()[-1] == f"aave has no account of {ALICE}"

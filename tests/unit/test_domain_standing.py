@@ -7,7 +7,7 @@ from chimera.domain.standing import Standing
 
 def sentence(
     factor: str | None,
-    blocks: int = 0,
+    blocks: int | None = 0,
     *,
     error: str | None = None,
     contract: str | None = None,
@@ -20,7 +20,7 @@ def test_a_healthy_account_is_kept_by_its_health_factor() -> None:
 
     assert said == (
         "not flagged: its health factor 1.000000000000000000 is not under 1; "
-        "not liquidatable: healthy"
+        "not liquidatable: healthy (the contract wants it under 1)"
     )
 
 
@@ -45,7 +45,34 @@ def test_enough_blocks_under_flag_the_account(blocks: int) -> None:
     assert said == f"flagged: under 1 for {blocks} blocks in a row; liquidatable"
 
 
-def test_the_rule_against_a_liquidation_is_named() -> None:
-    said = sentence("0.98", 2, contract="not liquidatable: no collateral")
+def test_a_streak_that_nobody_counted_is_not_made_up() -> None:
+    said = sentence("0.98", None)
 
-    assert said.endswith("; not liquidatable: no collateral")
+    assert said == "under 1; flagged once it is for 2 blocks in a row, which a daemon counts"
+
+
+@pytest.mark.parametrize(
+    ("reason", "rule"),
+    [
+        ("no collateral", "there is nothing to seize"),
+        ("price unknown", "the contract's view reverts"),
+        ("reserve paused", "until the reserve is unpaused"),
+        ("reserve inactive", "only active reserves"),
+        ("sentinel", "only accounts under 0.95"),
+        ("grace period", "has to pass first"),
+        ("too little to seize", "scale to 0"),
+        ("dust would be left", "may not leave so little behind"),
+        ("figures overflow", "the call reverts"),
+    ],
+)
+def test_the_rule_against_a_liquidation_is_named(reason: str, rule: str) -> None:
+    said = sentence("0.98", 2, contract=f"not liquidatable: {reason}")
+
+    assert f"; not liquidatable: {reason} (" in said
+    assert rule in said
+
+
+def test_a_rule_of_another_family_stands_as_it_is() -> None:
+    said = sentence("0.98", 2, contract="not liquidatable: the moon is full")
+
+    assert said.endswith("; not liquidatable: the moon is full")

@@ -1,0 +1,172 @@
+"""`chimera check`: what the configuration claims, looked up where it can be proved."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+from chimera.app.build import Chain, build_cache, build_chain
+from chimera.app.commands import running
+from chimera.app.examining import examine_http, examine_ws
+from chimera.app.facts import CheckRow
+from chimera.domain.block import ZERO_ADDRESS, Address, Block
+from chimera.domain.market import EMPTY
+from chimera.domain.numeric import decimal_string
+from chimera.errors import ChimeraError, Refuse, Unreachable
+from chimera.observability.metrics import Metrics
+from chimera.ports import Adapter
+from chimera.pricing.probing import probe
+from chimera.pricing.sources import Kind, Source
+from chimera.rpc.wire import TEXT, hexed, octets
+from chimera.settings import Settings
+from chimera.state.rebuild import drive
+from chimera.state.valuation import checksummed
+from chimera.store.database import reach
+
+REVISION = "revision"  # the step in which an adapter tells what it has found
+SHOWN = 3  # contracts without code that are named
+
+
+async def check(settings: Settings) -> list[CheckRow]:
+    """
+    Look up what the configuration claims, one row per fact.
+
+    Raises:
+        Unreachable: No node answers.
+    """
+    chain_id = settings.chain.id
+    http = await examine_http(settings.rpc.http, chain_id)
+    sockets = await examine_ws(settings.rpc.ws, chain_id)
+    rows = [*http.rows, *sockets, await _redis(settings), await _history(settings)]
+    if not http.usable:
+        return rows
+    nodes = settings.rpc.model_copy(update={"http": tuple(http.usable)})
+    chain = build_chain(settings.model_copy(update={"rpc": nodes}))
+    try:
+        for name in chain.adapters:
+            rows += await _protocol(chain, name)
+    finally:
+        await chain.close()
+    return rows
+
+
+async def _redis(settings: Settings) -> CheckRow:
+    cache = build_cache(settings, Metrics())
+    async with running(cache):
+        state = cache.state
+    words = {
+        "connected": "answers",
+        "disabled": "none is configured: positions stay in memory",
+        "fallback": "does not answer: positions would stay in memory until it does",
+    }
+    return CheckRow("redis", words[state], ok=True)
+
+
+async def _history(settings: Settings) -> CheckRow:
+    try:
+        await reach(settings.history.url)
+    except Unreachable as fault:
+        return CheckRow("history", str(fault), ok=False)
+    return CheckRow("history", "the database can be opened", ok=True)
+
+
+async def _protocol(chain: Chain, name: str) -> list[CheckRow]:
+    adapter, reader = chain.adapters[name], chain.reader.labelled("check")
+    place = checksummed(adapter.address)
+    if not await reader.code_at(adapter.address):
+        return [CheckRow(name, f"no code at {place}", ok=False)]
+    block = await reader.head()
+    rows = [await _beginning(chain, adapter, block)]
+    try:
+        await drive(adapter.prove(), reader, block)
+        market = await drive(adapter.read_market(block), reader, block)
+    except Refuse as fault:
+        return [*rows, CheckRow(name, str(fault), ok=False)]
+    told = adapter.explain(market, EMPTY, block.timestamp)
+    revision = next((f", {step.value}" for step in told if step.name == REVISION), "")
+    rows.append(CheckRow(name, f"{adapter.kind} at {place}{revision}", ok=True))
+    rows.append(await _followed(chain, adapter, market))
+    contracts = await drive(adapter.sources(market), reader, block)
+    sources = await drive(probe(contracts.values()), reader, block)
+    return rows + list(_prices(adapter, market, block, contracts, sources))
+
+
+async def _beginning(chain: Chain, adapter: Adapter[Any], head: Block) -> CheckRow:
+    """Prove that nothing was there before `from_block`, where the node can tell."""
+    first, place = adapter.from_block, hexed(adapter.address)
+    if first > head.number:
+        fact = f"from_block {first} is after the newest block {head.number}"
+        return CheckRow(adapter.name, fact, ok=False)
+    if first == 0:
+        return CheckRow(adapter.name, "from_block 0 is before everything", ok=True)
+    try:
+        asked = [place, hex(first - 1)]
+        code = octets(await chain.pool.call("eth_getCode", asked, TEXT, purpose="check"))
+    except ChimeraError:
+        fact = f"from_block {first}: the node cannot tell what was there before (no archive)"
+        return CheckRow(adapter.name, fact, ok=True)
+    if code:
+        fact = (
+            f"from_block {first} is too late: there is code in block {first - 1} already; "
+            "set it to the deployment's block or earlier"
+        )
+        return CheckRow(adapter.name, fact, ok=False)
+    return CheckRow(adapter.name, f"no code before from_block {first}", ok=True)
+
+
+async def _followed(chain: Chain, adapter: Adapter[Any], market: Any) -> CheckRow:  # noqa: ANN401
+    followed = sorted(adapter.interest(market).addresses)
+    reader = chain.reader.labelled("check")
+    codes = await asyncio.gather(*map(reader.code_at, followed))
+    empty = [checksummed(one) for one, code in zip(followed, codes, strict=True) if not code]
+    if not empty:
+        fact = f"{len(followed)} contracts to follow, code at every one"
+        return CheckRow(adapter.name, fact, ok=True)
+    named = ", ".join(empty[:SHOWN])
+    fact = f"{len(empty)} of {len(followed)} contracts to follow have no code: {named}"
+    return CheckRow(adapter.name, fact, ok=False)
+
+
+def _prices(
+    adapter: Adapter[Any],
+    market: Any,  # noqa: ANN401  (the family's own)
+    block: Block,
+    contracts: dict[Address, Address],
+    sources: dict[Address, Source],
+) -> Iterator[CheckRow]:
+    tokens = adapter.tokens(market)
+    base = adapter.value(market, EMPTY, block.timestamp)
+    for asset, price in adapter.quotes(market).items():
+        contract = contracts.get(asset, ZERO_ADDRESS)
+        source = sources.get(contract, Source(contract, Kind.ABSENT, None))
+        symbol = tokens[asset].symbol if asset in tokens else f"0x{asset.hex()}"
+        shown = None if price is None else decimal_string(price, base.base_decimals)
+        age = None if source.updated is None else max(0, block.timestamp - source.updated)
+        described = {
+            "asset": checksummed(asset),
+            "symbol": symbol,
+            "address": None if contract == ZERO_ADDRESS else checksummed(contract),
+            "kind": source.kind.value,
+            "description": source.description,
+            "beneath": None if source.beneath is None else checksummed(source.beneath),
+            "capped": source.is_capped,
+            "alive": source.is_alive,
+            "price": shown,
+            "currency": base.base_currency,
+            "age": age,
+        }
+        fact = _price_fact(source, shown, base.base_currency, age)
+        yield CheckRow(f"{adapter.name} {symbol}", fact, ok=bool(price), source=described)
+
+
+def _price_fact(source: Source, price: str | None, currency: str, age: int | None) -> str:
+    place = "" if source.address == ZERO_ADDRESS else f" {checksummed(source.address)}"
+    what = f"{source.kind.value}{place}"
+    if price is None or not price.strip("0."):
+        return f"{what} is dead: the oracle answers no price"
+    said = f"{what} answers {price} {currency}"
+    if not source.is_alive and source.address != ZERO_ADDRESS:
+        return f"{what} is dead; the fallback oracle answers {price} {currency}"
+    capped = ", held down by its cap" if source.is_capped else ""
+    return f"{said}{capped}" if age is None else f"{said}{capped}, {age} s old"
