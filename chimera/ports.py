@@ -237,13 +237,13 @@ class History(Protocol):
     async def add_users(self, protocol: str, users: Iterable[Address]) -> None:
         """Record users; known ones stay as they are."""
 
-    async def scanned_to(self, protocol: str) -> int | None:
-        """Return the last block that discovery has covered, or None."""
+    async def scanned_to(self, scan: str) -> int | None:
+        """Return the last block that this scan has covered, or None."""
 
     async def set_scanned_to(
-        self, protocol: str, block_number: int, users: Iterable[Address]
+        self, protocol: str, block_number: int, users: Iterable[Address], *, scan: str
     ) -> None:
-        """Record users and how far discovery got, in one transaction."""
+        """Record users of a protocol and how far the scan for them got, in one transaction."""
 
     async def checkpoints(self) -> list[Checkpoint]:
         """Return the remembered checkpoints, newest first."""
