@@ -110,6 +110,19 @@ class Daemon:
             self.exit_code = process.wait()
         return self.exit_code
 
+    def wait(self, *, seconds: float) -> int:
+        """Wait until the daemon ends by itself; its exit code."""
+        if self._process is None:
+            raise RuntimeError("the daemon is not running")
+        process, self._process = self._process, None
+        try:
+            self.exit_code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        return self.exit_code
+
     def wait_until(self, block: int, *, seconds: float = START_SECONDS) -> dict[str, Any]:
         """
         Wait until the daemon is ready and has processed `block`; return the body of /readyz.

@@ -91,7 +91,7 @@ class Governance:
             self._paused[symbol] = self._rng.randint(*PAUSE_BLOCKS)
             configure(self._node, self._market, ("setReservePause", self._token(symbol), True))
 
-    def list_latecomer(self) -> None:
+    def listing(self) -> None:
         """List a reserve that nobody has known before, and supply a lot of it."""
         token, feed = list_reserve(self._node, self._market, LATECOMER)
         for owner in (BANK, LIQUIDATOR):

@@ -8,7 +8,14 @@ from collections.abc import Iterable
 from devnet.actions import MAX, Actions, near
 from devnet.market import Market
 from devnet.node import Node, Transaction
-from devnet.population import PLAIN_COLLATERAL, PLAIN_DEBT, STABLE, Population, Populator
+from devnet.population import (
+    PLAIN_COLLATERAL,
+    PLAIN_DEBT,
+    RUINED,
+    STABLE,
+    Population,
+    Populator,
+)
 from devnet.reserves import EMODE_ETH, EMODE_ONLY, LATECOMER
 from devnet.truth import WAD, AccountData, Holding, Truth, health_of
 
@@ -179,7 +186,7 @@ class Happenings:
 
     def ruin(self) -> list[Transaction]:
         """Someone stakes everything on the reserve whose price is about to collapse."""
-        return self._populator.arrive("ruined")
+        return self._populator.arrive(RUINED)
 
     def close(self) -> list[Transaction]:
         """Repay everything and leave."""
@@ -220,7 +227,7 @@ class Happenings:
         """Take all the collateral of those who owe more than they have: bad debt stays."""
         return [
             self._act.liquidate(user, LATECOMER.symbol, "USDC", MAX, receive_a_token=False)
-            for user in self._population.people.get("ruined", [])
+            for user in self._population.people.get(RUINED, [])
         ]
 
     def _liquidate(self, one: Someone) -> Transaction:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from devnet.governance import Governance
 from devnet.happenings import Happenings
 from devnet.market import Market
-from devnet.node import Node, Transaction
+from devnet.node import Node, Reverted, Transaction
 from devnet.population import BPS, Population
 from devnet.prices import Prices
 from devnet.reserves import LATECOMER
@@ -37,11 +37,35 @@ CHURN = {
     "reopen": 4,
 }
 PRICE_EVENTS = {"price": 60, "swap_aggregator": 6, "replace_source": 2}
-OWNERS_EVENTS = {"threshold": 4, "wake": 2, "emode_category": 4, "emode_assets": 2, "pause": 3}
-# The blocks of a life in which a new reserve is listed, somebody stakes everything on it, its price
-# collapses, and what is left to be taken from him is taken.
-LISTING_STEP, RUIN_STEP, COLLAPSE_STEP, END_STEP = 8, 18, 19, 20
+OWNERS_EVENTS = {
+    "threshold": 6,
+    "wake": 2,
+    "emode_category": 4,
+    "emode_assets": 2,
+    "pause": 3,
+    "listing": 0,
+}
+SCRIPTED_PRICES = {"collapse", "dip", "recovery"}
+EVENTS = tuple((PRICE_EVENTS | OWNERS_EVENTS).items())
+# What happens in every life, by its block; the rest is chance. Somebody stakes everything on a new
+# reserve, its price collapses, and what he has left is taken; later another price dips for a block.
+SCRIPT = {
+    4: "swap_aggregator",
+    6: "replace_source",
+    8: "listing",
+    10: "emode_assets",
+    12: "pause",
+    14: "wake",
+    16: "emode_category",
+    18: "ruin",
+    19: "collapse",
+    20: "end_of_the_ruined",
+    24: "dip",
+    25: "recovery",
+}
+RUIN = {"ruin", "end_of_the_ruined"}
 COLLAPSE = 40  # percent of the price that remain
+DIP_SYMBOL, DIP = "WETH", 88  # percent, for one block
 LEAST, MOST = 70, 135  # percent of its first price between which a price wanders
 STEP = 300  # basis points by which a price moves at most, but for a leap now and then
 LEAP = 1400
@@ -83,6 +107,7 @@ class Life:
         self._owners = Governance(node, market, prices, self._rng)
         self._first: dict[str, int] = {}
         self._steps = 0
+        self._before_dip = 0
         self._sliding: tuple[str, int, int] | None = None  # symbol, direction, blocks left
         self._restlessness: tuple[tuple[str, int], ...] = ()
         self.succeeded: Counter[str] = Counter()
@@ -95,10 +120,9 @@ class Life:
         self._people.refresh()
         churn = [t for _ in range(actions) for t in self._churn()]
         churn += self._people.liquidations(self._rng.choice((0, 0, 1, 2)))
-        if self._steps == RUIN_STEP:
-            churn += self._people.ruin()
-        elif self._steps == END_STEP:
-            churn += self._people.end_of_the_ruined()
+        if (scripted := SCRIPT.get(self._steps, "")) in RUIN:
+            ruin: Callable[[], list[Transaction]] = getattr(self._people, scripted)
+            churn += ruin()
         prices_first = self._rng.random() < 0.5
         events: list[str] = []
         if prices_first:
@@ -142,6 +166,8 @@ class Life:
         for identity, fine in self._node.statuses(number).items():
             if kind := kinds.get(identity):
                 (moment.succeeded if fine else moment.failed)[kind] += 1
+            elif not fine:
+                raise Reverted(f"an owner's transaction failed in block {number}: {events}")
         moment.succeeded.update(events)
         self.succeeded.update(moment.succeeded)
         self.failed.update(moment.failed)
@@ -149,18 +175,15 @@ class Life:
 
     def _events(self) -> list[str]:
         events = [*self._owners.routine(), *self._slide()]
-        if self._steps == LISTING_STEP:
-            self._owners.list_latecomer()
-            events.append("listing")
-        elif self._steps == COLLAPSE_STEP:
-            symbol = LATECOMER.symbol
-            self._prices.set(symbol, self._prices.answer(symbol) * COLLAPSE // 100)
-            events.append("collapse")
-        for _ in range(self._rng.choice((0, 1, 1, 2))):
-            kind = self._pick(tuple((PRICE_EVENTS | OWNERS_EVENTS).items()))
+        scripted = SCRIPT.get(self._steps, "")
+        if scripted in SCRIPTED_PRICES:
+            self._script_price(scripted)
+            return [*events, scripted]
+        chance = (self._pick(EVENTS) for _ in range(self._rng.choice((0, 1, 1, 2))))
+        happening = [scripted] if scripted in dict(EVENTS) else list(chance)
+        for kind in happening:
             self._happen(kind)
-            events.append(kind)
-        return events
+        return [*events, *happening]
 
     def _happen(self, kind: str) -> None:
         if kind in OWNERS_EVENTS:
@@ -175,6 +198,18 @@ class Life:
         }[kind]
         symbol = self._pick(self._restlessness)
         change(symbol, self._wander(symbol))
+
+    def _script_price(self, kind: str) -> None:
+        symbol = LATECOMER.symbol if kind == "collapse" else DIP_SYMBOL
+        answer = self._prices.answer(symbol)
+        if kind == "collapse":
+            answer = answer * COLLAPSE // 100
+            self._first[symbol] = answer  # around which it wanders from now on
+        elif kind == "dip":
+            self._before_dip, answer = answer, answer * DIP // 100
+        else:
+            answer = self._before_dip
+        self._prices.set(symbol, answer)
 
     def _learn_feeds(self) -> None:
         for symbol in self._prices.movable:

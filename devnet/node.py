@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -93,7 +93,11 @@ class Node:
     def __init__(self, url: str, *, fund: bool = False) -> None:
         parts = urlsplit(url)
         self.url = url
-        self._connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT)
+        kind = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
+        self._connection = kind(parts.netloc, timeout=TIMEOUT)
+        self._place = urlunsplit(("", "", parts.path or "/", parts.query, ""))
         self._nonces: dict[str, int] = {}
         self._fund = fund
         self._id = 0
@@ -123,7 +127,7 @@ class Node:
         self._id += 1
         body = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}
         headers = {"Content-Type": "application/json"}
-        self._connection.request("POST", "/", json.dumps(body), headers)
+        self._connection.request("POST", self._place, json.dumps(body), headers)
         answer = json.loads(self._connection.getresponse().read())
         if "error" in answer:
             raise RpcError(f"{method}: {answer['error'].get('message')}")

@@ -19,6 +19,7 @@ ROOM = 9_985  # how much of the LTV limit is used at most, basis points
 TRANSACTIONS_PER_BLOCK = 150
 BORROWERS_PER_LOT = 500  # for so many, the bank lends another lot of every reserve
 ISOLATED = "LINK"
+RUINED = "ruined"  # staked everything on one asset, which then collapsed
 # Of a hundred borrowers, so many are of each kind; every kind has at least one.
 SHARES = {
     "plain": 56,
@@ -46,8 +47,9 @@ class Population:
 
     @property
     def everyone(self) -> list[str]:
-        """All of them, in order of arrival."""
-        return [user for users in self.people.values() for user in users]
+        """All of them by kind, but the ruined, to whom nothing shall happen by chance."""
+        kinds = ((kind, users) for kind, users in self.people.items() if kind != RUINED)
+        return [user for _, users in kinds for user in users]
 
     def newcomer(self) -> str:
         """Return the address of someone who has never been here."""
@@ -95,7 +97,7 @@ class Populator:
             "isolated": self._isolated,
             "dust": self._dust,
             "supplier": self._supplier,
-            "ruined": self._ruined,
+            RUINED: self._ruined,
         }
         return arrivals[kind](self._population.welcome(kind))
 

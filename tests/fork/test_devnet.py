@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
+from devnet.aave import VERSIONS
 from devnet.actions import BANK, person
 from devnet.artifacts import multicall3_creation
 from devnet.node import MULTICALL3, bytes_of
 from devnet.population import deck
-from devnet.reserves import EMODE_ETH
+from devnet.reserves import EMODE_ETH, EMODE_ONLY, EMODE_THRESHOLD
 from devnet.stage import Stage
 from devnet.truth import NO_DEBT, WAD
 
@@ -154,10 +157,11 @@ def test_an_account_without_debt_has_the_greatest_health(stage: Stage) -> None:
     assert stage.truth.health_factors([supplier]) == {supplier: None}
 
 
-def test_life_is_lively_and_the_same_for_the_same_seed() -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_life_is_lively_and_the_same_for_the_same_seed(version: str) -> None:
     digests, counts = set(), []
     for _ in range(2):
-        with Stage.build(seed=11, borrowers=40) as stage:
+        with Stage.build(version=version, seed=11, borrowers=40) as stage:
             stage.life.run(15)
             digests.add((stage.truth.digest(), stage.node.block()["hash"]))
             counts.append((stage.life.succeeded, stage.life.failed))
@@ -168,6 +172,37 @@ def test_life_is_lively_and_the_same_for_the_same_seed() -> None:
     assert len(succeeded) >= 14
     assert sum(succeeded.values()) > 10 * sum(failed.values())
     assert any(kind.startswith("liquidate") for kind in succeeded)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_reserve_is_listed_in_mid_life_and_its_collapse_leaves_bad_debt(version: str) -> None:
+    with Stage.build(version=version, seed=3, borrowers=30) as stage:
+        stage.life.run(20)
+        ruined = stage.population.people["ruined"]
+        accounts = stage.truth.account_data(ruined)
+        prices = stage.node.read(
+            stage.market.oracle, "getAssetPrice", stage.market.listings["AAVE"].token.address
+        )
+        owing = set(stage.truth.borrowers_now()) & set(ruined)
+
+    assert 0 < prices < stage.market.listings["AAVE"].reserve.price * 3 // 4
+    assert {account and account.total_collateral for account in accounts.values()} == {0}
+    assert owing == (set(ruined) if version == "3.0.2" else set())  # else it became a deficit
+
+
+def test_the_later_version_counts_an_asset_that_is_collateral_in_its_emode_only() -> None:
+    with Stage.build(version="3.6.0", seed=7, borrowers=60) as stage:
+        revision = stage.node.read(stage.market.pool, "POOL_REVISION")
+        holdings = stage.truth.holdings(stage.population.people["emode"])
+        holders = [user for user, held in holdings.items() if EMODE_ONLY.symbol in held]
+        accounts = stage.truth.account_data(holders)
+
+    assert revision == 10
+    assert holders
+    assert all(holdings[user][EMODE_ONLY.symbol].is_collateral for user in holders)
+    assert {account and account.liquidation_threshold for account in accounts.values()} == {
+        EMODE_THRESHOLD
+    }
 
 
 def test_another_seed_brings_other_people() -> None:
