@@ -27,17 +27,11 @@ async def prove_node(chain: Chain) -> None:
         Unreachable: None of `rpc.http` answers within `PATIENCE` seconds.
         Refuse: One is on another chain.
     """
-    sockets = asyncio.gather(*(_asked(greet(url, seconds=GREETING)) for url in _ws(chain)))
-    try:
-        answers = await _first_answers(chain)
-        _compare(chain, "rpc.http", [client.endpoint for client in chain.clients], answers)
-        _compare(chain, "rpc.ws", [Endpoint(url) for url in _ws(chain)], await sockets)
-    finally:
-        sockets.cancel()
-
-
-def _ws(chain: Chain) -> tuple[str, ...]:
-    return chain.settings.rpc.ws
+    answers = await _first_answers(chain)
+    _compare(chain, "rpc.http", [client.endpoint for client in chain.clients], answers)
+    urls = chain.settings.rpc.ws
+    answers = await asyncio.gather(*(_asked(greet(url, seconds=GREETING)) for url in urls))
+    _compare(chain, "rpc.ws", [Endpoint(url) for url in urls], answers)
 
 
 async def _first_answers(chain: Chain) -> list[Answer]:

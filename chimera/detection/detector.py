@@ -204,23 +204,6 @@ class OpportunityDetector:
         """Return episodes that may have left the chain; the blocks to come settle them."""
         return [*self._orphaned.values(), *self._unconfirmed.values()]
 
-    def rejoin(self, block: Block) -> list[Opportunity]:
-        """
-        Make ready to observe `block`, at which the mirror was read anew after a fault.
-
-        If it is one of the remembered blocks, that is a rollback to it. If it belongs to another
-        chain, the streaks are unknown, as after a restart without a checkpoint. Returns the
-        episodes that are open again.
-        """
-        newest = self.newest
-        if newest is None or block.number > newest.number + 1:
-            return []
-        if any(frame.block == block for frame in self._frames):
-            return self.rollback(block)
-        if block.parent_hash != newest.hash:
-            self._resume_after_gap()
-        return []
-
     def _seen(self, observation: Observation) -> bool:
         """Tell whether the block was observed before; make room for it when it leaves a gap."""
         block, newest = observation.block, self.newest

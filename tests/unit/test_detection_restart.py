@@ -7,7 +7,7 @@ import pytest
 from chimera.detection.detector import OpportunityDetector
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.errors import Rebuild
-from tests.fakes_detection import FakeChain, block, key, sighting
+from tests.fakes_detection import FakeChain, key
 
 
 def new_detector() -> OpportunityDetector:
@@ -184,51 +184,6 @@ def test_blocks_missing_after_the_checkpoint_keep_an_episode_stored_among_them()
     (going_on,) = after.open_opportunities()
     assert (going_on.id, going_on.blocks_unhealthy) == (stored.id, 1)
     assert key("alice") in after.streaks.snapshot()
-
-
-def test_a_mirror_read_anew_on_the_same_chain_goes_on() -> None:
-    detector, chain = new_detector(), FakeChain()
-    first = flagged(detector, chain)
-
-    assert detector.rejoin(chain.head) == []
-    assert detector.observe(chain.observations[-1]) == []
-    child = chain.mine(alice="0.98")
-    assert detector.rejoin(child.block) == []
-    assert detector.observe(child) == []
-
-    assert [(o.id, o.blocks_unhealthy) for o in detector.open_opportunities()] == [(first.id, 3)]
-
-
-def test_a_mirror_read_anew_at_an_older_block_is_a_rollback() -> None:
-    detector, chain = new_detector(), FakeChain()
-    first = flagged(detector, chain)
-    detector.observe(chain.mine())
-
-    assert detector.rejoin(chain.drop(1)) == [first]
-    assert detector.newest == chain.head
-
-
-def test_a_mirror_read_anew_on_another_chain_counts_anew_and_keeps_older_episodes() -> None:
-    detector, chain = new_detector(), FakeChain()
-    first = flagged(detector, chain)
-    detector.observe(chain.mine(alice="0.9"))
-    elsewhere = sighting(block(102, fork="deep"), alice="0.9", bob="0.9")
-
-    assert detector.rejoin(elsewhere.block) == []
-    assert detector.observe(elsewhere) == []
-
-    assert [(o.id, o.blocks_unhealthy) for o in detector.open_opportunities()] == [(first.id, 1)]
-
-
-def test_a_mirror_read_anew_on_another_chain_reorgs_what_was_flagged_above_it() -> None:
-    detector, chain = new_detector(), FakeChain()
-    first = flagged(detector, chain)
-    elsewhere = sighting(block(101, fork="deep"), alice="0.9")
-
-    detector.rejoin(elsewhere.block)
-    (closed,) = detector.observe(elsewhere)
-
-    assert (closed.id, closed.closed_block, closed.closed_reason) == (first.id, 101, "reorged")
 
 
 def test_a_block_whose_mirror_was_mended_is_judged_anew() -> None:
