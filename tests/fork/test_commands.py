@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from devnet.daemon import Daemon, free_port
 from devnet.redis_server import RedisServer
 from devnet.stage import Stage
-
-DONE, FAULT, REFUSED, UNREACHABLE = 0, 1, 2, 3
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:  # noqa: ANN401  (JSON)
-        return json.loads(self.out)
-
-
-def chimera(*words: str, config: Path, **environment: str) -> Said:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("CHIMERA_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "chimera", *words, "--config", str(config)],
-        env={**inherited, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return Said(done.returncode, done.stdout, done.stderr)
+from tests.fork.typed import DONE, FAULT, REFUSED, UNREACHABLE, chimera
 
 
 class Scene(NamedTuple):
@@ -98,6 +69,28 @@ def test_why_agrees_with_the_contract_with_and_without_a_daemon(scene: Scene) ->
         said = chimera("why", "aave", user, "--url", url, config=scene.config)
         assert said.code == DONE, said.err
         assert figure in said.out
+
+
+def test_why_says_the_same_with_and_without_a_daemon(scene: Scene) -> None:
+    _, flags = scene.daemon.opportunities("&state=open")
+    user = flags[0]["user"]
+    nowhere = f"http://127.0.0.1:{free_port()}"
+
+    asked, read = (
+        chimera("why", "aave", user, "--json", "--url", url, config=scene.config).document
+        for url in (scene.url, nowhere)
+    )
+
+    assert {name: asked[name] for name in asked if name != "verdict"} == {
+        name: read[name] for name in read if name != "verdict"
+    }
+    steps = {step["name"]: step["value"] for step in asked["steps"]}
+    assert any(name.endswith(" turns at") for name in steps)
+    assert steps["best pair"].startswith("repay ")
+    assert asked["verdict"].startswith("flagged: under 1 for ")
+    assert read["verdict"].startswith("under 1; flagged once it is for 2 blocks in a row")
+    assert asked["verdict"].endswith("; liquidatable")
+    assert read["verdict"].endswith("; liquidatable")
 
 
 def test_positions_come_from_redis_without_a_daemon(scene: Scene) -> None:
