@@ -23,7 +23,9 @@ def tokens(market: AaveMarket) -> dict[Address, Token]:
 
 def priced(market: AaveMarket, asset: Address, price: int) -> AaveMarket:
     """Return the market as it would be with this price of one asset or eMode price source."""
-    return replace(market, prices={**market.prices, asset: price})
+    moved = replace(market, prices={**market.prices, asset: price})
+    moved._indexes.update(market._indexes)  # noqa: SLF001  (interest knows no price)
+    return moved
 
 
 def sources(market: AaveMarket) -> Inquiry[dict[Address, Address]]:
