@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine, Iterable
+from typing import Any
 
 from chimera.app.build import Chain
 from chimera.chain.reader import RpcReader
@@ -30,7 +31,7 @@ async def prove_node(chain: Chain) -> None:
     answers = await _first_answers(chain)
     _compare(chain, "rpc.http", [client.endpoint for client in chain.clients], answers)
     urls = chain.settings.rpc.ws
-    answers = await asyncio.gather(*(_asked(greet(url, seconds=GREETING)) for url in urls))
+    answers = await _answers(greet(url, seconds=GREETING) for url in urls)
     _compare(chain, "rpc.ws", [Endpoint(url) for url in urls], answers)
 
 
@@ -40,7 +41,7 @@ async def _first_answers(chain: Chain) -> list[Answer]:
     try:
         async with asyncio.timeout(PATIENCE):
             while True:
-                answers = await asyncio.gather(*(_asked(r.chain_id()) for r in readers))
+                answers = await _answers(reader.chain_id() for reader in readers)
                 if any(isinstance(answer, int) for answer in answers):
                     return answers
                 await asyncio.sleep(PAUSE)
@@ -49,6 +50,13 @@ async def _first_answers(chain: Chain) -> list[Answer]:
         raise Unreachable(
             f"rpc.http: no endpoint answered within {PATIENCE:.0f} s: {why}"
         ) from None
+
+
+async def _answers(questions: Iterable[Coroutine[Any, Any, int]]) -> list[Answer]:
+    """Ask all at once. A stop meanwhile waits until every socket is closed."""
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(_asked(question)) for question in questions]
+    return [task.result() for task in asked]
 
 
 async def _asked(question: Awaitable[int]) -> Answer:
