@@ -40,6 +40,7 @@ class Witness:
         if at != block:
             raise RuntimeError(f"positions are of block {at}, the chain stands still at {block}")
         self.compare(block, positions)
+        self._compare_flags(block, positions)
         return positions
 
     def see(self, block: int) -> None:
@@ -64,9 +65,27 @@ class Witness:
     def missed_and_extra(self) -> tuple[set[Episode], set[Episode]]:
         """Return the episodes that the daemon lacks, and those that the rule does not know."""
         _, opportunities = self._daemon.opportunities()
+        identities = [opportunity["id"] for opportunity in opportunities]
+        if len(set(identities)) != len(identities):
+            self._note("two opportunities have one id")
         said = episodes_of({**o, "user": o["user"].lower()} for o in opportunities)
         expected = self.rule.episodes()
         return expected - said, said - expected
+
+    def _compare_flags(self, block: int, positions: Iterable[Mapping[str, Any]]) -> None:
+        """Open flags must be one for each account, with the figures of this very block."""
+        _, flags = self._daemon.opportunities("&state=open")
+        found = {position["user"]: position for position in positions}
+        users = [flag["user"] for flag in flags]
+        if len(set(users)) != len(users):
+            self._note(f"block {block}: an account is flagged twice")
+        for flag in flags:
+            said = flag["health_factor"], flag["blocks_unhealthy"]
+            position = found[flag["user"]]
+            length = block - flag["first_unhealthy_block"] + 1
+            expected = position["health_factor"], length
+            if said != expected or position["blocks_unhealthy"] != length:
+                self._note(f"block {block}: flag of {flag['user']}: {said} instead of {expected}")
 
     def _compare_account(
         self, block: int, position: Mapping[str, Any], account: AccountData | None

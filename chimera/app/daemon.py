@@ -61,6 +61,7 @@ class Daemon:
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._rebuilding = False
         self._fell_at: int | None = None  # block after which the mirror last failed to fit
+        rooms.metrics.ready.set_function(self._is_ready)
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -97,12 +98,13 @@ class Daemon:
 
     async def _work(self) -> None:
         rooms = self._rooms
+        structlog.contextvars.bind_contextvars(chain=rooms.settings.chain.name)
+        await prove_node(rooms.chain)
+        await self._patiently(rooms.bootstrap.prove)
         await rooms.history.open()
         async with asyncio.TaskGroup() as group:
             for service in rooms.serve(self):
                 await service.start(group)
-            await prove_node(rooms.chain)
-            await self._patiently(rooms.bootstrap.prove)
             await self._follow()
 
     async def _follow(self) -> None:

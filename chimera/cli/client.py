@@ -170,5 +170,7 @@ def _refusal(url: str, status: int, document: Document) -> ChimeraError:
             return Skip(message)
         case HTTPStatus.GONE:
             return StaleCursor(message)
+        case HTTPStatus.SERVICE_UNAVAILABLE:
+            return Unreachable(f"the daemon at {url} cannot do it now: {message}")
         case _:
             return ChimeraError(f"the daemon at {url} answers {status}: {message}")

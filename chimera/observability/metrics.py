@@ -51,8 +51,6 @@ class Metrics:
             self.borrowers.labels(name)
             self.unhealthy_accounts.labels(name)
             self.mirror_mismatches.labels(name)
-            self.reconciled_accounts.labels(name)
-            self.last_reconciled_block.labels(name)
 
     def _add_chain(self) -> None:
         self.head_block = self._gauge("head_block", "Newest block the node has told us of")
@@ -68,12 +66,6 @@ class Metrics:
         self.reconnects = self._counter("reconnects", "Subscriptions opened anew after a loss")
         self.rpc_requests = self._counter(
             "rpc_requests", "JSON-RPC requests sent", "endpoint", "method", "purpose"
-        )
-        self.rpc_errors = self._counter(
-            "rpc_errors", "JSON-RPC requests that failed", "endpoint", "method", "purpose"
-        )
-        self.rpc_seconds = self._histogram(
-            "rpc_seconds", "Time until a JSON-RPC answer", ROUND_TRIPS, "endpoint", "method"
         )
         self.log_differences = self._counter(
             "log_differences", "Blocks whose subscribed logs differ from the sealed", "endpoint"
@@ -99,18 +91,11 @@ class Metrics:
         self.mirror_mismatches = self._counter(
             "mirror_mismatches", "Accounts that differed from the contract's own view", "protocol"
         )
-        self.reconciled_accounts = self._counter(
-            "reconciled_accounts", "Accounts compared with the contract's own view", "protocol"
-        )
-        self.last_reconciled_block = self._gauge(
-            "last_reconciled_block", "Block of the last comparison with the contracts", "protocol"
-        )
         self.rebuilds = self._counter("rebuilds", "Times the book was read anew", "cause")
 
     def _add_edges(self) -> None:
         self.ready = self._gauge("ready", "1 when caught up with the newest head")
         self.redis_connected = self._gauge("redis_connected", "1 when Redis answers")
-        self.cache_writes = self._counter("cache_writes", "Positions written to Redis")
         self.cache_dropped = self._counter("cache_dropped", "Cache writes given up")
         self.cache_pending = self._gauge("cache_pending", "Positions waiting to go to Redis")
         self.history_pending = self._gauge("history_pending", "Writes waiting for the database")

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_origin
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from chimera.errors import Refuse
@@ -73,10 +73,16 @@ def dotenv(path: Path) -> dict[str, str]:
         Refuse: It is there and cannot be read.
     """
     try:
-        values = dotenv_values(path, interpolate=False) if path.is_file() else {}
+        with path.open(encoding="utf-8") as lines:
+            found = list(parse_stream(lines))
+    except FileNotFoundError:
+        return {}
     except (OSError, UnicodeDecodeError):
         raise Refuse(f"{path}: cannot be read as lines of NAME=value") from None
-    return {name: text or "" for name, text in values.items()}
+    for binding in found:
+        if binding.error:
+            raise Refuse(f"{path}: line {binding.original.line}: expected NAME=value")
+    return {binding.key: binding.value or "" for binding in found if binding.key}
 
 
 def variables_layer(origin: str, environment: Mapping[str, str]) -> Layer:

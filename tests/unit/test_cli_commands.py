@@ -205,13 +205,13 @@ def test_a_daemon_of_another_chain_is_not_asked(machine: Machine) -> None:
     assert operator.asked == []
 
 
-def test_a_busy_daemon_is_a_fault_with_its_sentence(machine: Machine) -> None:
+def test_a_daemon_without_a_node_is_a_service_that_is_missing(machine: Machine) -> None:
     machine.start_daemon(FakeOperator(error=Retry("no node")))
 
     result = machine.type("rebuild")
 
-    assert result.exit_code == 1
-    assert "answers 503: no node" in result.stderr
+    assert result.exit_code == 3
+    assert "cannot do it now: no node" in result.stderr
 
 
 def test_check_shows_every_fact(machine: Machine) -> None:
