@@ -18,8 +18,9 @@ from chimera.domain.block import Address, Block, BlockHash
 from chimera.domain.market import Account
 from chimera.domain.numeric import RAY, WAD, Bps, Ray
 from chimera.protocols.aave_v3.adapter import AaveV3
+from chimera.protocols.aave_v3.engine import V3_0
 from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, Reserve
-from chimera.protocols.aave_v3.math import V3_0, Rates
+from chimera.protocols.aave_v3.math import Rates
 from chimera.state.book import Book
 from chimera.state.cache import PositionCache
 from chimera.state.engine import StateEngine

@@ -10,8 +10,10 @@ from chimera.domain.call import Answer, Call, Inquiry, Readings, T
 from chimera.domain.changes import Change
 from chimera.domain.market import Account
 from chimera.domain.numeric import RAY, Bps, Ray
+from chimera.protocols.aave_v3 import calls
+from chimera.protocols.aave_v3.engine import V3_0, Engine
 from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, Reserve
-from chimera.protocols.aave_v3.math import V3_0, Rates
+from chimera.protocols.aave_v3.math import Rates
 from chimera.protocols.aave_v3.reading import price_calls
 from chimera.state.shelf import Shelf, changed
 
@@ -56,7 +58,7 @@ RESERVES = {
     WBTC: reserve(WBTC, "WBTC", 2, 7800, 10750, 1000, 8, 0),
     WSTETH: reserve(WSTETH, "wstETH", 3, 8100, 10600, 2000, 18, 1),
 }
-ETH_MODE = Mode(Bps(9300), Bps(10100), ZERO)
+ETH_MODE = Mode(Bps(9300), Bps(10100), ZERO, collateral=0b1001)  # by bitmap the same assets
 
 
 def market(
@@ -65,10 +67,11 @@ def market(
     rates: Mapping[Address, Rates] | None = None,
     modes: Mapping[int, Mode] | None = None,
     reserves: Mapping[Address, Reserve] | None = None,
+    engine: Engine = V3_0,
 ) -> AaveMarket:
     listed = dict(reserves or RESERVES)
     return AaveMarket(
-        engine=V3_0,
+        engine=engine,
         provider=PROVIDER,
         pool=POOL,
         configurator=CONFIGURATOR,
@@ -143,6 +146,66 @@ def readings(of: AaveMarket, *more: Address) -> dict[Call, Answer]:
 
 def batch(of: AaveMarket, *logs: Log, answers: Readings | None = None) -> BlockBatch:
     return BlockBatch(BLOCK, logs, readings(of) if answers is None else answers)
+
+
+def packed(asset: Address, engine: Engine) -> int:
+    """A reserve's configuration word; the bits of an eMode are set in every version."""
+    terms = RESERVES[asset].configuration
+    low = 7500 | terms.threshold << 16 | terms.bonus << 32 | terms.decimals << 48 | 1 << 56
+    virtual = 0 if engine is V3_0 else 1 << 252
+    return low | terms.protocol_fee << 152 | terms.mode << 168 | virtual
+
+
+PROBES = {  # what each version can be asked that the one before cannot
+    "3.1": calls.of_address(POOL, calls.GET_VIRTUAL_UNDERLYING_BALANCE, WETH),
+    "3.2": calls.of_number(POOL, calls.GET_EMODE_CATEGORY_COLLATERAL_BITMAP, 1),
+    "3.3": calls.of_address(POOL, calls.GET_RESERVE_DEFICIT, WETH),
+    "3.4": calls.plain(POOL, calls.RESERVE_INTEREST_RATE_STRATEGY),
+    "3.6": calls.of_number(POOL, calls.GET_EMODE_CATEGORY_LTVZERO_BITMAP, 1),
+    "3.7": calls.of_number(POOL, calls.GET_IS_EMODE_CATEGORY_ISOLATED, 1),
+}
+REVISIONS = {"3.0": (1, 1), "3.1": (4, 1), "3.2": (5, 1), "3.3": (7, 1), "3.4": (8, 3)}
+REVISIONS |= {"3.5": (9, 4), "3.6": (10, 5), "3.7": (11, 5)}  # of the pool, of its tokens
+
+
+def chain(engine: Engine) -> dict[Call, Answer]:
+    """The pool of the reference vectors, as a node answers it in this version."""
+    pool_revision, token_revision = REVISIONS[engine.version]
+    found: dict[Call, Answer] = {
+        calls.plain(PROVIDER, calls.GET_POOL): word(POOL),
+        calls.plain(PROVIDER, calls.GET_POOL_CONFIGURATOR): word(CONFIGURATOR),
+        calls.plain(PROVIDER, calls.GET_PRICE_ORACLE): word(ORACLE),
+        calls.plain(POOL, calls.POOL_REVISION): word(pool_revision),
+        calls.plain(POOL, calls.GET_RESERVES_LIST): words(32, len(RESERVES), *RESERVES),
+        calls.plain(ORACLE, calls.BASE_CURRENCY): word(0),
+        calls.plain(ORACLE, calls.BASE_CURRENCY_UNIT): word(10**8),
+        calls.of_number(POOL, calls.GET_EMODE_CATEGORY_DATA, 1): words(32, 9000, 9300, 10100, 0),
+    }
+    found |= {probe: word(0) for version, probe in PROBES.items() if version <= engine.version}
+    if engine.has_mode_bitmaps:
+        for mode in range(1, 5):
+            for getter, bits in (
+                (calls.GET_EMODE_CATEGORY_COLLATERAL_BITMAP, 0b1001),
+                (calls.GET_EMODE_CATEGORY_BORROWABLE_BITMAP, 0b0011),
+                (calls.GET_EMODE_CATEGORY_LTVZERO_BITMAP, 0b1000),
+            ):
+                if getter != calls.GET_EMODE_CATEGORY_LTVZERO_BITMAP or engine.has_ltvzero_bitmap:
+                    found[calls.of_number(POOL, getter, mode)] = word(bits if mode == 1 else 0)
+    for asset, reserve in RESERVES.items():
+        tokens = (reserve.supply_token, reserve.stable_debt_token, reserve.debt_token)
+        rates = (RAY, 5, RAY, 6, 0, 1234)
+        data = (packed(asset, engine), *rates, reserve.bit, *tokens, 0, 0, 0, 0)
+        found |= {
+            calls.of_address(POOL, calls.GET_RESERVE_DATA, asset): words(*data),
+            calls.of_address(POOL, calls.GET_LIQUIDATION_GRACE_PERIOD, asset): word(99),
+            calls.plain(reserve.supply_token, calls.ATOKEN_REVISION): word(token_revision),
+            calls.plain(reserve.debt_token, calls.DEBT_TOKEN_REVISION): word(token_revision),
+            calls.plain(reserve.stable_debt_token, calls.TOTAL_SUPPLY): word(0),
+            calls.plain(reserve.debt_token, calls.SCALED_TOTAL_SUPPLY): word(77),
+            calls.plain(asset, calls.SYMBOL): reserve.symbol.encode().ljust(32, b"\0"),
+            calls.of_address(ORACLE, calls.GET_ASSET_PRICE, asset): word(PRICES[asset] or 0),
+        }
+    return found
 
 
 def drive(inquiry: Inquiry[T], answers: Readings, default: Answer = None) -> T:

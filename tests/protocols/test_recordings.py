@@ -21,7 +21,13 @@ from devnet.replay import Replay, main
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 AAVE_3_0 = RECORDINGS / "aave_v3-3.0.2-15.jsonl.gz"
-LISTINGS = {264, 303}  # here the recorder asked for every reserve but the new one
+AAVE = {
+    "3.0": AAVE_3_0,
+    "3.6": RECORDINGS / "aave_v3-3.6.0-14.jsonl.gz",
+    "3.7": RECORDINGS / "aave_v3-3.7-16.jsonl.gz",
+}
+LISTINGS = {"3.0": {264, 303}, "3.6": {250, 289}, "3.7": {236}}  # the new reserve was not asked for
+EACH = pytest.mark.parametrize("version", AAVE)
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -38,30 +44,33 @@ def rewritten(folder: Path, **header: object) -> Path:
     return path
 
 
+@EACH
 def test_every_account_agrees_with_the_contracts_at_every_block(
-    capsys: pytest.CaptureFixture[str],
+    version: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(AAVE_3_0)]) == 0
+    assert main([str(AAVE[version])]) == 0
     assert last_line(capsys) == "compared 28744, mismatches 0"
 
 
-def test_at_full_blocks_the_book_is_what_a_fresh_snapshot_would_be() -> None:
-    run, seen = Replay(AAVE_3_0), 0
+@EACH
+def test_at_full_blocks_the_book_is_what_a_fresh_snapshot_would_be(version: str) -> None:
+    run, seen = Replay(AAVE[version]), 0
 
     for line in run.blocks():
-        if not line.is_full or line.block.number in LISTINGS:
+        if not line.is_full or line.block.number in LISTINGS[version]:
             continue
         mirrored = run.book.market("aave_v3")
         market = run.ask(run.adapter.read_market(line.block), line)
         users = sorted(run.accounts)
         accounts = run.ask(run.adapter.read_accounts(market, users, line.block), line)
+        assert market.engine.version == version
         assert tables(mirrored) == tables(market)
         assert balances(run.accounts) == balances(accounts)
         borrowers = line.truth.keys() & users
         assert flags(run.accounts, borrowers) == flags(accounts, borrowers)
         seen += 1
 
-    assert seen == 9
+    assert seen == 11 - len(LISTINGS[version])
 
 
 def tables(market: Market) -> list[Any]:
@@ -79,8 +88,12 @@ def flags(accounts: Mapping[Address, Account], users: Iterable[Address]) -> dict
     return {user: (account.enabled, account.mode) for user, account in found.items()}
 
 
-def test_the_screen_never_passes_over_an_account_that_is_under_one() -> None:
-    run, screen = Replay(AAVE_3_0), Screen(AaveV3(name="aave", address=ZERO_ADDRESS, from_block=0))
+@EACH
+def test_the_screen_never_passes_over_an_account_that_is_under_one(version: str) -> None:
+    run, screen = (
+        Replay(AAVE[version]),
+        Screen(AaveV3(name="aave", address=ZERO_ADDRESS, from_block=0)),
+    )
     under = 0
 
     for line in run.blocks():
@@ -95,8 +108,16 @@ def test_the_screen_never_passes_over_an_account_that_is_under_one() -> None:
     assert under > 100
 
 
-def test_who_can_be_liquidated_has_a_pair_to_liquidate() -> None:
-    run, reasons = Replay(AAVE_3_0), set()
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("3.0", {None, "healthy", "no collateral", "price unknown"}),
+        ("3.6", {None, "healthy", "reserve paused", "grace period", "price unknown"}),
+        ("3.7", {None, "healthy", "reserve paused", "grace period", "price unknown"}),
+    ],
+)
+def test_who_can_be_liquidated_has_a_pair_to_liquidate(version: str, told: set[str]) -> None:
+    run, reasons = Replay(AAVE[version]), set()
 
     for line in run.blocks():
         time, market = line.block.timestamp, run.book.market("aave_v3")
@@ -105,7 +126,7 @@ def test_who_can_be_liquidated_has_a_pair_to_liquidate() -> None:
             reasons.add(verdict.reason)
             assert verdict.liquidatable == (verdict.best is not None) == (verdict.reason is None)
 
-    assert reasons >= {None, "healthy", "no collateral", "price unknown"}
+    assert reasons >= told
 
 
 def test_a_family_that_nobody_built_is_told_apart_from_a_mismatch(

@@ -208,7 +208,8 @@ def test_an_edited_emode_takes_over_and_its_new_price_source_is_asked_for() -> N
     after, _ = fold(Accounts(), added, answers=readings(before, PRICE_SOURCE))
 
     assert needs.calls[-1] == calls.of_address(ORACLE, calls.GET_ASSET_PRICE, PRICE_SOURCE)
-    assert after.modes[1] == Mode(Bps(9500), Bps(10200), PRICE_SOURCE)
+    bitmaps = (before.modes[1].collateral, 0, 0)
+    assert after.modes[1] == Mode(Bps(9500), Bps(10200), PRICE_SOURCE, *bitmaps)
     assert after.prices[PRICE_SOURCE] == 1
 
 
@@ -342,20 +343,6 @@ def test_a_strangers_first_debt_is_read_as_it_is_at_the_end_of_the_block() -> No
     expected = Account({WETH: 90}, {WETH: 7}, frozenset({WETH}), 0, BLOCK.number)
     assert accounts.get(BOB) == expected
     assert after.debt_totals[WETH] == 7
-
-
-def test_an_upgrade_within_the_revision_goes_on_and_another_one_is_refused() -> None:
-    before = market()
-    upgraded = log(POOL, events.UPGRADED, address(0xF), data=[])
-    asked: dict[Call, Answer] = dict(readings(before))
-    while missing := AAVE.needs(before, Accounts(), BLOCK, [upgraded], asked).calls:
-        asked |= dict.fromkeys(missing)
-        asked[calls.plain(POOL, calls.POOL_REVISION)] = word(3)
-    probe = calls.of_number(POOL, calls.GET_EMODE_CATEGORY_COLLATERAL_BITMAP, 1)
-
-    assert fold(Accounts(), upgraded, answers=asked)[0].engine == before.engine
-    with pytest.raises(Refuse, match=r"Aave v3\.2 \(POOL_REVISION 3.*supported is v3\.0"):
-        fold(Accounts(), upgraded, answers={**asked, probe: word(1)})
 
 
 def test_a_quiet_block_needs_nothing() -> None:

@@ -1,6 +1,8 @@
-"""What `liquidationCall` allows: the reference liquidations of v3.0.2, and every refusal."""
+"""What `liquidationCall` allows: the best pair at the contract's limits, and every refusal."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
@@ -9,10 +11,13 @@ from chimera.domain.health import Pair, Verdict
 from chimera.domain.market import Account
 from chimera.domain.numeric import Bps
 from chimera.protocols.aave_v3.adapter import AaveV3
-from chimera.protocols.aave_v3.market import AaveMarket, Mode
+from chimera.protocols.aave_v3.engine import V3_0, V3_1, V3_3, V3_5, V3_6, V3_7, Engine
+from chimera.protocols.aave_v3.market import AaveMarket, Mode, Reserve
 from tests.fakes_aave_v3 import (
+    ETH_MODE,
     PRICE_SOURCE,
     PROVIDER,
+    RESERVES,
     USDC,
     WBTC,
     WETH,
@@ -27,13 +32,16 @@ NOW = 1808221600
 
 
 def at_the_limits(
-    prices: dict[Address, int], income: dict[Address, int], debt: dict[Address, int]
+    prices: dict[Address, int],
+    income: dict[Address, int],
+    debt: dict[Address, int],
+    engine: Engine = V3_0,
 ) -> AaveMarket:
     rates = {
         asset: standing(NOW, income=income.get(asset, 10**27), debt=debt.get(asset, 10**27))
         for asset in (WETH, USDC, WBTC)
     }
-    return market(prices=prices, rates=rates)
+    return market(prices=prices, rates=rates, engine=engine)
 
 
 HALF = at_the_limits(
@@ -150,3 +158,151 @@ def test_an_emodes_price_source_prices_the_debt_as_well(price: int, *, liquidata
 
     assert verdict.liquidatable == liquidatable
     assert verdict.reason == (None if liquidatable else "price unknown")
+
+
+@pytest.mark.parametrize(
+    ("engine", "seized", "factor_after"),
+    [
+        (V3_6, 4285454542962020831, 1065027356562149608),
+        (V3_7, 4285454542962020829, 1065027356562149608),
+    ],
+)
+def test_half_of_the_debt_is_half_of_the_position_since_v3_3(
+    engine: Engine, seized: int, factor_after: int
+) -> None:
+    """AV-6."""
+    pool = at_the_limits(
+        {WETH: 230012345678},
+        {WETH: 1000020607986354672675857937},
+        {USDC: 1000099651213711171688209907},
+        engine,
+    )
+    account = Account({WETH: 9567912536054977492}, {USDC: 18865663787}, frozenset({WETH}))
+    left = 5262042161219680415 + (engine is V3_7)
+    after = Account({WETH: left}, {USDC: 9432831894}, frozenset({WETH}))
+
+    best = AAVE.verdict(pool, account, NOW).best
+
+    assert best is not None
+    assert (best.max_repay, best.seize) == (9433771887, seized)
+    assert AAVE.health(pool, after, NOW).factor == factor_after
+
+
+@pytest.mark.parametrize(
+    ("engine", "debt", "supplied", "owed", "repaid"),
+    [
+        (
+            V3_6,
+            1000442310788255615332141262,
+            118215334,
+            24000442020134294757,
+            19988106294045195787,
+        ),
+        (
+            V3_7,
+            1000442310788255615332141260,
+            118215335,
+            24000442020134294757,
+            19988106463127375042,
+        ),
+    ],
+)
+def test_a_collateral_that_limits_the_repayment_rounds_it_up_since_v3_5(
+    engine: Engine, debt: int, supplied: int, owed: int, repaid: int
+) -> None:
+    """AV-9."""
+    pool = at_the_limits({WBTC: 5453124680135}, {}, {WETH: debt}, engine)
+    account = Account({WBTC: supplied}, {WETH: owed}, frozenset({WBTC}))
+
+    best = AAVE.verdict(pool, account, NOW).best
+
+    assert best is not None
+    assert (best.max_repay, best.seize) == (repaid, 117390576)
+
+
+def in_danger(price: int) -> Account:
+    """2,100 USDC and 800 wstETH-dollars owed against WETH, just under 1 at this price of it."""
+    supplied = 2_900 * 10**8 * 10**18 * 10_000 // (8_300 * price) * 997 // 1000
+    dollars = {USDC: 2_100 * 10**14 // 99987654, WSTETH: 800 * 10**26 // 367012345601}
+    return Account({WETH: supplied}, dollars, frozenset({WETH}))
+
+
+@pytest.mark.parametrize("engine", [V3_3, V3_5, V3_6, V3_7])
+def test_a_repayment_that_would_leave_dust_shrinks_until_it_leaves_exactly_enough(
+    engine: Engine,
+) -> None:
+    """Half of 2,900 would leave 650 of the 2,100: 1,100 is the most that leaves 1,000."""
+    pool = market(engine=engine)
+    account = in_danger(300012345678)
+    pool = replace(pool, reserves={**pool.reserves, **paused(WSTETH)})
+
+    best = AAVE.verdict(pool, account, NOW).best
+
+    assert best is not None
+    assert best.debt_asset == USDC
+    left = engine.debt_value(account.owed[USDC] - best.max_repay, 99987654, 10**6)
+    one_more = engine.debt_value(account.owed[USDC] - best.max_repay - 1, 99987654, 10**6)
+    assert one_more < 1_000 * 10**8 <= left
+
+
+def test_up_to_v3_2_dust_may_stay() -> None:
+    account = in_danger(300012345678)
+    pool = market(reserves={**market().reserves, **paused(WSTETH)}, engine=V3_1)
+
+    best = AAVE.verdict(pool, account, NOW).best
+
+    assert best is not None
+    assert best.max_repay == (account.owed[USDC] + 1) // 2
+
+
+def paused(asset: Address) -> dict[Address, Reserve]:
+    return {asset: configured(asset, is_paused=True)[asset]}
+
+
+@pytest.mark.parametrize("asset", [WETH, WBTC])
+def test_a_grace_period_protects_both_sides_until_it_has_passed(asset: Address) -> None:
+    def verdict(until: int) -> Verdict:
+        reserves = {**RESERVES, asset: replace(RESERVES[asset], grace_until=until)}
+        pool = market(reserves=reserves, engine=V3_6)
+        return AAVE.verdict(pool, Account({WBTC: 10**6}, {WETH: 10**18}, frozenset({WBTC})), NOW)
+
+    assert verdict(NOW - 1).liquidatable
+    assert verdict(NOW) == Verdict(liquidatable=False, reason="grace period")
+
+
+@pytest.mark.parametrize(
+    ("price", "allowed", "reason"),
+    [
+        (2_400, True, None),
+        (2_400, False, "sentinel"),  # 0.9960
+        (2_289, False, None),  # 0.9499
+    ],
+)
+def test_a_sentinel_protects_whom_it_may_from_95_percent_on(
+    price: int, reason: str | None, *, allowed: bool
+) -> None:
+    pool = market(prices={WETH: price * 10**8, USDC: 10**8}, engine=V3_6)
+    pool = replace(pool, sentinel=PRICE_SOURCE, liquidations_allowed=allowed)
+    account = Account({WETH: 10**19}, {USDC: 20_000 * 10**6}, frozenset({WETH}))
+
+    assert AAVE.verdict(pool, account, NOW).reason == reason
+
+
+def test_an_emode_lists_its_collateral_in_a_bitmap_since_v3_2() -> None:
+    account = Account({WSTETH: 10**18}, {WETH: 2 * 10**18}, frozenset({WSTETH}), mode=1)
+    without = market(modes={1: replace(ETH_MODE, collateral=0b0001)}, engine=V3_6)
+
+    inside = AAVE.verdict(market(engine=V3_6), account, NOW).best
+    outside = AAVE.verdict(without, account, NOW).best
+
+    assert inside is not None
+    assert outside is not None
+    assert inside.gross_bonus < outside.gross_bonus
+
+
+def test_figures_that_overflow_in_the_contract_are_no_liquidation() -> None:
+    pool = market(prices={WETH: 2**170, WBTC: 2**170 * 1000}, engine=V3_6)
+    account = Account({WBTC: 10**6}, {WETH: 10**19}, frozenset({WBTC}))
+
+    assert AAVE.health(pool, account, NOW).is_unhealthy
+    assert AAVE.verdict(pool, account, NOW).reason == "figures overflow"

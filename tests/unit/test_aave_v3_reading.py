@@ -10,12 +10,23 @@ from chimera.domain.numeric import Bps
 from chimera.errors import Refuse
 from chimera.protocols.aave_v3 import calls, events, reading
 from chimera.protocols.aave_v3.adapter import AaveV3
+from chimera.protocols.aave_v3.engine import (
+    ENGINES,
+    V3_0,
+    V3_1,
+    V3_2,
+    V3_3,
+    V3_4,
+    V3_5,
+    V3_6,
+    V3_7,
+    Engine,
+)
 from chimera.protocols.aave_v3.market import Mode, placeholder
 from tests.fakes_aave_v3 import (
     ALICE,
     BLOCK,
     BOB,
-    CONFIGURATOR,
     ORACLE,
     POOL,
     PRICE_SOURCE,
@@ -24,7 +35,9 @@ from tests.fakes_aave_v3 import (
     RESERVES,
     USDC,
     WETH,
+    ZERO,
     address,
+    chain,
     drive,
     log,
     market,
@@ -36,77 +49,111 @@ AAVE = AaveV3(name="aave", address=PROVIDER, from_block=0)
 INDEX = 10**27
 
 
-def packed(asset: bytes) -> int:
-    reserve = RESERVES[address(int.from_bytes(asset, "big"))]
-    terms = reserve.configuration
-    word_ = 7500 | terms.threshold << 16 | terms.bonus << 32 | terms.decimals << 48 | 1 << 56
-    return word_ | terms.protocol_fee << 152 | terms.mode << 168
-
-
-def chain() -> dict[Call, Answer]:
-    """The pool of the reference vectors, as a node answers it."""
-    found: dict[Call, Answer] = {
-        calls.plain(PROVIDER, calls.GET_POOL): word(POOL),
-        calls.plain(PROVIDER, calls.GET_POOL_CONFIGURATOR): word(CONFIGURATOR),
-        calls.plain(PROVIDER, calls.GET_PRICE_ORACLE): word(ORACLE),
-        calls.plain(POOL, calls.POOL_REVISION): word(1),
-        calls.plain(POOL, calls.GET_RESERVES_LIST): words(32, len(RESERVES), *RESERVES),
-        calls.plain(ORACLE, calls.BASE_CURRENCY): word(0),
-        calls.plain(ORACLE, calls.BASE_CURRENCY_UNIT): word(10**8),
-        calls.of_number(POOL, calls.GET_EMODE_CATEGORY_DATA, 1): words(32, 9000, 9300, 10100, 0),
-    }
-    for asset, reserve in RESERVES.items():
-        tokens = (reserve.supply_token, reserve.stable_debt_token, reserve.debt_token)
-        data = (packed(asset), INDEX, 5, INDEX, 6, 0, 1234, reserve.bit, *tokens, 0, 0, 0, 0)
-        found |= {
-            calls.of_address(POOL, calls.GET_RESERVE_DATA, asset): words(*data),
-            calls.plain(reserve.supply_token, calls.ATOKEN_REVISION): word(1),
-            calls.plain(reserve.debt_token, calls.DEBT_TOKEN_REVISION): word(1),
-            calls.plain(reserve.stable_debt_token, calls.TOTAL_SUPPLY): word(0),
-            calls.plain(reserve.debt_token, calls.SCALED_TOTAL_SUPPLY): word(77),
-            calls.plain(asset, calls.SYMBOL): reserve.symbol.encode().ljust(32, b"\0"),
-            calls.of_address(ORACLE, calls.GET_ASSET_PRICE, asset): word(PRICES[asset] or 0),
-        }
-    return found
-
-
 def test_a_pool_is_read_as_it_stands() -> None:
-    read = drive(AAVE.read_market(BLOCK), chain())
+    read = drive(AAVE.read_market(BLOCK), chain(V3_0))
 
     assert read.reserves == RESERVES
     assert read.prices == PRICES
-    assert read.modes == {1: Mode(Bps(9300), Bps(10100), address(0))}
+    assert read.modes == {1: Mode(Bps(9300), Bps(10100))}
     assert read.debt_totals == dict.fromkeys(RESERVES, 77)
     assert (read.base_currency, read.base_decimals) == ("USD", 8)
     assert read.rates[WETH].updated == 1234
     assert (read.rates[WETH].liquidity_rate, read.rates[WETH].debt_rate) == (5, 6)
 
 
-def test_the_supported_pool_is_proved_and_a_dead_price_is_no_obstacle() -> None:
-    dead = {**chain(), calls.of_address(ORACLE, calls.GET_ASSET_PRICE, WETH): None}
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_every_version_is_known_by_what_pool_and_tokens_can_do(engine: Engine) -> None:
+    drive(AAVE.prove(), chain(engine))
 
-    drive(AAVE.prove(), chain())
+    assert drive(AAVE.read_market(BLOCK), chain(engine)).engine is engine
+
+
+@pytest.mark.parametrize("engine", [V3_2, V3_5], ids=["3.2", "3.5"])
+def test_emodes_have_bitmaps_and_reserves_name_none_since_v3_2(engine: Engine) -> None:
+    read = drive(AAVE.read_market(BLOCK), chain(engine))
+
+    assert read.modes == {1: Mode(Bps(9300), Bps(10100), ZERO, 0b1001, 0b0011)}
+    assert {reserve.configuration.mode for reserve in read.reserves.values()} == {0}
+    assert {reserve.stable_debt_token for reserve in read.reserves.values()} == {ZERO}
+    assert {reserve.grace_until for reserve in read.reserves.values()} == {99}
+
+
+def test_a_third_bitmap_is_read_since_v3_6() -> None:
+    assert drive(AAVE.read_market(BLOCK), chain(V3_7)).modes[1].ltvzero == 0b1000
+
+
+@pytest.mark.parametrize(("answer", "allowed"), [(word(1), True), (word(0), False), (None, False)])
+def test_a_sentinel_is_asked_where_there_is_one(answer: Answer, *, allowed: bool) -> None:
+    sentinel = address(0x5E)
+    named = calls.plain(PROVIDER, calls.GET_PRICE_ORACLE_SENTINEL)
+    asked = calls.plain(sentinel, calls.IS_LIQUIDATION_ALLOWED)
+    guarded = {named: word(sentinel), asked: answer}
+
+    before = drive(AAVE.read_market(BLOCK), {**chain(V3_6), **guarded})
+    after = drive(AAVE.read_market(BLOCK), {**chain(V3_7), **guarded})
+
+    assert (before.sentinel, before.liquidations_allowed) == (sentinel, allowed)
+    assert AAVE.polls(before)[-1] == asked
+    assert after.liquidations_allowed
+    assert asked not in AAVE.polls(after)
+
+
+def test_a_dead_price_is_no_obstacle() -> None:
+    dead = {**chain(V3_0), calls.of_address(ORACLE, calls.GET_ASSET_PRICE, WETH): None}
 
     assert drive(AAVE.read_market(BLOCK), dead).prices[WETH] is None
 
 
+def test_a_pool_that_is_newer_than_all_that_is_supported_is_refused() -> None:
+    newer = {**chain(V3_7), calls.plain(POOL, calls.POOL_REVISION): word(12)}
+    forked = {**chain(V3_0), calls.plain(POOL, calls.POOL_REVISION): word(12)}
+
+    for inquiry in (AAVE.prove(), AAVE.read_market(BLOCK)):
+        with pytest.raises(Refuse, match=r"POOL_REVISION 12: it is newer than Aave v3\.7"):
+            drive(inquiry, newer)
+    assert drive(AAVE.read_market(BLOCK), forked).engine is V3_0  # a fork numbers as it likes
+
+
 @pytest.mark.parametrize(
-    ("probe", "version"),
+    ("engine", "revision", "message"),
     [
-        (calls.of_address(POOL, calls.GET_VIRTUAL_UNDERLYING_BALANCE, WETH), "3.1"),
-        (calls.of_address(POOL, calls.GET_RESERVE_DEFICIT, WETH), "3.3"),
-        (calls.plain(POOL, calls.RESERVE_INTEREST_RATE_STRATEGY), "3.4 or 3.5"),
-        (calls.of_number(POOL, calls.GET_EMODE_CATEGORY_LTVZERO_BITMAP, 1), "3.6"),
-        (calls.of_number(POOL, calls.GET_IS_EMODE_CATEGORY_ISOLATED, 1), "3.7"),
+        (V3_0, 4, r"revision 1 and its vToken 4.*does not fit the pool .*Aave v3\.0"),
+        (V3_4, 4, r"revision 3 and its vToken 4.*does not fit the pool .*Aave v3\.4"),
+        (V3_5, 3, r"revision 4 and its vToken 3.*does not fit the pool .*Aave v3\.4"),
+        (V3_6, 0, r"revision 5 and its vToken 0.*does not fit the pool .*Aave v3\.6"),
+        (V3_7, 7, r"revision 5 and its vToken 7: newer than 6"),
     ],
 )
-def test_a_later_revision_is_refused_by_its_name(probe: Call, version: str) -> None:
-    later = {**chain(), probe: word(0)}
+def test_tokens_that_do_not_round_as_their_pool_does_are_refused(
+    engine: Engine, revision: int, message: str
+) -> None:
+    odd = calls.plain(RESERVES[WETH].debt_token, calls.DEBT_TOKEN_REVISION)
 
-    with pytest.raises(Refuse, match=f"is Aave v{version} .*supported is v3.0"):
-        drive(AAVE.prove(), later)
-    with pytest.raises(Refuse, match=f"is Aave v{version} "):
-        drive(AAVE.read_market(BLOCK), later)
+    with pytest.raises(Refuse, match=message):
+        drive(AAVE.prove(), {**chain(engine), odd: word(revision)})
+
+
+def test_a_pool_without_reserves_that_could_be_two_versions_is_refused() -> None:
+    empty = {calls.plain(POOL, calls.GET_RESERVES_LIST): words(32, 0)}
+
+    assert drive(AAVE.read_market(BLOCK), {**chain(V3_6), **empty}).reserves == {}
+    with pytest.raises(Refuse, match=r"Aave v3\.4 or 3\.5; it lists nothing to tell by"):
+        drive(AAVE.prove(), {**chain(V3_4), **empty})
+
+
+@pytest.mark.parametrize(("engine", "refused"), [(V3_3, True), (V3_4, False)])
+def test_debt_with_a_discount_is_refused(engine: Engine, *, refused: bool) -> None:
+    """GHO up to v3.3, the one reserve without virtual accounting."""
+    asked = calls.of_address(POOL, calls.GET_RESERVE_DATA, USDC)
+    answers = chain(engine)
+    data = answers[asked] or b""
+    answers[asked] = bytes([data[0] & 0xEF]) + data[1:]
+
+    if refused:
+        with pytest.raises(Refuse, match="debts in USDC have a discount"):
+            drive(AAVE.prove(), answers)
+    else:
+        drive(AAVE.prove(), answers)
 
 
 @pytest.mark.parametrize("answer", [None, b""])
@@ -116,20 +163,18 @@ def test_an_address_that_is_no_provider_is_refused(answer: Answer) -> None:
 
 
 def test_a_provider_of_something_that_is_no_pool_is_refused() -> None:
-    mute = {call: answer for call, answer in chain().items() if call.to != POOL}
+    mute = {call: answer for call, answer in chain(V3_0).items() if call.to != POOL}
 
     with pytest.raises(Refuse, match=f"0x{POOL.hex()} does not answer 0xd1946dbc"):
         drive(AAVE.prove(), mute)
 
 
-def test_stable_debt_and_tokens_of_the_later_era_are_refused() -> None:
+@pytest.mark.parametrize("engine", [V3_0, V3_1], ids=["3.0", "3.1"])
+def test_stable_debt_is_refused(engine: Engine) -> None:
     stable = calls.plain(RESERVES[USDC].stable_debt_token, calls.TOTAL_SUPPLY)
-    revision = calls.plain(RESERVES[WETH].debt_token, calls.DEBT_TOKEN_REVISION)
 
     with pytest.raises(Refuse, match="USDC has stable debt"):
-        drive(AAVE.prove(), {**chain(), stable: word(5)})
-    with pytest.raises(Refuse, match="tokens of WETH have revisions 1 and 4"):
-        drive(AAVE.prove(), {**chain(), revision: word(4)})
+        drive(AAVE.prove(), {**chain(engine), stable: word(5)})
 
 
 def test_emodes_are_read_on_for_as_long_as_they_are_defined() -> None:
@@ -139,7 +184,7 @@ def test_emodes_are_read_on_for_as_long_as_they_are_defined() -> None:
         for number in (1, 2, 3, 4, 5, 200)
     }
 
-    found = drive(reading.all_modes(POOL, [0, 200]), answers)
+    found = drive(reading.all_modes(POOL, V3_0, [0, 200]), answers)
 
     assert sorted(found) == [1, 2, 3, 4, 5, 200]
     assert found[5] == Mode(Bps(2), Bps(3), PRICE_SOURCE)

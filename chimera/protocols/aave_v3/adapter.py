@@ -29,7 +29,7 @@ ACCOUNT_DATA_WORDS = 6
 
 class AaveV3:
     """
-    A pool of Aave v3.0, or of a fork of it, found through its PoolAddressesProvider.
+    A pool of Aave v3.0 to v3.7, or of a fork of one, found through its PoolAddressesProvider.
 
     Args:
         name: Of the instance, as in `position:<name>:<user>`.
@@ -88,8 +88,9 @@ class AaveV3:
         return LogQuery(lacking.emitters(market), self.topics)
 
     def polls(self, market: AaveMarket) -> tuple[Call, ...]:
-        """Ask the oracle for every asset, and for every price source of an eMode."""
-        return reading.price_calls(market.oracle, market.priced())
+        """Ask the oracle for every asset and price source of an eMode, and the sentinel if any."""
+        prices = reading.price_calls(market.oracle, market.priced())
+        return prices + reading.sentinel_calls(market.engine, market.sentinel)
 
     def needs(
         self,

@@ -15,6 +15,7 @@ from chimera.protocols.aave_v3.math import Rates
 GET_POOL = bytes.fromhex("026b1d5f")
 GET_POOL_CONFIGURATOR = bytes.fromhex("631adfca")
 GET_PRICE_ORACLE = bytes.fromhex("fca513a8")
+GET_PRICE_ORACLE_SENTINEL = bytes.fromhex("5eb88d3d")
 
 # Pool
 POOL_REVISION = bytes.fromhex("0148170e")
@@ -24,6 +25,11 @@ GET_EMODE_CATEGORY_DATA = bytes.fromhex("6c6f6ae1")
 GET_USER_CONFIGURATION = bytes.fromhex("4417a583")
 GET_USER_EMODE = bytes.fromhex("eddf1b79")
 GET_USER_ACCOUNT_DATA = bytes.fromhex("bf92857c")
+GET_LIQUIDATION_GRACE_PERIOD = bytes.fromhex("5c9a8b18")  # 3.1 and later
+GET_EMODE_CATEGORY_BORROWABLE_BITMAP = bytes.fromhex("903a2c71")  # 3.2 and later
+
+# PriceOracleSentinel
+IS_LIQUIDATION_ALLOWED = bytes.fromhex("7a5d20ea")
 
 # AaveOracle
 GET_ASSET_PRICE = bytes.fromhex("b3596f07")
@@ -117,9 +123,9 @@ def symbol(answer: Answer, asset: Address) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReserveData:
-    """The parts of DataTypes.ReserveData that count, as v3.0 lays them out (15 words)."""
+    """The parts of DataTypes.ReserveData that count: 15 words, ReserveDataLegacy of later ones."""
 
-    configuration: Configuration
+    configuration: int
     rates: Rates
     bit: int
     supply_token: Address
@@ -128,13 +134,13 @@ class ReserveData:
 
 
 def reserve_data(answer: Answer) -> ReserveData | None:
-    """Return what `getReserveData` of v3.0 says; None for an asset that is not listed."""
+    """Return what `getReserveData` says; None for an asset that is not listed."""
     found = words(answer)
     if len(found) < 15 or found[8] == 0:  # noqa: PLR2004  (words of the struct)
         return None
     config, income, lending, debt, borrowing, _, updated, bit, supply, stable, variable = found[:11]
     return ReserveData(
-        configuration=configuration(config),
+        configuration=config,
         rates=Rates(Ray(income), Ray(debt), Ray(lending), Ray(borrowing), updated),
         bit=bit,
         supply_token=as_address(supply),
@@ -143,8 +149,14 @@ def reserve_data(answer: Answer) -> ReserveData | None:
     )
 
 
-def configuration(word: int) -> Configuration:
-    """Take a reserve's configuration word apart. Mirrors ReserveConfiguration of v3.0."""
+def configuration(word: int, *, names_mode: bool) -> Configuration:
+    """
+    Take a reserve's configuration word apart. Mirrors ReserveConfiguration.
+
+    Args:
+        word: As the pool keeps it.
+        names_mode: The bits of the eMode category are in use, as they were up to v3.1.
+    """
     return Configuration(
         threshold=Bps(word >> 16 & 0xFFFF),
         bonus=Bps(word >> 32 & 0xFFFF),
@@ -152,11 +164,17 @@ def configuration(word: int) -> Configuration:
         is_active=bool(word >> 56 & 1),
         is_paused=bool(word >> 60 & 1),
         protocol_fee=Bps(word >> 152 & 0xFFFF),
-        mode=word >> 168 & 0xFF,
+        mode=word >> 168 & 0xFF if names_mode else 0,
     )
 
 
-def mode(answer: Answer) -> Mode:
-    """Return what `getEModeCategoryData` of v3.0 says (ltv, threshold, bonus, source, label)."""
+def keeps_virtual_balance(word: int) -> bool:
+    """Tell whether virtual accounting is on, v3.1 to v3.3; it is off for GHO alone."""
+    return bool(word >> 252 & 1)
+
+
+def mode(answer: Answer, collateral: int = 0, borrowable: int = 0, ltvzero: int = 0) -> Mode:
+    """Return an eMode: its bitmaps, and `getEModeCategoryData` (ltv, threshold, bonus, source)."""
     _, _, threshold, bonus, source = (words(answer) + [0] * 5)[:5]
-    return Mode(Bps(threshold), Bps(bonus), as_address(source))
+    terms = Bps(threshold), Bps(bonus), as_address(source)
+    return Mode(*terms, collateral, borrowable, ltvzero)

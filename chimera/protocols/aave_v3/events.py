@@ -1,4 +1,4 @@
-"""The logs that move a mirror of a v3.0 pool: topics as the chain has them, words by place."""
+"""The logs that move a mirror of a pool: topics as the chain has them, words by place."""
 
 from __future__ import annotations
 
@@ -51,6 +51,21 @@ EMODE_CATEGORY_ADDED = bytes.fromhex(
 EMODE_ASSET_CATEGORY_CHANGED = bytes.fromhex(
     "5bb69795b6a2ea222d73a5f8939c23471a1f85a99c7ca43c207f1b71f10c6264"
 )
+COLLATERAL_IN_EMODE_CHANGED = bytes.fromhex(
+    "79409190108b26fcb0e4570f8e240f627bf18fd01a55f751010224d5bd486098"
+)
+BORROWABLE_IN_EMODE_CHANGED = bytes.fromhex(
+    "60087ca045be9d8d1301445e67d6248eddba97629c80284fa4910c0e52f103ab"
+)
+LTVZERO_IN_EMODE_CHANGED = bytes.fromhex(
+    "c0a450fbad635333e47f3322ec028a8e0b3909f79c721312a356a0fab5fa8b94"
+)
+GRACE_PERIOD_CHANGED = bytes.fromhex(
+    "df4f96448786bcd6fecc9f1fa25f1fbbbee6a5c9e76d635a615ac57bb5983d10"
+)
+GRACE_PERIOD_DISABLED = bytes.fromhex(
+    "1df36dc1651d06d990805068d22811a3a9ca4396190787ef59f9102e61868fff"
+)
 ATOKEN_UPGRADED = bytes.fromhex("a76f65411ec66a7fb6bc467432eb14767900449ae4469fa295e4441fe5e1cb73")
 VARIABLE_DEBT_TOKEN_UPGRADED = bytes.fromhex(
     "9439658a562a5c46b1173589df89cf001483d685bad28aedaff4a88656292d81"
@@ -60,13 +75,14 @@ VARIABLE_DEBT_TOKEN_UPGRADED = bytes.fromhex(
 PRICE_ORACLE_UPDATED = bytes.fromhex(
     "56b5f80d8cac1479698aa7d01605fd6111e90b15fc4d2b377417f46034876cbd"
 )
+SENTINEL_UPDATED = bytes.fromhex("5326514eeca90494a14bedabcff812a0e683029ee85d1e23824d44fd14cd6ae7")
 POOL_UPDATED = bytes.fromhex("90affc163f1a2dfedcd36aa02ed992eeeba8100a4014f0b4cdc20ea265a66627")
 ADDRESS_SET = bytes.fromhex("9ef0e8c8e52743bb38b83b17d9429141d494b8041ca6d616a6c77cebae9cd8b7")
 UPGRADED = bytes.fromhex("bc7cd75a20ee27fd9adebab32041f755214dbc6bffa90cc0225b39da2e5c2d3b")
 
-PRICE_ORACLE_ID = b"PRICE_ORACLE".ljust(
-    32, b"\0"
-)  # the first topic of ADDRESS_SET, for `setAddress`
+# First topics of ADDRESS_SET, for `setAddress`
+PRICE_ORACLE_ID = b"PRICE_ORACLE".ljust(32, b"\0")
+SENTINEL_ID = b"PRICE_ORACLE_SENTINEL".ljust(32, b"\0")
 
 
 def address_of(word: bytes) -> Address:
@@ -79,13 +95,16 @@ def uint_at(data: bytes, place: int) -> int:
     return int.from_bytes(data[32 * place : 32 * place + 32], "big")
 
 
-def balance_words(data: bytes) -> tuple[int, int, int]:
-    """Return value, balanceIncrease and index of a `Mint` or `Burn`."""
-    return (
-        int.from_bytes(data[:32], "big"),
-        int.from_bytes(data[32:64], "big"),
-        int.from_bytes(data[64:96], "big"),
-    )
+def minted(data: bytes) -> tuple[int, int]:
+    """Return value - balanceIncrease and the index of a `Mint`; negative for a burn in disguise."""
+    amount = int.from_bytes(data[:32], "big") - int.from_bytes(data[32:64], "big")
+    return amount, int.from_bytes(data[64:96], "big")
+
+
+def burned(data: bytes) -> tuple[int, int]:
+    """Return -(value + balanceIncrease) and the index of a `Burn`."""
+    amount = int.from_bytes(data[:32], "big") + int.from_bytes(data[32:64], "big")
+    return -amount, int.from_bytes(data[64:96], "big")
 
 
 def rates_of(log: Log, timestamp: int) -> Rates:
@@ -105,7 +124,7 @@ def rates_of(log: Log, timestamp: int) -> Rates:
 
 
 def mode_of(log: Log) -> tuple[int, Mode]:
-    """Return the category of `EModeCategoryAdded`, which is also logged for an edit."""
+    """Return the category of `EModeCategoryAdded`, also logged for an edit; bitmaps stay as is."""
     threshold, bonus = uint_at(log.data, 1), uint_at(log.data, 2)
     source = address_of(log.data[96:128])
     return int.from_bytes(log.topics[1], "big"), Mode(Bps(threshold), Bps(bonus), source)
@@ -130,5 +149,14 @@ def new_oracle(log: Log) -> Address | None:
     if log.topics[0] == PRICE_ORACLE_UPDATED:
         return address_of(log.topics[2])
     if log.topics[0] == ADDRESS_SET and log.topics[1] == PRICE_ORACLE_ID:
+        return address_of(log.topics[3])
+    return None
+
+
+def new_sentinel(log: Log) -> Address | None:
+    """Return the price oracle sentinel (or the zero address) from this log on, or None."""
+    if log.topics[0] == SENTINEL_UPDATED:
+        return address_of(log.topics[2])
+    if log.topics[0] == ADDRESS_SET and log.topics[1] == SENTINEL_ID:
         return address_of(log.topics[3])
     return None

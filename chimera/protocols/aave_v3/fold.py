@@ -21,10 +21,10 @@ from chimera.domain.numeric import RAY, Bps, Ray
 from chimera.errors import Rebuild, Refuse
 from chimera.ports import Accounts
 from chimera.protocols.aave_v3 import events
-from chimera.protocols.aave_v3.lacking import UNHEARD, Extras, extras
-from chimera.protocols.aave_v3.market import AaveMarket, Configuration, placeholder, priced
+from chimera.protocols.aave_v3.draft import Draft, Handler, Tables, Words
+from chimera.protocols.aave_v3.lacking import UNHEARD, extras
+from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, placeholder
 from chimera.protocols.aave_v3.math import Rates
-from chimera.protocols.aave_v3.reading import prices_in
 
 # A reserve that nobody has touched yet. Mirrors ReserveLogic.init.
 UNTOUCHED = Rates(Ray(RAY), Ray(RAY), Ray(0), Ray(0), 0)
@@ -33,7 +33,7 @@ UNTOUCHED = Rates(Ray(RAY), Ray(RAY), Ray(0), Ray(0), 0)
 def fold(market: AaveMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[Change]:
     """Turn one block into changes, strictly in the order of its logs; the market comes last."""
     found = answer(extras(market, accounts, batch.block, batch.logs), batch.readings)
-    draft = Draft(market, accounts, batch, found)
+    draft = Draft(market, accounts, batch, found, TABLES)
     for user, account in found.accounts.items():
         yield AccountRead(user, account)
     for log in batch.logs:
@@ -44,91 +44,23 @@ def fold(market: AaveMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[
     yield MarketMoved(draft.finished(market))
 
 
-class Draft:
-    """The market while its block is being read, and who of the users in it is followed."""
-
-    def __init__(
-        self, market: AaveMarket, accounts: Accounts, batch: BlockBatch, found: Extras
-    ) -> None:
-        self.batch = batch
-        self.extras = found
-        self.engine = market.engine
-        self.accounts = accounts
-        self.oracle = market.oracle
-        self.reserves = dict(market.reserves)
-        self.rates = dict(market.rates)
-        self.debt_totals = dict(market.debt_totals)
-        self.modes = {**market.modes, **found.modes}
-        self.dropped = dict(market.dropped)
-        self.heirs = dict(market.heirs)
-        self.asset_of: dict[Address, Address] = {}
-        self.handlers: dict[Address, dict[bytes, Handler]] = {
-            market.pool: POOL,
-            market.configurator: CONFIGURATOR,
-            market.provider: PROVIDER,
-        }
-        for asset in market.reserves:
-            self.hear(asset)
-        # What was read holds the end of this block, so this block's logs must not be added to it.
-        self._followed: dict[Address, bool] = dict.fromkeys(found.accounts, False)
-
-    def hear(self, asset: Address) -> None:
-        """Understand the logs of this reserve's tokens from here on."""
-        reserve = self.reserves[asset]
-        for token, handlers in (
-            (reserve.supply_token, SUPPLY_TOKEN),
-            (reserve.debt_token, DEBT_TOKEN),
-            (reserve.stable_debt_token, STABLE_DEBT_TOKEN),
-        ):
-            self.asset_of[token] = asset
-            self.handlers[token] = handlers
-
-    def follows(self, user: Address) -> bool:
-        """Tell whether this block's logs move the user's account, as decided at the first one."""
-        known = self._followed.get(user)
-        if known is None:
-            known = self.accounts.complete or self.accounts.get(user) is not None
-            self._followed[user] = known
-        return known
-
-    def configure(self, asset: Address, change: Callable[[Configuration], Configuration]) -> None:
-        """Change the configuration of a reserve."""
-        reserve = self.reserves[asset]
-        self.reserves[asset] = replace(reserve, configuration=change(reserve.configuration))
-
-    def finished(self, market: AaveMarket) -> AaveMarket:
-        """Return the market at the end of the block, with the prices read there."""
-        sources = priced(self.reserves, self.modes)
-        base = self.extras.base or (market.base_currency, market.base_decimals)
-        return replace(
-            market,
-            oracle=self.oracle,
-            base_currency=base[0],
-            base_decimals=base[1],
-            reserves=self.reserves,
-            rates=self.rates,
-            debt_totals=self.debt_totals,
-            modes=self.modes,
-            prices=prices_in(self.oracle, sources, self.batch.readings),
-            dropped=self.dropped,
-            heirs=self.heirs,
-        )
-
-
-Handler = Callable[[Draft, Log], Iterator[Change] | tuple[Change, ...]]
-
-
 # --- tokens --------------------------------------------------------------------------------------
 
 
 def _supply_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
-    delta = draft.engine.minted(*events.balance_words(log.data))
-    return _supply_moved(draft, log, events.address_of(log.topics[2]), delta)
+    return _supply_logged(draft, log, events.address_of(log.topics[2]), events.minted(log.data))
 
 
 def _supply_burned(draft: Draft, log: Log) -> tuple[Change, ...]:
-    delta = draft.engine.burned(*events.balance_words(log.data))
-    return _supply_moved(draft, log, events.address_of(log.topics[1]), -delta)
+    return _supply_logged(draft, log, events.address_of(log.topics[1]), events.burned(log.data))
+
+
+def _supply_logged(draft: Draft, log: Log, user: Address, words: Words) -> tuple[Change, ...]:
+    if not draft.follows(user):
+        return ()
+    asset, (amount, index) = draft.asset_of[log.address], words
+    delta = draft.moves[log.address](draft.supply_of(user, asset), amount, index)
+    return (SupplyMoved(user, asset, delta),) if delta else ()
 
 
 def _supply_transferred(draft: Draft, log: Log) -> tuple[Change, ...]:
@@ -147,19 +79,22 @@ def _supply_moved(draft: Draft, log: Log, user: Address, delta: int) -> tuple[Ch
 
 
 def _debt_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
-    delta = draft.engine.minted(*events.balance_words(log.data))
-    return _debt_moved(draft, log, events.address_of(log.topics[2]), delta)
+    return _debt_moved(draft, log, events.address_of(log.topics[2]), events.minted(log.data))
 
 
 def _debt_burned(draft: Draft, log: Log) -> tuple[Change, ...]:
-    delta = draft.engine.burned(*events.balance_words(log.data))
-    return _debt_moved(draft, log, events.address_of(log.topics[1]), -delta)
+    return _debt_moved(draft, log, events.address_of(log.topics[1]), events.burned(log.data))
 
 
-def _debt_moved(draft: Draft, log: Log, user: Address, delta: int) -> tuple[Change, ...]:
+def _debt_moved(draft: Draft, log: Log, user: Address, words: Words) -> tuple[Change, ...]:
     asset = draft.asset_of[log.address]
-    draft.debt_totals[asset] += delta
+    delta = draft.move_debt(user, asset, log.address, words)
     return (DebtMoved(user, asset, delta),) if delta and draft.follows(user) else ()
+
+
+def _token_upgraded(draft: Draft, log: Log) -> tuple[Change, ...]:
+    draft.switch(log.address)
+    return ()
 
 
 def _stable_debt_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
@@ -196,7 +131,10 @@ def _user_mode_set(draft: Draft, log: Log) -> tuple[Change, ...]:
     return (ModeSet(user, events.uint_at(log.data, 0)),) if draft.follows(user) else ()
 
 
-def _liquidated(_: Draft, log: Log) -> tuple[Change, ...]:
+def _liquidated(draft: Draft, log: Log) -> tuple[Change, ...]:
+    in_atokens = events.uint_at(log.data, 3)
+    if in_atokens and draft.engine.touches_collateral:
+        draft.store_indexes(events.address_of(log.topics[1]))
     return (Liquidated(events.address_of(log.topics[3])),)
 
 
@@ -264,14 +202,47 @@ def _configured(
     return ()
 
 
-def _mode_added(draft: Draft, log: Log) -> tuple[Change, ...]:
-    number, mode = events.mode_of(log)
-    draft.modes[number] = mode
+def _grace_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    return _protected(draft, log, events.uint_at(log.data, 0))
+
+
+def _grace_disabled(draft: Draft, log: Log) -> tuple[Change, ...]:
+    return _protected(draft, log, 0)
+
+
+def _protected(draft: Draft, log: Log, until: int) -> tuple[Change, ...]:
+    asset = events.address_of(log.topics[1])
+    if asset in draft.reserves:
+        draft.reserves[asset] = replace(draft.reserves[asset], grace_until=until)
     return ()
 
 
-def _oracle_moved(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _mode_added(draft: Draft, log: Log) -> tuple[Change, ...]:
+    number, terms = events.mode_of(log)
+    old = draft.modes.get(number, terms)
+    bitmaps = (old.collateral, old.borrowable, old.ltvzero)
+    draft.modes[number] = Mode(terms.threshold, terms.bonus, terms.price_source, *bitmaps)
+    return ()
+
+
+def _in_mode(bitmap: str) -> Handler:
+    """Return what sets the bit of an asset in one bitmap of an eMode."""
+
+    def changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+        reserve = draft.reserves.get(events.address_of(log.topics[1]))
+        number, is_on = events.uint_at(log.data, 0), bool(events.uint_at(log.data, 1))
+        mode = draft.modes.get(number)
+        if reserve is not None and mode is not None:
+            bits = getattr(mode, bitmap) & ~(1 << reserve.bit) | is_on << reserve.bit
+            draft.modes[number] = replace(mode, **{bitmap: bits})
+        return ()
+
+    return changed
+
+
+def _doors_moved(draft: Draft, log: Log) -> tuple[Change, ...]:
     draft.oracle = events.new_oracle(log) or draft.oracle
+    draft.sentinel = events.new_sentinel(log) or draft.sentinel
     return ()
 
 
@@ -285,13 +256,13 @@ SUPPLY_TOKEN: dict[bytes, Handler] = {
     events.BURN: _supply_burned,
     events.BALANCE_TRANSFER: _supply_transferred,
     events.ATOKEN_INITIALIZED: _noted,
-    events.UPGRADED: _noted,
+    events.UPGRADED: _token_upgraded,
 }
 DEBT_TOKEN: dict[bytes, Handler] = {
     events.MINT: _debt_minted,
     events.BURN: _debt_burned,
     events.DEBT_TOKEN_INITIALIZED: _noted,
-    events.UPGRADED: _noted,
+    events.UPGRADED: _token_upgraded,
 }
 STABLE_DEBT_TOKEN: dict[bytes, Handler] = {events.STABLE_DEBT_MINT: _stable_debt_minted}
 POOL: dict[bytes, Handler] = {
@@ -311,16 +282,29 @@ CONFIGURATOR: dict[bytes, Handler] = {
     events.RESERVE_PAUSED: _paused,
     events.EMODE_CATEGORY_ADDED: _mode_added,
     events.EMODE_ASSET_CATEGORY_CHANGED: _asset_mode_changed,
+    events.COLLATERAL_IN_EMODE_CHANGED: _in_mode("collateral"),
+    events.BORROWABLE_IN_EMODE_CHANGED: _in_mode("borrowable"),
+    events.LTVZERO_IN_EMODE_CHANGED: _in_mode("ltvzero"),
+    events.GRACE_PERIOD_CHANGED: _grace_changed,
+    events.GRACE_PERIOD_DISABLED: _grace_disabled,
     events.ATOKEN_UPGRADED: _noted,
     events.VARIABLE_DEBT_TOKEN_UPGRADED: _noted,
     events.UPGRADED: _noted,
 }
 PROVIDER: dict[bytes, Handler] = {
-    events.PRICE_ORACLE_UPDATED: _oracle_moved,
-    events.ADDRESS_SET: _oracle_moved,
+    events.PRICE_ORACLE_UPDATED: _doors_moved,
+    events.SENTINEL_UPDATED: _doors_moved,
+    events.ADDRESS_SET: _doors_moved,
     events.POOL_UPDATED: _noted,
 }
-
+TABLES = Tables(
+    pool=POOL,
+    configurator=CONFIGURATOR,
+    provider=PROVIDER,
+    supply_token=SUPPLY_TOKEN,
+    debt_token=DEBT_TOKEN,
+    stable_debt_token=STABLE_DEBT_TOKEN,
+)
 TOPICS = frozenset().union(
     SUPPLY_TOKEN, DEBT_TOKEN, STABLE_DEBT_TOKEN, POOL, CONFIGURATOR, PROVIDER
 )

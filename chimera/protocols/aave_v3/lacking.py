@@ -28,9 +28,21 @@ GOVERNANCE = UPGRADES | {
     events.PRICE_ORACLE_UPDATED,
     events.ADDRESS_SET,
     events.EMODE_CATEGORY_ADDED,
+    events.SENTINEL_UPDATED,
     events.EMODE_ASSET_CATEGORY_CHANGED,
+    events.COLLATERAL_IN_EMODE_CHANGED,
+    events.BORROWABLE_IN_EMODE_CHANGED,
+    events.LTVZERO_IN_EMODE_CHANGED,
     events.USER_EMODE_SET,
 }
+
+# Logs whose first data word is an eMode that the mirror may not know.
+IN_EMODE = (
+    events.USER_EMODE_SET,
+    events.COLLATERAL_IN_EMODE_CHANGED,
+    events.BORROWABLE_IN_EMODE_CHANGED,
+    events.LTVZERO_IN_EMODE_CHANGED,
+)
 
 # A reserve right after PoolConfigurator.initReserve; logs tell everything that is set later.
 NEW = Configuration(
@@ -55,12 +67,14 @@ class Extras:
         modes: eMode categories that the mirror did not know.
         base: Name and places of the base currency, when the oracle changed.
         accounts: Users whom the mirror did not follow and who have debt from this block on.
+        upgraded: The whole market, when an upgrade gave it another engine.
     """
 
     listings: Mapping[Address, Reserve] = field(default_factory=dict)
     modes: Mapping[int, Mode] = field(default_factory=dict)
     base: tuple[str, int] | None = None
     accounts: Mapping[Address, Account] = field(default_factory=dict)
+    upgraded: AaveMarket | None = None
 
 
 def extras(
@@ -83,28 +97,32 @@ def extras(
     reserves = {**market.reserves, **found.listings}
     read = yield from reading.read_accounts(market.pool, reserves, users, block)
     empty = Account(updated_block=block.number)
-    return Extras(
-        found.listings, found.modes, found.base, {user: read.get(user, empty) for user in users}
-    )
+    return replace(found, accounts={user: read.get(user, empty) for user in users})
 
 
 def _governed(
     market: AaveMarket, governance: Sequence[Log], logs: Sequence[Log]
 ) -> Inquiry[Extras]:
+    upgraded = None
     if any(log.topics[0] in UPGRADES for log in governance):
-        yield from reading.engine_of(market.pool, next(iter(market.reserves), ZERO_ADDRESS))
-        yield from reading.token_era(market.reserves.values())
+        engine = yield from reading.detect(market.pool, list(market.reserves))
+        if engine != market.engine:
+            upgraded = yield from reading.read_market(market.provider)
     listings = yield from _listings(market, governance, logs)
-    modes = yield from reading.modes(market.pool, _unknown_modes(market, governance))
-    oracle = market.oracle
+    modes = yield from reading.modes(market.pool, market.engine, _unknown_modes(market, governance))
+    oracle, sentinel = market.oracle, market.sentinel
     for log in governance:
         oracle = events.new_oracle(log) or oracle
+        sentinel = events.new_sentinel(log) or sentinel
     base = (yield from reading.base_of(oracle)) if oracle != market.oracle else None
     sources = [events.mode_of(log)[1] for log in _of(events.EMODE_CATEGORY_ADDED, governance)]
     new = [*listings, *(mode.price_source for mode in (*modes.values(), *sources))]
     wanted = dict.fromkeys(source for source in (*market.prices, *new) if source != ZERO_ADDRESS)
-    yield reading.price_calls(oracle, tuple(wanted))
-    return Extras(listings, modes, base)
+    yield (
+        *reading.price_calls(oracle, tuple(wanted)),
+        *reading.sentinel_calls(market.engine, sentinel),
+    )
+    return Extras(listings, modes, base, upgraded=upgraded)
 
 
 def _of(topic: bytes, logs: Iterable[Log]) -> Iterator[Log]:
@@ -140,7 +158,7 @@ def _listings(
                 bit=bits[asset],
                 supply_token=supply,
                 debt_token=debt,
-                stable_debt_token=stable,
+                stable_debt_token=stable if market.engine.has_stable_debt else ZERO_ADDRESS,
                 configuration=replace(NEW, decimals=decimals.get(supply, UNHEARD)),
             )
     return listings
@@ -153,7 +171,8 @@ def _lowest_free(bits: Collection[int]) -> int:
 
 def _unknown_modes(market: AaveMarket, logs: Sequence[Log]) -> set[int]:
     named = {events.uint_at(log.data, 1) for log in _of(events.EMODE_ASSET_CATEGORY_CHANGED, logs)}
-    named |= {events.uint_at(log.data, 0) for log in _of(events.USER_EMODE_SET, logs)}
+    for topic in IN_EMODE:
+        named |= {events.uint_at(log.data, 0) for log in _of(topic, logs)}
     return named - market.modes.keys()
 
 
@@ -179,7 +198,8 @@ def emitters(market: AaveMarket) -> frozenset[Address]:
         for reserve in market.reserves.values()
         for token in (reserve.supply_token, reserve.debt_token, reserve.stable_debt_token)
     }
-    return frozenset({market.provider, market.pool, market.configurator, *tokens})
+    emitting = {market.provider, market.pool, market.configurator, *tokens}
+    return frozenset(emitting - {ZERO_ADDRESS})
 
 
 def unheard_tokens(market: AaveMarket, logs: Sequence[Log]) -> frozenset[Address]:
@@ -194,7 +214,8 @@ def unheard_tokens(market: AaveMarket, logs: Sequence[Log]) -> frozenset[Address
     if not listed:
         return frozenset()
     heard = {log.address for log in logs}
-    return frozenset(token for log in listed for token in events.new_tokens(log)) - heard
+    tokens = frozenset(token for log in listed for token in events.new_tokens(log))
+    return tokens - heard - {ZERO_ADDRESS}
 
 
 def unanswered(inquiry: Inquiry[Extras], readings: Readings) -> tuple[Call, ...]:

@@ -10,22 +10,25 @@ from chimera.domain.market import Account
 from chimera.domain.numeric import WAD, Wad
 from chimera.errors import Skip
 from chimera.protocols.aave_v3.market import AaveMarket
-from chimera.protocols.aave_v3.math import Seizure, Side, ray_div
-from chimera.protocols.aave_v3.valuation import Terms, Use, account_data, terms_of
+from chimera.protocols.aave_v3.seizing import CLOSE_FACTOR_THRESHOLD, Seizure, Side, Target
+from chimera.protocols.aave_v3.valuation import AccountData, Terms, Use, account_data, terms_of
 
 UNPRICED, HEALTHY, NO_COLLATERAL = "price unknown", "healthy", "no collateral"
 INACTIVE, PAUSED, TOO_LITTLE = "reserve inactive", "reserve paused", "too little to seize"
-REASONS = (INACTIVE, PAUSED, UNPRICED, TOO_LITTLE)  # why a pair fails, the first one told first
+SENTINEL, GRACE, OVERFLOW = "sentinel", "grace period", "figures overflow"
+# Why a pair fails, the first one told first.
+REASONS = (INACTIVE, PAUSED, SENTINEL, GRACE, UNPRICED, OVERFLOW, TOO_LITTLE)
 
 
 def verdict(market: AaveMarket, account: Account, timestamp: int) -> Verdict:
     """
     Tell whether anybody may liquidate the account at `timestamp`, and the best pair.
 
-    Each pair is taken at the contract's own limits. Not looked at: whether the pool holds enough of
-    the collateral to pay it out (a liquidator can take aTokens), and the price oracle sentinel.
+    Each pair is taken at the contract's own limits: the most that one call may repay without being
+    refused. Not looked at: whether the pool holds enough of the collateral to pay it out (a
+    liquidator can take aTokens), and who calls (from v3.4 on nobody liquidates himself).
 
-    Mirrors ValidationLogic.validateLiquidationCall and LiquidationLogic of v3.0.
+    Mirrors ValidationLogic.validateLiquidationCall and LiquidationLogic.executeLiquidationCall.
     """
     try:
         data = account_data(market, account, timestamp)
@@ -36,7 +39,7 @@ def verdict(market: AaveMarket, account: Account, timestamp: int) -> Verdict:
         return Verdict(liquidatable=False, reason=HEALTHY)
     if data.collateral == 0:
         return Verdict(liquidatable=False, reason=NO_COLLATERAL)
-    case = _Case(market, terms, data.factor, timestamp)
+    case = _Case(market, terms, data, data.factor, timestamp)
     tried = [
         case.pair(collateral, debt)
         for debt in data.uses
@@ -53,29 +56,25 @@ def verdict(market: AaveMarket, account: Account, timestamp: int) -> Verdict:
 class _Case:
     market: AaveMarket
     terms: Terms
+    data: AccountData
     factor: Wad
     timestamp: int
 
     def pair(self, collateral: Use, debt: Use) -> Pair | str:
-        sides = (collateral.reserve.configuration, debt.reserve.configuration)
-        if not all(configuration.is_active for configuration in sides):
-            return INACTIVE
-        if any(configuration.is_paused for configuration in sides):
-            return PAUSED
+        refused = self._refused(collateral, debt)
+        if refused is not None:
+            return refused
         prices = _prices(self.terms, collateral, debt)
         if 0 in prices:
             return UNPRICED  # the contract would divide by it, or seize nothing
-        of, by = Side(prices[0], collateral.reserve.unit), Side(prices[1], debt.reserve.unit)
-        moved = self.market.engine.seize(
-            repay=self.market.engine.close(debt.owed, self.factor),
-            balance=collateral.supplied,
-            bonus=self.terms.bonus(collateral.reserve),
-            fee=collateral.reserve.configuration.protocol_fee,
-            collateral=of,
-            debt=by,
-        )
-        if not self._burns(moved, collateral, debt):
-            return TOO_LITTLE
+        target = self._target(collateral, debt, *prices)
+        try:
+            moved = self._at_the_limit(target)
+            if not self._burns(moved, target, collateral, debt):
+                return TOO_LITTLE
+        except Skip:
+            return OVERFLOW
+        of, by = target.collateral, target.debt
         return Pair(
             collateral_asset=collateral.reserve.asset,
             debt_asset=debt.reserve.asset,
@@ -84,11 +83,58 @@ class _Case:
             gross_bonus=moved.seized * of.price // of.unit - moved.repaid * by.price // by.unit,
         )
 
-    def _burns(self, moved: Seizure, collateral: Use, debt: Use) -> bool:
+    def _refused(self, collateral: Use, debt: Use) -> str | None:
+        reserves = (collateral.reserve, debt.reserve)
+        if not all(reserve.configuration.is_active for reserve in reserves):
+            return INACTIVE
+        if any(reserve.configuration.is_paused for reserve in reserves):
+            return PAUSED
+        if self.factor >= CLOSE_FACTOR_THRESHOLD and not self.market.liquidations_allowed:
+            return SENTINEL
+        if any(reserve.grace_until >= self.timestamp for reserve in reserves):
+            return GRACE
+        return None
+
+    def _target(self, collateral: Use, debt: Use, of_price: int, by_price: int) -> Target:
+        reserve, account = collateral.reserve, self.data
+        return Target(
+            owed=debt.owed,
+            owed_value=self.market.engine.debt_value(debt.owed, by_price, debt.reserve.unit),
+            scaled=collateral.scaled,
+            balance=collateral.supplied,
+            income=self.market.indexes(self.timestamp)[reserve.asset].income,
+            bonus=self.terms.bonus(reserve),
+            fee=reserve.configuration.protocol_fee,
+            collateral=Side(of_price, reserve.unit),
+            debt=Side(by_price, debt.reserve.unit),
+            total_collateral=account.collateral,
+            total_debt=account.debt,
+            factor=self.factor,
+        )
+
+    def _at_the_limit(self, target: Target) -> Seizure:
+        """Return what the largest accepted repayment moves: less than the close factor, if dust."""
+        engine = self.market.engine
+        repay = engine.close(target)
+        moved = engine.seize(target, repay)
+        if not engine.leaves_dust(target, moved, engine.debt_value):
+            return moved
+        accepted, refused = 0, repay  # both leftovers shrink as the repayment grows
+        while refused - accepted > 1:
+            repay = (accepted + refused) // 2
+            if engine.leaves_dust(target, engine.seize(target, repay), engine.debt_value):
+                refused = repay
+            else:
+                accepted = repay
+        return engine.seize(target, accepted)
+
+    def _burns(self, moved: Seizure, target: Target, collateral: Use, debt: Use) -> bool:
         # The tokens refuse to burn a scaled amount of 0.
-        indexes = self.market.indexes(self.timestamp)
-        repaid = ray_div(moved.repaid, indexes[debt.reserve.asset].debt)
-        return bool(repaid and ray_div(moved.seized, indexes[collateral.reserve.asset].income))
+        engine, indexes = self.market.engine, self.market.indexes(self.timestamp)
+        burned = target.owed if engine.writes_off(target, moved) else moved.repaid
+        repaid = engine.debt_burned(burned, indexes[debt.reserve.asset].debt)
+        seized = engine.supply_burned(moved.seized, indexes[collateral.reserve.asset].income)
+        return bool(repaid and seized)
 
 
 def _prices(terms: Terms, collateral: Use, debt: Use) -> tuple[int, int]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.market import Market
 from chimera.domain.numeric import Bps, Ray
-from chimera.protocols.aave_v3.math import Engine, Rates, normalized_debt, normalized_income
+from chimera.protocols.aave_v3.engine import Engine
+from chimera.protocols.aave_v3.math import Rates, normalized_debt, normalized_income
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,17 @@ class Configuration:
     is_active: bool
     is_paused: bool
     protocol_fee: Bps
-    mode: int  # eMode category of the asset, 0 for none
+    mode: int  # eMode category of the asset up to v3.1, 0 for none
 
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """One listed asset. `bit` is its id in the bitmaps of the users, reused after a drop."""
+    """
+    One listed asset.
+
+    `bit` is its id in the bitmaps of users and eModes, reused after a drop. Nobody is liquidated in
+    it until `grace_until` has passed. `stable_debt_token` is the zero address from v3.2 on.
+    """
 
     asset: Address
     symbol: str
@@ -35,6 +41,7 @@ class Reserve:
     debt_token: Address
     stable_debt_token: Address
     configuration: Configuration
+    grace_until: int = 0
 
     @property
     def unit(self) -> int:
@@ -44,14 +51,23 @@ class Reserve:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """An eMode category. With a `price_source`, its price stands in for that of its assets."""
+    """
+    An eMode category.
+
+    Up to v3.1 it may have a `price_source`, whose price stands in for that of its assets. From v3.2
+    on it has bitmaps over the ids of the reserves: what is `collateral` by its terms, what is
+    `borrowable` in it, and (v3.6) which collateral has no LTV there.
+    """
 
     threshold: Bps
     bonus: Bps
-    price_source: Address
+    price_source: Address = ZERO_ADDRESS
+    collateral: int = 0
+    borrowable: int = 0
+    ltvzero: int = 0
 
 
-NO_MODE = Mode(Bps(0), Bps(0), ZERO_ADDRESS)  # what the pool's storage holds for any other id
+NO_MODE = Mode(Bps(0), Bps(0))  # what the pool's storage holds for any other id
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,8 @@ class AaveMarket(Market):
         debt_totals: Scaled total supply of each vToken, by asset.
         modes: eMode categories by id.
         prices: What the oracle answers for every asset and price source; None where it reverts.
+        sentinel: PriceOracleSentinel, or the zero address.
+        liquidations_allowed: What the sentinel says of accounts at 0.95 and above.
         dropped: Bits of assets that were dropped; users may still have the collateral bit set.
         heirs: Dropped assets (or placeholders) -> the asset that has their bit now.
     """
@@ -96,6 +114,8 @@ class AaveMarket(Market):
     debt_totals: Mapping[Address, int]
     modes: Mapping[int, Mode]
     prices: Mapping[Address, int | None]
+    sentinel: Address = ZERO_ADDRESS
+    liquidations_allowed: bool = True
     dropped: Mapping[Address, int] = field(default_factory=dict)
     heirs: Mapping[Address, Address] = field(default_factory=dict)
     _indexes: dict[int, dict[Address, Indexes]] = field(
@@ -109,7 +129,7 @@ class AaveMarket(Market):
             known = {
                 asset: Indexes(
                     normalized_income(rates, timestamp),
-                    normalized_debt(self.engine, rates, timestamp),
+                    normalized_debt(self.engine.compound, rates, timestamp),
                 )
                 for asset, rates in self.rates.items()
             }

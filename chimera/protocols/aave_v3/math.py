@@ -1,4 +1,4 @@
-"""The pool's arithmetic, to the last unit, and which of it belongs to which revision."""
+"""The arithmetic of pools and tokens, to the last unit; `engine` says which is whose."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from chimera.domain.numeric import (
     Bps,
     Ray,
     Wad,
+    mul_div,
     mul_div_half_up,
+    mul_div_up,
 )
-from chimera.errors import Skip
+from chimera.errors import Rebuild, Skip
 
 YEAR = 365 * 86_400  # seconds; MathUtils ignores leap years
-HALF_CLOSE = Bps(5_000)  # LiquidationLogic.DEFAULT_LIQUIDATION_CLOSE_FACTOR
-CLOSE_FACTOR_THRESHOLD = Wad(95 * WAD // 100)  # LiquidationLogic.CLOSE_FACTOR_HF_THRESHOLD
 
 
 def checked(value: int) -> int:
@@ -44,6 +44,26 @@ def ray_div(a: int, b: int) -> int:
     return (a * RAY + b // 2) // b
 
 
+def ray_mul_down(a: int, b: int) -> int:
+    """Return a * b in rays, rounded down. Mirrors WadRayMath.rayMulFloor."""
+    return mul_div(a, b, RAY)
+
+
+def ray_mul_up(a: int, b: int) -> int:
+    """Return a * b in rays, rounded up. Mirrors WadRayMath.rayMulCeil."""
+    return mul_div_up(a, b, RAY)
+
+
+def ray_div_down(a: int, b: int) -> int:
+    """Return a / b in rays, rounded down. Mirrors WadRayMath.rayDivFloor."""
+    return mul_div(a, RAY, b)
+
+
+def ray_div_up(a: int, b: int) -> int:
+    """Return a / b in rays, rounded up. Mirrors WadRayMath.rayDivCeil."""
+    return mul_div_up(a, RAY, b)
+
+
 def percent_mul(a: int, percentage: int) -> int:
     """Return the percentage (basis points) of `a`, halves up. Mirrors PercentageMath.percentMul."""
     return (a * percentage + BPS // 2) // BPS
@@ -52,6 +72,26 @@ def percent_mul(a: int, percentage: int) -> int:
 def percent_div(a: int, percentage: int) -> int:
     """Return `a` over the percentage (basis points), halves up. Mirrors PercentageMath."""
     return (a * BPS + percentage // 2) // percentage
+
+
+def percent_mul_down(a: int, percentage: int) -> int:
+    """Return the percentage of `a`, rounded down. Mirrors PercentageMath.percentMulFloor."""
+    return mul_div(a, percentage, BPS)
+
+
+def percent_mul_up(a: int, percentage: int) -> int:
+    """Return the percentage of `a`, rounded up. Mirrors PercentageMath.percentMulCeil."""
+    return mul_div_up(a, percentage, BPS)
+
+
+def percent_div_down(a: int, percentage: int) -> int:
+    """Return `a` over the percentage, rounded down. Mirrors PercentageMath.percentDivFloor."""
+    return mul_div(a, BPS, percentage)
+
+
+def percent_div_up(a: int, percentage: int) -> int:
+    """Return `a` over the percentage, rounded up. Mirrors PercentageMath.percentDivCeil."""
+    return mul_div_up(a, BPS, percentage)
 
 
 def wad_div(a: int, b: int) -> int:
@@ -80,21 +120,69 @@ def binomial_interest(rate: int, seconds: int) -> int:
     return RAY + rate * seconds // YEAR + second_term + third_term
 
 
-def minted_half_up(value: int, balance_increase: int, index: int) -> int:
+def nested_interest(rate: int, seconds: int) -> int:
     """
-    Return the scaled amount behind a `Mint`; negative when it is a burn logged as Mint.
+    Return the growth factor of debt, rays: three terms of the exponential series, nested.
 
-    `value` is the amount plus the interest since the holder's last touch. When more interest had
-    accrued than was burned, the token logs Mint with value < balanceIncrease. Equal: a note of
-    interest beside a transfer. Mirrors ScaledBalanceTokenBase._mintScaled and _burnScaled.
+    Mirrors MathUtils.calculateCompoundedInterest, v3.4 and later.
     """
-    amount = value - balance_increase
+    x = rate * seconds // YEAR
+    return RAY + x + ray_mul(x, x // 2 + ray_mul(x, x // 6))
+
+
+def moved_half_up(_: int, amount: int, index: int) -> int:
+    """
+    Return by how much a scaled balance moved when its token logged `amount`.
+
+    Args:
+        _: The scaled balance before; the older tokens' logs do not depend on it.
+        amount: Of a `Mint`, value - balanceIncrease, which is negative for a burn logged as Mint
+            (more interest had accrued than was burned) and 0 for a note of interest beside a
+            transfer; of a `Burn`, -(value + balanceIncrease).
+        index: As logged.
+
+    Mirrors ScaledBalanceTokenBase._mintScaled and _burnScaled of tokens up to v3.4.
+    """
     return ray_div(amount, index) if amount >= 0 else -ray_div(-amount, index)
 
 
-def burned_half_up(value: int, balance_increase: int, index: int) -> int:
-    """Return the scaled amount behind a `Burn`. Mirrors ScaledBalanceTokenBase._burnScaled."""
-    return ray_div(value + balance_increase, index)
+def supply_moved_down(scaled: int, amount: int, index: int) -> int:
+    """
+    Return by how much an aToken's scaled balance moved, from what its balance moved by.
+
+    Since v3.5 a token logs differences of balances, so the new balance is known, and only one
+    scaled balance rounds down to it (an index is never under 1). Arguments as `moved_half_up`.
+
+    Raises:
+        Rebuild: None does: `scaled` was not the balance before.
+
+    Mirrors ScaledBalanceTokenBase with TokenMath.getATokenBalance, v3.5 and later.
+    """
+    balance = scaled * index // RAY + amount
+    after = ray_div_up(balance, index)
+    if after < 0 or after * index // RAY != balance:
+        raise Rebuild(_misfit("aToken", scaled, amount, index))
+    return after - scaled
+
+
+def debt_moved_up(scaled: int, amount: int, index: int) -> int:
+    """
+    Return by how much a vToken's scaled balance moved; as `supply_moved_down`, rounded up.
+
+    Raises:
+        Rebuild: `scaled` was not the balance before.
+
+    Mirrors ScaledBalanceTokenBase with TokenMath.getVTokenBalance, v3.5 and later.
+    """
+    balance = ray_mul_up(scaled, index) + amount
+    after = balance * RAY // index
+    if after < 0 or ray_mul_up(after, index) != balance:
+        raise Rebuild(_misfit("vToken", scaled, amount, index))
+    return after - scaled
+
+
+def _misfit(token: str, scaled: int, amount: int, index: int) -> str:
+    return f"the {token} logs a move by {amount} at index {index} that {scaled} cannot make"
 
 
 def average_threshold(collateral: int, weighted: int) -> Bps:
@@ -121,105 +209,16 @@ def health_of_average(collateral: int, weighted: int, debt: int) -> Wad | None:
     return Wad(wad_div(adjusted, debt))
 
 
-def half_or_all(debt: int, health_factor: Wad) -> int:
+def health_of_sum(_: int, weighted: int, debt: int) -> Wad | None:
     """
-    Return how much of one debt a call may repay: half, or all of it at 0.95 and under.
+    Return the health factor by the whole sum of value times threshold; None without debt.
 
-    Mirrors LiquidationLogic._calculateDebt, v3.0 to v3.2.
+    Args as `health_of_average`. Mirrors GenericLogic.calculateUserAccountData, v3.5 and later.
     """
-    factor = HALF_CLOSE if health_factor > CLOSE_FACTOR_THRESHOLD else BPS
-    return percent_mul(debt, factor)
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One asset of a liquidation: its price, and its unit (10 to its decimals)."""
-
-    price: int
-    unit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Seizure:
-    """
-    What a liquidation moves.
-
-    Attributes:
-        repaid: Pulled from the liquidator, units of the debt asset.
-        seized: Paid to the liquidator, units of the collateral asset.
-        fee: Paid to the treasury on top, units of the collateral asset.
-    """
-
-    repaid: int
-    seized: int
-    fee: int
-
-
-def seizure_half_up(
-    *, repay: int, balance: int, bonus: Bps, fee: Bps, collateral: Side, debt: Side
-) -> Seizure:
-    """
-    Return what `repay` of the debt takes from a collateral `balance`.
-
-    Args:
-        repay: Debt to cover, already within the close factor.
-        balance: The borrower's aToken balance.
-        bonus: Liquidation bonus, 10,500 for 5 percent.
-        fee: Protocol fee, part of the bonus.
-        collateral: Price and unit of the collateral; the price is not 0.
-        debt: Price and unit of the debt.
-
-    Mirrors LiquidationLogic._calculateAvailableCollateralToLiquidate, v3.0 to v3.4.
-    """
-    base = debt.price * repay * collateral.unit // (collateral.price * debt.unit)
-    taken, repaid = percent_mul(base, bonus), repay
-    if taken > balance:
-        taken = balance
-        worth = collateral.price * taken * debt.unit // (debt.price * collateral.unit)
-        repaid = percent_div(worth, bonus)
-    to_treasury = percent_mul(taken - percent_div(taken, bonus), fee) if fee else 0
-    return Seizure(repaid=repaid, seized=taken - to_treasury, fee=to_treasury)
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """
-    The arithmetic of one revision: everything that a later Aave v3 computes otherwise.
-
-    Attributes:
-        version: As Aave names it.
-        supplied: (scaled, liquidity index) -> aToken balance.
-        owed: (scaled, debt index) -> vToken balance.
-        compound: (rate, seconds) -> growth factor of debt.
-        minted: (value, balanceIncrease, index) of a Mint -> scaled amount.
-        burned: The same for a Burn.
-        health: (collateral, sum of value times threshold, debt) -> health factor.
-        close: (one debt, health factor) -> how much of it may be repaid at once.
-        seize: What a repayment takes of a collateral.
-    """
-
-    version: str
-    supplied: Callable[[int, int], int]
-    owed: Callable[[int, int], int]
-    compound: Callable[[int, int], int]
-    minted: Callable[[int, int, int], int]
-    burned: Callable[[int, int, int], int]
-    health: Callable[[int, int, int], Wad | None]
-    close: Callable[[int, Wad], int]
-    seize: Callable[..., Seizure]
-
-
-V3_0 = Engine(
-    version="3.0",
-    supplied=ray_mul,
-    owed=ray_mul,
-    compound=binomial_interest,
-    minted=minted_half_up,
-    burned=burned_half_up,
-    health=health_of_average,
-    close=half_or_all,
-    seize=seizure_half_up,
-)
+    if debt == 0:
+        return None
+    checked(weighted * WAD + debt // 2)
+    return Wad(wad_div(weighted, debt) // BPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +240,9 @@ def normalized_income(rates: Rates, timestamp: int) -> Ray:
     return Ray(ray_mul(linear_interest(rates.liquidity_rate, seconds), rates.liquidity_index))
 
 
-def normalized_debt(engine: Engine, rates: Rates, timestamp: int) -> Ray:
+def normalized_debt(compound: Callable[[int, int], int], rates: Rates, timestamp: int) -> Ray:
     """Return the variable debt index at `timestamp`. Mirrors ReserveLogic.getNormalizedDebt."""
     seconds = timestamp - rates.updated
     if seconds == 0:
         return rates.debt_index
-    return Ray(ray_mul(engine.compound(rates.debt_rate, seconds), rates.debt_index))
+    return Ray(ray_mul(compound(rates.debt_rate, seconds), rates.debt_index))

@@ -1,4 +1,4 @@
-"""Conversations with a pool: its contracts, its revision, and all that it holds."""
+"""Conversations with a pool: its contracts, and all that it holds."""
 
 from __future__ import annotations
 
@@ -11,23 +11,12 @@ from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.market import Account
 from chimera.errors import Refuse
 from chimera.protocols.aave_v3 import calls
+from chimera.protocols.aave_v3.engine import Engine
 from chimera.protocols.aave_v3.market import AaveMarket, Mode, Reserve, placeholder, priced
-from chimera.protocols.aave_v3.math import V3_0, Engine, Rates
+from chimera.protocols.aave_v3.revision import engine_of
 
-FIRST_ERA_F = 4  # token revisions from here on round balances down and debts up (v3.5)
 MODES_AT_ONCE = 4  # eMode ids are given out in order; read on while all of these are defined
 BITS = 128  # of reserves in a user's bitmap
-
-# The newest first: the first getter that answers names the version. Argument: none, the number of
-# an eMode, or (where the zero address stands) one of the pool's assets.
-PROBES = (
-    ("3.7", calls.GET_IS_EMODE_CATEGORY_ISOLATED, 1),
-    ("3.6", calls.GET_EMODE_CATEGORY_LTVZERO_BITMAP, 1),
-    ("3.4 or 3.5", calls.RESERVE_INTEREST_RATE_STRATEGY, None),
-    ("3.3", calls.GET_RESERVE_DEFICIT, ZERO_ADDRESS),
-    ("3.2", calls.GET_EMODE_CATEGORY_COLLATERAL_BITMAP, 1),
-    ("3.1", calls.GET_VIRTUAL_UNDERLYING_BALANCE, ZERO_ADDRESS),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +26,7 @@ class Doors:
     pool: Address
     configurator: Address
     oracle: Address
+    sentinel: Address  # zero where there is none
 
 
 def doors(provider: Address) -> Inquiry[Doors]:
@@ -48,11 +38,16 @@ def doors(provider: Address) -> Inquiry[Doors]:
     """
     questions = tuple(
         calls.plain(provider, selector)
-        for selector in (calls.GET_POOL, calls.GET_POOL_CONFIGURATOR, calls.GET_PRICE_ORACLE)
+        for selector in (
+            calls.GET_POOL,
+            calls.GET_POOL_CONFIGURATOR,
+            calls.GET_PRICE_ORACLE,
+            calls.GET_PRICE_ORACLE_SENTINEL,
+        )
     )
     answers = yield questions
     found = [calls.as_address(calls.number(answers[call]) or 0) for call in questions]
-    if ZERO_ADDRESS in found:
+    if ZERO_ADDRESS in found[:3]:
         raise Refuse(
             f"0x{provider.hex()} is no Aave v3 PoolAddressesProvider: "
             "it names no pool, configurator or price oracle"
@@ -68,88 +63,74 @@ def assets(pool: Address) -> Inquiry[list[Address]]:
     return calls.addresses(answers[question])
 
 
-def engine_of(pool: Address, an_asset: Address) -> Inquiry[Engine]:
+def detect(pool: Address, listed: Sequence[Address]) -> Inquiry[Engine]:
     """
-    Find the pool's revision by what it can do, since forks renumber POOL_REVISION.
+    Find the engine of a pool with these reserves.
 
     Raises:
         Refuse: It is not one that is supported.
     """
-    revision = calls.plain(pool, calls.POOL_REVISION)
-    probes = {version: _probe(pool, an_asset, *rest) for version, *rest in PROBES}
-    answers = yield (revision, *probes.values())
-    number = calls.required(revision, answers[revision])
-    for version, probe in probes.items():
-        if calls.number(answers[probe]) is not None:
-            raise Refuse(
-                f"the pool 0x{pool.hex()} is Aave v{version} (POOL_REVISION {number}, "
-                f"getter 0x{probe.data[:4].hex()} answers); supported is v3.0"
-            )
-    return V3_0
+    data = yield from _reserve_data(pool, listed)
+    return (yield from engine_of(pool, data))
 
 
-def _probe(pool: Address, asset: Address, selector: bytes, argument: int | Address | None) -> Call:
-    if argument is None:
-        return calls.plain(pool, selector)
-    if isinstance(argument, int):
-        return calls.of_number(pool, selector, argument)
-    return calls.of_address(pool, selector, asset)
+def _reserve_data(
+    pool: Address, listed: Sequence[Address]
+) -> Inquiry[dict[Address, calls.ReserveData]]:
+    questions = {asset: calls.of_address(pool, calls.GET_RESERVE_DATA, asset) for asset in listed}
+    answers = (yield tuple(questions.values())) if questions else {}
+    read = {asset: calls.reserve_data(answers[call]) for asset, call in questions.items()}
+    return {asset: data for asset, data in read.items() if data is not None}
 
 
-def token_era(reserves: Iterable[Reserve]) -> Inquiry[None]:
+def listings(
+    pool: Address, engine: Engine, data: Mapping[Address, calls.ReserveData]
+) -> Inquiry[dict[Address, Reserve]]:
     """
-    Check that the tokens round as v3.0 does and that nobody has stable debt.
+    Read what else there is to know of these reserves.
 
     Raises:
-        Refuse: A token is of a later era, or stable debt exists.
+        Refuse: There is debt in one of them that cannot be mirrored.
     """
-    listed = list(reserves)
-    answers = yield tuple(call for reserve in listed for call in _era_calls(reserve))
-    for reserve in listed:
-        supply, debt, stable = (calls.number(answers[call]) for call in _era_calls(reserve))
-        if max(supply or 0, debt or 0) >= FIRST_ERA_F:
-            raise Refuse(
-                f"the tokens of {reserve.symbol} have revisions {supply} and {debt}: they round "
-                f"as Aave v3.5 does; supported are revisions under {FIRST_ERA_F}"
-            )
-        if stable:
+    names = {asset: calls.plain(asset, calls.SYMBOL) for asset in data}
+    graces = {
+        asset: calls.of_address(pool, calls.GET_LIQUIDATION_GRACE_PERIOD, asset)
+        for asset in (data if engine.has_grace_period else ())
+    }
+    answers = yield (*names.values(), *graces.values())
+    reserves = {
+        asset: Reserve(
+            asset=asset,
+            symbol=calls.symbol(answers[names[asset]], asset),
+            bit=read.bit,
+            supply_token=read.supply_token,
+            debt_token=read.debt_token,
+            stable_debt_token=read.stable_debt_token if engine.has_stable_debt else ZERO_ADDRESS,
+            configuration=calls.configuration(
+                read.configuration, names_mode=not engine.has_mode_bitmaps
+            ),
+            grace_until=calls.number(answers[graces[asset]]) or 0 if asset in graces else 0,
+        )
+        for asset, read in data.items()
+    }
+    if engine.has_stable_debt:
+        yield from _no_stable_debt(list(reserves.values()))
+    if engine.may_discount_debt:
+        for asset, read in data.items():
+            if not calls.keeps_virtual_balance(read.configuration):
+                raise Refuse(f"debts in {reserves[asset].symbol} have a discount of their own")
+    return reserves
+
+
+def _no_stable_debt(reserves: Sequence[Reserve]) -> Inquiry[None]:
+    questions = [calls.plain(reserve.stable_debt_token, calls.TOTAL_SUPPLY) for reserve in reserves]
+    answers = (yield tuple(questions)) if questions else {}
+    for reserve, call in zip(reserves, questions, strict=True):
+        if stable := calls.number(answers[call]):
             raise Refuse(
                 f"{reserve.symbol} has stable debt (0x{reserve.stable_debt_token.hex()} "
                 f"totals {stable}); only variable debt is supported"
             )
-
-
-def _era_calls(reserve: Reserve) -> tuple[Call, Call, Call]:
-    return (
-        calls.plain(reserve.supply_token, calls.ATOKEN_REVISION),
-        calls.plain(reserve.debt_token, calls.DEBT_TOKEN_REVISION),
-        calls.plain(reserve.stable_debt_token, calls.TOTAL_SUPPLY),
-    )
-
-
-def listings(
-    pool: Address, listed: Sequence[Address]
-) -> Inquiry[dict[Address, tuple[Reserve, Rates]]]:
-    """Read these reserves; assets that are not listed (any more) are left out."""
-    data = {asset: calls.of_address(pool, calls.GET_RESERVE_DATA, asset) for asset in listed}
-    names = {asset: calls.plain(asset, calls.SYMBOL) for asset in listed}
-    answers = yield (*data.values(), *names.values())
-    found = {}
-    for asset in listed:
-        read = calls.reserve_data(answers[data[asset]])
-        if read is not None:
-            reserve = Reserve(
-                asset=asset,
-                symbol=calls.symbol(answers[names[asset]], asset),
-                bit=read.bit,
-                supply_token=read.supply_token,
-                debt_token=read.debt_token,
-                stable_debt_token=read.stable_debt_token,
-                configuration=read.configuration,
-            )
-            found[asset] = (reserve, read.rates)
-    yield from token_era(reserve for reserve, _ in found.values())
-    return found
 
 
 def debt_totals(reserves: Mapping[Address, Reserve]) -> Inquiry[dict[Address, int]]:
@@ -162,26 +143,35 @@ def debt_totals(reserves: Mapping[Address, Reserve]) -> Inquiry[dict[Address, in
     return {asset: calls.required(call, answers[call]) for asset, call in questions.items()}
 
 
-def modes(pool: Address, ids: Iterable[int]) -> Inquiry[dict[int, Mode]]:
+def modes(pool: Address, engine: Engine, ids: Iterable[int]) -> Inquiry[dict[int, Mode]]:
     """Read these eMode categories; those without a threshold are not defined."""
+    getters = [calls.GET_EMODE_CATEGORY_DATA]
+    if engine.has_mode_bitmaps:
+        getters.append(calls.GET_EMODE_CATEGORY_COLLATERAL_BITMAP)
+        getters.append(calls.GET_EMODE_CATEGORY_BORROWABLE_BITMAP)
+    if engine.has_ltvzero_bitmap:
+        getters.append(calls.GET_EMODE_CATEGORY_LTVZERO_BITMAP)
     questions = {
-        mode: calls.of_number(pool, calls.GET_EMODE_CATEGORY_DATA, mode)
+        mode: [calls.of_number(pool, getter, mode) for getter in getters]
         for mode in sorted(set(ids) - {0})
     }
     if not questions:
         return {}
-    answers = yield tuple(questions.values())
-    read = {mode: calls.mode(answers[call]) for mode, call in questions.items()}
-    return {mode: category for mode, category in read.items() if category.threshold}
+    answers = yield tuple(call for each in questions.values() for call in each)
+    found = {}
+    for mode, (terms, *maps) in questions.items():
+        bits = [calls.required(call, answers[call]) for call in maps]
+        found[mode] = calls.mode(answers[terms], *bits)
+    return {mode: category for mode, category in found.items() if category.threshold}
 
 
-def all_modes(pool: Address, referenced: Iterable[int]) -> Inquiry[dict[int, Mode]]:
+def all_modes(pool: Address, engine: Engine, referenced: Iterable[int]) -> Inquiry[dict[int, Mode]]:
     """Read the eModes that assets are in, and all that were given out in order from 1."""
-    found = yield from modes(pool, referenced)
+    found = yield from modes(pool, engine, referenced)
     first = 1
     while True:
         stretch = range(first, first + MODES_AT_ONCE)
-        found |= yield from modes(pool, stretch)
+        found |= yield from modes(pool, engine, stretch)
         if not all(mode in found for mode in stretch):
             return found
         first += MODES_AT_ONCE
@@ -220,27 +210,41 @@ def prices_in(
     return dict(zip(sources, answers, strict=True))
 
 
+def sentinel_calls(engine: Engine, sentinel: Address) -> tuple[Call, ...]:
+    """Ask the sentinel whether accounts at 0.95 and above may be liquidated, if there is one."""
+    if not engine.has_sentinel or sentinel == ZERO_ADDRESS:
+        return ()
+    return (calls.plain(sentinel, calls.IS_LIQUIDATION_ALLOWED),)
+
+
+def allowed_by(questions: tuple[Call, ...], readings: Readings) -> bool:
+    """Tell what the sentinel said; where it reverts, so does the liquidation."""
+    return all(calls.number(readings[call]) for call in questions)
+
+
 def prove(provider: Address) -> Inquiry[None]:
     """Check that `provider` leads to a pool that is supported, or Refuse."""
     found = yield from doors(provider)
     listed = yield from assets(found.pool)
-    yield from engine_of(found.pool, listed[0] if listed else ZERO_ADDRESS)
-    yield from listings(found.pool, listed)
+    data = yield from _reserve_data(found.pool, listed)
+    engine = yield from engine_of(found.pool, data)
+    yield from listings(found.pool, engine, data)
 
 
 def read_market(provider: Address) -> Inquiry[AaveMarket]:
     """Read the whole pool as it stands at the pinned block."""
     found = yield from doors(provider)
     listed = yield from assets(found.pool)
-    engine = yield from engine_of(found.pool, listed[0] if listed else ZERO_ADDRESS)
-    read = yield from listings(found.pool, listed)
-    reserves = {asset: reserve for asset, (reserve, _) in read.items()}
+    data = yield from _reserve_data(found.pool, listed)
+    engine = yield from engine_of(found.pool, data)
+    reserves = yield from listings(found.pool, engine, data)
     totals = yield from debt_totals(reserves)
     referenced = (reserve.configuration.mode for reserve in reserves.values())
-    categories = yield from all_modes(found.pool, referenced)
+    categories = yield from all_modes(found.pool, engine, referenced)
     base_currency, base_decimals = yield from base_of(found.oracle)
     sources = priced(reserves, categories)
-    answers = yield price_calls(found.oracle, sources)
+    guard = sentinel_calls(engine, found.sentinel)
+    answers = yield (*price_calls(found.oracle, sources), *guard)
     return AaveMarket(
         engine=engine,
         provider=provider,
@@ -250,10 +254,12 @@ def read_market(provider: Address) -> Inquiry[AaveMarket]:
         base_currency=base_currency,
         base_decimals=base_decimals,
         reserves=reserves,
-        rates={asset: rates for asset, (_, rates) in read.items()},
+        rates={asset: read.rates for asset, read in data.items()},
         debt_totals=totals,
         modes=categories,
         prices=prices_in(found.oracle, sources, answers),
+        sentinel=found.sentinel,
+        liquidations_allowed=allowed_by(guard, answers),
     )
 
 

@@ -4,14 +4,18 @@ The account as cells of a float matrix, and weights that cannot miss a liquidata
 Why no account under 1 escapes the band, for any timestamp. Let s be a scaled balance, N its index,
 p its price, u its unit, T its threshold in basis points; x = s N p / u is the leg's true value.
 
-1. A token balance is s N rounded to the nearest unit, its value rounded down: it differs from x by
-   less than 1 + p / 2u, for collateral and debt alike.
-2. The contract floors the average threshold: C A >= sum(value T) - C, so what it compares with the
-   debt is at least sum(value (T - 1) / 10,000) - 1/2. The weights take T - 1.
-3. Hence "health factor < 1" implies sum(x (T - 1) / 10,000) < sum(debt x) + slack, with slack at
-   most 1 + the sum of (1 + p / 2u) over all legs. `_too_coarse` takes out, by weights that
-   are infinite, the assets with the largest p / 2u until this sum over *every* reserve, counted on
-   both sides, fits into `absolute_band`: the bound then holds for whatever mix an account has.
+1. Up to v3.4 a token balance is s N rounded to the nearest unit and its value is rounded down: it
+   differs from x by less than 1 + p / 2u, for collateral and debt alike. From v3.5 on balance and
+   value are rounded down for collateral, up for debt: each differs by less than 1 + p / u.
+2. Up to v3.4 the contract floors the average threshold: C A >= sum(value T) - C, so what it
+   compares with the debt is at least sum(value (T - 1) / 10,000) - 1/2. The weights take T - 1.
+   From v3.5 on it divides the whole sum by the debt, rounds half up and then drops four digits, so
+   that "under 1" implies sum(value T / 10,000) < debt: the weights take T.
+3. Hence "health factor < 1" implies sum(x T' / 10,000) < sum(debt x) + slack, T' being T - 1 or T,
+   with slack at most 1 + the sum of (1 + p / 2u), or (1 + p / u), over all legs (no T exceeds
+   10,000). `_too_coarse` takes out, by weights that are infinite, the assets with the largest error
+   until this sum over *every* reserve, counted on both sides, fits into `absolute_band`: the bound
+   then holds for whatever mix an account has.
 4. float32 rounds a weight, an amount and each product by 2**-24 of itself, and a sum of n terms by
    at most n 2**-24 more: 4e-6 of both sums covers 64 legs a side.
 
@@ -28,7 +32,7 @@ from chimera.domain.market import Account, Column
 from chimera.domain.numeric import RAY
 from chimera.errors import Skip
 from chimera.protocols.aave_v3.market import AaveMarket, Reserve
-from chimera.protocols.aave_v3.valuation import Terms, price_of, terms_of
+from chimera.protocols.aave_v3.valuation import Terms, may_count, price_of, terms_of
 
 RELATIVE_BAND = 4e-6  # float32, 64 legs
 ABSOLUTE_BAND = 2_000_000.0  # base units: 0.02 USD where prices have 8 decimals
@@ -49,7 +53,7 @@ def columns(account: Account) -> Iterator[tuple[Column, int]]:
 
 
 def weights(market: AaveMarket, columns: Sequence[Column], timestamp: int) -> Weights:
-    """Return, per column, value per scaled unit: of collateral at T - 1 bps, and of debt."""
+    """Return, per column, value per scaled unit: of collateral at its threshold, and of debt."""
     exact_only = _too_coarse(market)
     collateral, debt = [], []
     for asset, is_debt, mode in columns:
@@ -73,12 +77,13 @@ def _weight(
     unit = RAY * reserve.unit
     if is_debt:
         return _quotient(price * indexes.debt, unit)
-    return _quotient(price * indexes.income * _low_threshold(reserve, terms), unit * 10_000)
+    threshold = _low_threshold(market, reserve, terms)
+    return _quotient(price * indexes.income * threshold, unit * 10_000)
 
 
-def _low_threshold(reserve: Reserve, terms: Terms) -> int:
-    counts = reserve.configuration.threshold != 0
-    return max(terms.threshold(reserve) - 1, 0) if counts else 0
+def _low_threshold(market: AaveMarket, reserve: Reserve, terms: Terms) -> int:
+    lost = 1 if market.engine.averages_threshold else 0
+    return max(terms.threshold(reserve) - lost, 0) if may_count(market, reserve) else 0
 
 
 def _quotient(numerator: int, denominator: int) -> float:
@@ -91,22 +96,21 @@ def _quotient(numerator: int, denominator: int) -> float:
 
 def _too_coarse(market: AaveMarket) -> set[Address]:
     """Return the assets to leave to exact integers, so that all others fit into the band."""
-    half_units = {asset: _half_unit(market, reserve) for asset, reserve in market.reserves.items()}
-    left = ABSOLUTE_BAND - 1 - sum(2 * (1 + half) for half in half_units.values())
+    errors = {asset: _error(market, reserve) for asset, reserve in market.reserves.items()}
+    left = ABSOLUTE_BAND - 1 - sum(2 * (1 + error) for error in errors.values())
     coarse: set[Address] = set()
-    for asset in sorted(half_units, key=lambda asset: half_units[asset], reverse=True):
+    for asset in sorted(errors, key=lambda asset: errors[asset], reverse=True):
         if left >= 0:
             break
         coarse.add(asset)
-        left = (
-            ABSOLUTE_BAND - 1 - sum(2 * (1 + h) for a, h in half_units.items() if a not in coarse)
-        )
+        left = ABSOLUTE_BAND - 1 - sum(2 * (1 + e) for a, e in errors.items() if a not in coarse)
     return coarse
 
 
-def _half_unit(market: AaveMarket, reserve: Reserve) -> float:
-    """Return the value of half a smallest unit at the highest price that any user sees."""
+def _error(market: AaveMarket, reserve: Reserve) -> float:
+    """Return the value of what a balance may be off, at the highest price that any user sees."""
     mode = market.modes.get(reserve.configuration.mode)
     sources = [reserve.asset] if mode is None else [reserve.asset, mode.price_source]
     prices = [market.prices.get(source) or 0 for source in sources]
-    return _quotient(max(prices), 2 * reserve.unit)
+    parts = 2 if market.engine.rounds_to_nearest else 1
+    return _quotient(max(prices), parts * reserve.unit)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from chimera.domain.block import ZERO_ADDRESS
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Step, Valuation
 from chimera.domain.market import Account
-from chimera.domain.numeric import BPS, Bps, Wad, decimal_string, short_decimal
+from chimera.domain.numeric import Bps, Wad, decimal_string, short_decimal
 from chimera.errors import Skip
 from chimera.protocols.aave_v3.market import NO_MODE, AaveMarket, Mode, Reserve
-from chimera.protocols.aave_v3.math import average_threshold, checked
+from chimera.protocols.aave_v3.math import average_threshold, checked, percent_mul
 
 BPS_PLACES = 4
 
@@ -21,14 +21,22 @@ class Terms(NamedTuple):
     What the user's eMode changes: thresholds and bonus of its assets, and their price.
 
     `price` is what the category's price source answers, 0 without one (or where it says 0).
+    `by_bitmap` tells how an asset is found to be in the category.
     """
 
     number: int
     mode: Mode
     price: int
+    by_bitmap: bool
 
     def cover(self, reserve: Reserve) -> bool:
-        """Tell whether the asset is in the user's category. Mirrors isInEModeCategory."""
+        """
+        Tell whether the asset is collateral of the user's category.
+
+        Mirrors EModeLogic.isInEModeCategory up to v3.1, EModeConfiguration after.
+        """
+        if self.by_bitmap:
+            return bool(self.mode.collateral >> reserve.bit & 1)
         return self.number != 0 and reserve.configuration.mode == self.number
 
     def threshold(self, reserve: Reserve) -> Bps:
@@ -40,7 +48,7 @@ class Terms(NamedTuple):
         return self.mode.bonus if self.cover(reserve) else reserve.configuration.bonus
 
 
-ORDINARY = Terms(0, NO_MODE, 0)  # of users without an eMode
+ORDINARY = Terms(0, NO_MODE, 0, by_bitmap=False)  # of users without an eMode
 
 
 class Use(NamedTuple):
@@ -49,6 +57,7 @@ class Use(NamedTuple):
     reserve: Reserve
     price: int
     threshold: Bps  # 0 when the asset does not count as collateral
+    scaled: int  # supply as the aToken stores it
     supplied: int
     owed: int
     collateral: int
@@ -80,12 +89,13 @@ def terms_of(market: AaveMarket, number: int) -> Terms:
     if not number:
         return ORDINARY
     mode = market.modes.get(number, NO_MODE)
-    if mode.price_source == ZERO_ADDRESS:
-        return Terms(number, mode, 0)
+    by_bitmap = market.engine.has_mode_bitmaps
+    if by_bitmap or mode.price_source == ZERO_ADDRESS:
+        return Terms(number, mode, 0, by_bitmap)
     price = market.prices[mode.price_source]
     if price is None:
         raise Skip(f"price source of eMode {number} reverts")
-    return Terms(number, mode, price)
+    return Terms(number, mode, price, by_bitmap)
 
 
 def price_of(market: AaveMarket, reserve: Reserve, terms: Terms) -> int:
@@ -154,8 +164,7 @@ def _use(
 ) -> Use:
     price = price_of(market, reserve, terms)
     indexes, engine = market.indexes(timestamp)[reserve.asset], market.engine
-    # The test is on the reserve's own threshold: without one, an eMode's does not count either.
-    counts = is_collateral and reserve.configuration.threshold != 0
+    counts = is_collateral and may_count(market, reserve)
     scaled = account.supplied.get(reserve.asset, 0) if counts else 0
     supplied = engine.supplied(scaled, indexes.income)
     owed = engine.owed(account.owed.get(reserve.asset, 0), indexes.debt)
@@ -163,11 +172,26 @@ def _use(
         reserve=reserve,
         price=price,
         threshold=terms.threshold(reserve) if counts else Bps(0),
+        scaled=scaled,
         supplied=supplied,
         owed=owed,
         collateral=checked(supplied * price) // reserve.unit,
-        debt=checked(owed * price) // reserve.unit,
+        debt=_debt_value(market, owed, price, reserve),
     )
+
+
+def may_count(market: AaveMarket, reserve: Reserve) -> bool:
+    """
+    Tell whether the reserve can be collateral at all.
+
+    Up to v3.5 the test is on its own threshold: without one, an eMode's does not count either.
+    """
+    return not market.engine.needs_own_threshold or reserve.configuration.threshold != 0
+
+
+def _debt_value(market: AaveMarket, owed: int, price: int, reserve: Reserve) -> int:
+    checked(owed * price)
+    return market.engine.debt_value(owed, price, reserve.unit)
 
 
 def health(market: AaveMarket, account: Account, timestamp: int) -> Health:
@@ -217,7 +241,8 @@ def _debt_legs(market: AaveMarket, account: Account, timestamp: int) -> Iterator
         reserve = market.reserves[asset]
         amount = market.engine.owed(scaled, market.indexes(timestamp)[asset].debt)
         price, _ = _shown(market, account, reserve)
-        yield DebtLeg(asset, reserve.symbol, amount, amount * price // reserve.unit)
+        worth = market.engine.debt_value(amount, price, reserve.unit)
+        yield DebtLeg(asset, reserve.symbol, amount, worth)
 
 
 def _shown(market: AaveMarket, account: Account, reserve: Reserve) -> tuple[int, Bps]:
@@ -226,8 +251,7 @@ def _shown(market: AaveMarket, account: Account, reserve: Reserve) -> tuple[int,
         price = price_of(market, reserve, terms)
     except Skip:
         return 0, reserve.configuration.threshold
-    counts = reserve.configuration.threshold != 0
-    return price, terms.threshold(reserve) if counts else Bps(0)
+    return price, terms.threshold(reserve) if may_count(market, reserve) else Bps(0)
 
 
 def explain(market: AaveMarket, account: Account, timestamp: int) -> Iterator[Step]:
@@ -274,11 +298,15 @@ def _explain_use(market: AaveMarket, account: Account, use: Use, timestamp: int)
 
 
 def _explain_sums(market: AaveMarket, data: AccountData) -> Iterator[Step]:
-    adjusted = (data.collateral * data.threshold + BPS // 2) // BPS
     factor = "none: no debt" if data.factor is None else decimal_string(data.factor, 18)
     yield Step("total collateral", _money(market, data.collateral))
-    yield Step("average threshold", f"{data.threshold} bps (truncated)")
-    yield Step("collateral at threshold", _money(market, adjusted))
+    if market.engine.averages_threshold:
+        adjusted = percent_mul(data.collateral, data.threshold)
+        yield Step("average threshold", f"{data.threshold} bps (truncated)")
+        yield Step("collateral at threshold", _money(market, adjusted))
+    else:
+        yield Step("average threshold", f"{data.threshold} bps (shown only)")
+        yield Step("sum of value times threshold", f"{data.weighted} bps")
     yield Step("total debt", _money(market, data.debt))
     yield Step("health factor", factor)
 
