@@ -310,3 +310,15 @@ def test_the_price_at_which_an_account_turns_is_true_on_chain(
             assert beyond < WAD, claim
             checked_claims += 1
     assert checked_claims >= 16
+
+
+def test_why_of_a_protocol_or_an_account_that_is_not_there_is_one_line(config: Path) -> None:
+    nowhere = ("--url", f"http://127.0.0.1:{free_port()}")
+    stranger = "0x" + "11" * 20
+
+    typo = here("why", "aawe", stranger, *nowhere, config=config)
+    nobody = here("why", "aave", stranger, *nowhere, config=config)
+
+    assert (typo.code, nobody.code) == (FAULT, FAULT)
+    assert typo.err.splitlines()[-1] == "the configuration has no protocol 'aawe'"
+    assert nobody.err.splitlines()[-1] == f"aave has no account of {stranger}"

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chimera.domain.health import Health, Step
 from chimera.domain.market import Account
-from chimera.domain.numeric import WAD
+from chimera.domain.numeric import WAD, Bps
 from chimera.pricing.explanation import explanation
+from chimera.protocols.aave_v3.adapter import AaveV3
+from chimera.protocols.aave_v3.market import Mode
+from tests import fakes_aave_v3 as aave
 from tests.fakes_state import USDC, WETH, FakeAdapter, FakeMarket
 
 SAFE = Account(supplied={WETH: 10}, owed={USDC: 700})
@@ -68,3 +73,26 @@ def test_a_dead_price_leaves_nothing_to_turn() -> None:
     found = explanation(ADAPTER, FakeMarket({WETH: 0, USDC: 10}), SAFE, 0)
 
     assert found == [Step("health_factor", "None")]
+
+
+def test_the_price_source_of_an_emode_turns_its_members_and_nobody_else() -> None:
+    modes = {1: Mode(Bps(9300), Bps(10100), aave.PRICE_SOURCE)}
+    pool = aave.market(modes=modes, prices={aave.PRICE_SOURCE: 2000 * 10**8})
+    adapter = AaveV3(name="aave", address=aave.PROVIDER, from_block=0)
+    outside = Account({aave.WETH: 10**19}, {aave.USDC: 15_000 * 10**6}, frozenset({aave.WETH}))
+    source = f"0x{aave.PRICE_SOURCE.hex()} turns at"
+
+    ordinary, member = (
+        {step.name: step.value for step in explanation(adapter, pool, account, 1)}
+        for account in (outside, replace(outside, mode=1))
+    )
+
+    assert source not in ordinary
+    assert "USD (" in ordinary["WETH turns at"]
+    assert member["WETH turns at"] == "never: no price of it alone does"
+    turn = int(member[source].partition(" USD (-")[0].replace(".", ""))
+    factors = [
+        adapter.health(adapter.priced(pool, aave.PRICE_SOURCE, price), replace(outside, mode=1), 1)
+        for price in (turn, turn - 1)
+    ]
+    assert [health.is_unhealthy for health in factors] == [False, True]
