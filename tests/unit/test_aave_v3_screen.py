@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +14,9 @@ from chimera.domain.block import Address
 from chimera.domain.market import Account
 from chimera.domain.numeric import RAY, Bps
 from chimera.protocols.aave_v3.adapter import AaveV3
-from chimera.protocols.aave_v3.market import AaveMarket, Mode
+from chimera.protocols.aave_v3.engine import ENGINES, V3_0, V3_4, V3_5, V3_6, Engine
+from chimera.protocols.aave_v3.market import AaveMarket, Mode, Reserve
+from chimera.protocols.aave_v3.valuation import account_data
 from chimera.state.screen import Screen
 from tests.fakes_aave_v3 import (
     ALICE,
@@ -22,6 +27,7 @@ from tests.fakes_aave_v3 import (
     WBTC,
     WETH,
     WSTETH,
+    address,
     configured,
     market,
     standing,
@@ -75,6 +81,103 @@ def test_nobody_under_one_is_passed_over(case: tuple[AaveMarket, Account]) -> No
         assert candidates(pool, account) == [ALICE]
 
 
+PEOPLE = [address(0xC00000 + number) for number in range(1_000)]
+EACH = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+
+
+class Attack:
+    """Made-up accounts within a few units of 1: dust, whales, mixed thresholds, many legs."""
+
+    def __init__(self, engine: Engine, seed: int) -> None:
+        self.random = Random(f"{engine.version} {seed}")  # noqa: S311  (a seeded life, no secret)
+        indexes = {asset: (self._index(), self._index()) for asset in ASSETS}
+        rates = {a: standing(NOW, income=i, debt=d) for a, (i, d) in indexes.items()}
+        self.market = market(rates=rates, engine=engine, reserves=self._reserves())
+        self.accounts = {user: self._account() for user in PEOPLE}
+
+    def _index(self) -> int:
+        return RAY + self.random.choice((0, 1, self.random.randrange(3 * RAY)))
+
+    def _reserves(self) -> dict[Address, Reserve]:
+        def terms(old: Reserve) -> Reserve:
+            threshold = Bps(self.random.randrange(1, 10_000))
+            return replace(old, configuration=replace(old.configuration, threshold=threshold))
+
+        return {asset: terms(reserve) for asset, reserve in RESERVES.items()}
+
+    def _account(self) -> Account:
+        random, market = self.random, self.market
+        held = random.sample(ASSETS, random.randint(1, 4))
+        digits = random.choice((0.5, 2, 4, 6, 8))  # from dust to whales, in token units
+        supplied = {
+            asset: 1 + random.randrange(1 + int(RESERVES[asset].unit * 10 ** (digits - 4)))
+            for asset in held
+        }
+        mode = random.randrange(2)
+        account = Account(supplied, {}, frozenset(held), mode)
+        data = account_data(market, account, NOW)
+        limit = data.weighted // 10_000
+        owed = {}
+        borrowed = random.sample(ASSETS, random.randint(1, 4))
+        for number, asset in enumerate(borrowed, 1):
+            part = limit if number == len(borrowed) else random.randrange(limit + 1)
+            limit -= part
+            per_unit = (market.prices[asset] or 1) * market.rates[asset].debt_index
+            debt = part * RESERVES[asset].unit * RAY // per_unit + random.randint(-2, 2)
+            owed[asset] = max(1, debt)
+        return replace(account, owed=owed)
+
+
+class Unbanded(AaveV3):
+    """The same adapter, with no room for what rounding may do."""
+
+    relative_band = 0.0
+    absolute_band = 0.0
+
+
+def missed(adapter: AaveV3, attack: Attack) -> tuple[int, int]:
+    """How many are under 1, and how many of those the screen passes over."""
+    screen = Screen(adapter)
+    screen.load(attack.accounts)
+    looked_at = set(screen.candidates(screen.weigh(attack.market, NOW)))
+    under = [
+        user
+        for user, account in attack.accounts.items()
+        if adapter.health(attack.market, account, NOW).is_unhealthy
+    ]
+    return len(under), len(set(under) - looked_at)
+
+
+@EACH
+def test_of_ten_thousand_adversarial_accounts_none_is_passed_over(engine: Engine) -> None:
+    counts = [missed(AAVE, Attack(engine, seed)) for seed in range(10)]
+
+    assert sum(under for under, _ in counts) > 2_000
+    assert sum(unseen for _, unseen in counts) == 0
+
+
+@pytest.mark.parametrize("engine", [V3_0, V3_6])
+def test_without_the_band_some_would_be(engine: Engine) -> None:
+    unbanded = Unbanded(name="aave", address=PROVIDER, from_block=0)
+
+    assert sum(missed(unbanded, Attack(engine, seed))[1] for seed in range(2)) > 0
+
+
+def test_since_v3_5_collateral_weighs_its_whole_threshold() -> None:
+    price = 300012345678 / 10**18
+
+    assert math.isclose(weight(market(engine=V3_6), WETH), price * 0.83)
+    assert math.isclose(weight(market(engine=V3_6), WETH, mode=1), price * 0.93)
+
+
+def test_since_v3_5_a_balance_may_be_off_by_a_whole_unit() -> None:
+    coarse = {**market().reserves, WBTC: configured(WBTC, decimals=0)[WBTC]}
+
+    dear = market(reserves=coarse, prices={WBTC: 1_100_000}, engine=V3_4)
+    assert weight(dear, WBTC) < math.inf
+    assert weight(replace(dear, engine=V3_5), WBTC) == math.inf
+
+
 def test_an_account_that_is_clearly_healthy_is_passed_over() -> None:
     account = Account({WETH: 10**18}, {USDC: 10**9}, frozenset({WETH}))
 
@@ -123,5 +226,9 @@ def test_an_asset_too_coarse_for_the_band_is_left_to_the_integers() -> None:
     assert weight(coarse, WETH) < math.inf
 
 
-def test_an_asset_without_threshold_weighs_nothing() -> None:
-    assert weight(market(reserves=configured(WETH, threshold=Bps(0))), WETH, mode=1) == 0.0
+def test_an_asset_without_threshold_weighs_nothing_up_to_v3_5() -> None:
+    reserves = configured(WETH, threshold=Bps(0))
+
+    assert weight(market(reserves=reserves), WETH, mode=1) == 0.0
+    assert weight(market(reserves=reserves, engine=V3_5), WETH, mode=1) == 0.0
+    assert weight(market(reserves=reserves, engine=V3_6), WETH, mode=1) > 0.0
