@@ -105,6 +105,7 @@ class Conversation:
         self._outgoing: list[tuple[str, str]] = []
         self._heads: str | None = None  # subscription ids
         self._logs: dict[str, LogQuery] = {}
+        self._ending: set[str] = set()  # given up, but logs of theirs may still be on the way
         self._wanted = NOTHING
         self._surely_watched: LogQuery | None = None
         self._ask("eth_subscribe", ["newHeads"], now)
@@ -169,7 +170,7 @@ class Conversation:
                 self._give_up_at = None if not self._questions else self._give_up_at
             watched, self._surely_watched = self._surely_watched, self._watching()
             return NewHead(block, time.monotonic_ns(), watched)
-        if params.subscription in self._logs:
+        if params.subscription in self._logs or params.subscription in self._ending:
             log = decoded(_LOG, params.result, "logs")
             return NewLog(BlockHash(word(log.block_hash)), log.log(), log.removed)
         return None
@@ -189,6 +190,7 @@ class Conversation:
             return Connected()
         for older in list(self._logs):
             self._ask("eth_unsubscribe", [older], now)
+            self._ending.add(older)
             del self._logs[older]
         self._logs[result] = question.query
         return None

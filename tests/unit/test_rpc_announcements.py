@@ -108,6 +108,19 @@ def test_an_older_subscription_ends_once_the_wider_one_stands() -> None:
     assert sent(talk) == [("eth_unsubscribe", ["narrow"])]
 
 
+def test_logs_of_an_ending_subscription_count_as_long_as_they_come() -> None:
+    talk = connected()
+    talk.watch(NARROW, 0.0)
+    talk.take(answer(2, "narrow"), 0.0)
+    talk.watch(WIDE, 0.0)
+    talk.take(answer(3, "wide"), 0.0)
+    words = {"address": hexed(POOL), "topics": [hexed(TOPIC)], "data": "0x"}
+    places = {"blockNumber": "0x7", "blockHash": word(7), "logIndex": "0x3"}
+
+    assert isinstance(talk.take(announcement("narrow", {**words, **places}), 1.0), NewLog)
+    assert talk.take(announcement("another", {**words, **places}), 1.0) is None
+
+
 def test_a_head_says_what_was_surely_watched_while_it_came() -> None:
     talk = connected()
     talk.watch(NARROW, 0.0)
