@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from devnet.aave import VERSIONS
 from devnet.daemon import Daemon
 from devnet.proxy import CountingProxy
 from devnet.redis_server import RedisServer
@@ -35,10 +36,22 @@ HAPPENINGS = {
     "toggle_collateral",
     "transfer_a_tokens",
     "newcomer",
+    "close",
+    "reopen",
     "liquidate",
+    "liquidate_partly",
+    "liquidate_for_a_tokens",
     "price",
+    "collapse",
     "swap_aggregator",
+    "replace_source",
     "threshold",
+    "wake",
+    "listing",
+    "pause",
+    "unpause",
+    "emode_category",
+    "emode_assets",
 }
 
 
@@ -60,11 +73,13 @@ class Lived:
         self.log_differences = 0.0
 
 
-@pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
+@pytest.fixture(scope="module", params=VERSIONS)
+def lived(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Lived]:
     folder = tmp_path_factory.mktemp("life")
     with (
-        Stage.build(seed=11, borrowers=BORROWERS) as stage,
+        Stage.build(version=request.param, seed=11, borrowers=BORROWERS) as stage,
         CountingProxy(stage.anvil.http) as proxy,
         RedisServer() as redis,
     ):
