@@ -99,12 +99,12 @@ class Daemon:
     async def _work(self) -> None:
         rooms = self._rooms
         structlog.contextvars.bind_contextvars(chain=rooms.settings.chain.name)
-        await prove_node(rooms.chain)
-        await self._patiently(rooms.bootstrap.prove)
-        await rooms.history.open()
         async with asyncio.TaskGroup() as group:
             for service in rooms.serve(self):
                 await service.start(group)
+            await prove_node(rooms.chain)
+            await self._patiently(rooms.bootstrap.prove)
+            await rooms.history.open()  # only now: a refused start leaves no file behind
             await self._follow()
 
     async def _follow(self) -> None:
