@@ -116,7 +116,8 @@ class Attack:
         mode = random.randrange(2)
         account = Account(supplied, {}, frozenset(held), mode)
         data = account_data(market, account, NOW)
-        limit = data.weighted // 10_000
+        truncated = data.collateral * data.threshold // 10_000  # what decides up to v3.4
+        limit = random.choice((truncated, data.weighted // 10_000))
         owed = {}
         borrowed = random.sample(ASSETS, random.randint(1, 4))
         for number, asset in enumerate(borrowed, 1):
