@@ -237,7 +237,15 @@ def test_a_new_oracle_is_asked_for_every_price_at_once(by: str) -> None:
 
 def listed() -> tuple[Log, Log]:
     supply, stable, debt = NEW_TOKENS
-    initialized = log(supply, events.ATOKEN_INITIALIZED, NEW, POOL, data=[ZERO, ZERO, 8])
+    words: list[int | bytes] = [
+        ZERO,
+        ZERO,
+        8,
+        192,
+        224,
+        256,
+    ]  # and the places of three texts that nobody reads
+    initialized = log(supply, events.ATOKEN_INITIALIZED, NEW, POOL, data=words)
     told = log(
         CONFIGURATOR, events.RESERVE_INITIALIZED, NEW, supply, data=[stable, debt, address(9)]
     )
@@ -251,7 +259,10 @@ def test_a_new_reserve_first_needs_the_logs_of_its_tokens_and_its_price() -> Non
     initialized, told = listed()
     heard = [
         initialized,
-        *(log(token, events.DEBT_TOKEN_INITIALIZED, data=[]) for token in NEW_TOKENS[1:]),
+        *(
+            log(token, events.DEBT_TOKEN_INITIALIZED, NEW, POOL, data=[0] * 5)
+            for token in NEW_TOKENS[1:]
+        ),
     ]
     before = market()
 
@@ -308,8 +319,21 @@ def test_a_reserve_without_a_log_of_its_token_calls_for_a_new_snapshot() -> None
         fold(Accounts(), listed()[1], answers={**readings(before, NEW), **SYMBOL})
 
 
+def test_a_log_that_is_cut_short_calls_for_a_new_snapshot() -> None:
+    whole = log(RESERVES[WETH].debt_token, events.MINT, ALICE, ALICE, data=[5, 0, RAY])
+    short_data = replace(whole, data=whole.data[:-1])
+    short_topics = replace(whole, topics=whole.topics[:-1])
+
+    for cut in (short_data, short_topics):
+        with pytest.raises(Rebuild, match="does not decode"):
+            AAVE.needs(market(), Accounts(), BLOCK, [cut], {})
+    assert AAVE.needs(market(), Accounts({ALICE: Account()}), BLOCK, [whole], {}).calls == ()
+
+
 def test_a_loan_at_a_stable_rate_is_refused() -> None:
-    stable = log(RESERVES[WETH].stable_debt_token, events.STABLE_DEBT_MINT, ALICE, ALICE, data=[])
+    stable = log(
+        RESERVES[WETH].stable_debt_token, events.STABLE_DEBT_MINT, ALICE, ALICE, data=[0] * 6
+    )
 
     with pytest.raises(Refuse, match="WETH at a stable rate"):
         fold(Accounts(), stable)

@@ -14,6 +14,7 @@ from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 from chimera.pricing import probing
 from chimera.protocols.aave_v3 import calls, events, quotes
 from chimera.protocols.aave_v3.fold import TOPICS
+from chimera.protocols.aave_v3.shapes import SHAPES
 from chimera.rpc import multicall
 
 ABIS = Path(__file__).parents[2] / "abis"
@@ -63,6 +64,17 @@ def test_every_event_in_the_abis_is_followed_and_nothing_else() -> None:
     known = {event_abi_to_log_topic(entry) for entry in entries("aave_v3", "event")}
 
     assert known == TOPICS == set(AAVE_TOPICS.values())
+
+
+def test_every_log_has_the_size_that_the_abis_give_it() -> None:
+    indexed = {
+        event_abi_to_log_topic(entry): [argument["indexed"] for argument in entry["inputs"]]
+        for entry in entries("aave_v3", "event")
+    }
+
+    assert {
+        topic: (1 + flags.count(True), flags.count(False)) for topic, flags in indexed.items()
+    } == SHAPES
 
 
 def test_there_is_something_to_compare() -> None:

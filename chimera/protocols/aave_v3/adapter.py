@@ -27,6 +27,11 @@ from chimera.protocols.aave_v3.market import AaveMarket
 ACCOUNT_DATA_WORDS = 6
 
 
+# The topic in which the logs of `discovery` name their user.
+BORROWER = {events.MINT: 2}
+HOLDER = {**BORROWER, events.BALANCE_TRANSFER: 2, events.USER_EMODE_SET: 1}
+
+
 class AaveV3:
     """
     A pool of Aave v3.0 to v3.7, or of a fork of one, found through its PoolAddressesProvider.
@@ -63,17 +68,26 @@ class AaveV3:
         return reading.read_market(self.address)
 
     def discovery(self, market: AaveMarket, *, suppliers: bool) -> LogQuery:
-        """Name the vTokens' Mints; for suppliers also those, and the transfers, of the aTokens."""
+        """
+        Name the vTokens' Mints; for suppliers also those, and the transfers, of the aTokens.
+
+        An eMode can be chosen before anything is held, so suppliers are those who did, as well.
+        """
         debt = frozenset(reserve.debt_token for reserve in market.reserves.values())
         if not suppliers:
             return LogQuery(debt, frozenset({events.MINT}))
         supply = frozenset(reserve.supply_token for reserve in market.reserves.values())
-        return LogQuery(debt | supply, frozenset({events.MINT, events.BALANCE_TRANSFER}))
+        topics = frozenset({events.MINT, events.BALANCE_TRANSFER, events.USER_EMODE_SET})
+        return LogQuery(debt | supply | {market.pool}, topics)
 
     def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Address]:
         """Return who got debt (with `suppliers`, also aTokens) in logs that `discovery` names."""
-        wanted = {events.MINT, events.BALANCE_TRANSFER} if suppliers else {events.MINT}
-        return {events.address_of(log.topics[2]) for log in logs if log.topics[0] in wanted}
+        place = HOLDER if suppliers else BORROWER
+        return {
+            events.address_of(log.topics[place[log.topics[0]]])
+            for log in logs
+            if log.topics[0] in place
+        }
 
     def read_accounts(
         self, market: AaveMarket, users: Sequence[Address], block: Block

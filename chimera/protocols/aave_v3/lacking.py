@@ -11,7 +11,7 @@ from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.market import Account
 from chimera.domain.numeric import Bps
 from chimera.ports import Accounts
-from chimera.protocols.aave_v3 import calls, events, reading
+from chimera.protocols.aave_v3 import calls, events, reading, shapes
 from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, Reserve
 
 UPGRADES = frozenset(
@@ -85,7 +85,9 @@ def extras(
 
     Raises:
         Refuse: An upgrade made the pool something that is not supported.
+        Rebuild: A log does not decode.
     """
+    shapes.check(logs)
     found = Extras()
     rare = [log for log in logs if log.topics[0] in GOVERNANCE]
     if rare:

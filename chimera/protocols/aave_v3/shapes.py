@@ -1,0 +1,63 @@
+"""How large every log is that we read, so that none is misread for want of a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chimera.domain.block import Log
+from chimera.errors import Rebuild
+from chimera.protocols.aave_v3 import events
+
+WORD = 32  # bytes
+
+# (topics, words of data at the least), as the ABIs have them
+SHAPES: dict[bytes, tuple[int, int]] = {
+    events.RESERVE_DATA_UPDATED: (2, 5),
+    events.COLLATERAL_ENABLED: (3, 0),
+    events.COLLATERAL_DISABLED: (3, 0),
+    events.USER_EMODE_SET: (2, 1),
+    events.LIQUIDATION_CALL: (4, 4),
+    events.MINT: (3, 3),
+    events.BURN: (3, 3),
+    events.BALANCE_TRANSFER: (3, 2),
+    events.ATOKEN_INITIALIZED: (3, 6),
+    events.DEBT_TOKEN_INITIALIZED: (3, 5),
+    events.STABLE_DEBT_MINT: (3, 6),
+    events.RESERVE_INITIALIZED: (3, 3),
+    events.RESERVE_DROPPED: (2, 0),
+    events.COLLATERAL_CONFIGURATION_CHANGED: (2, 3),
+    events.LIQUIDATION_PROTOCOL_FEE_CHANGED: (2, 2),
+    events.RESERVE_ACTIVE: (2, 1),
+    events.RESERVE_PAUSED: (2, 1),
+    events.EMODE_CATEGORY_ADDED: (2, 5),
+    events.EMODE_ASSET_CATEGORY_CHANGED: (2, 2),
+    events.COLLATERAL_IN_EMODE_CHANGED: (2, 2),
+    events.BORROWABLE_IN_EMODE_CHANGED: (2, 2),
+    events.LTVZERO_IN_EMODE_CHANGED: (2, 2),
+    events.GRACE_PERIOD_CHANGED: (2, 1),
+    events.GRACE_PERIOD_DISABLED: (2, 0),
+    events.ATOKEN_UPGRADED: (4, 0),
+    events.VARIABLE_DEBT_TOKEN_UPGRADED: (4, 0),
+    events.PRICE_ORACLE_UPDATED: (3, 0),
+    events.SENTINEL_UPDATED: (3, 0),
+    events.POOL_UPDATED: (3, 0),
+    events.ADDRESS_SET: (4, 0),
+    events.UPGRADED: (2, 0),
+}
+
+
+def check(logs: Iterable[Log]) -> None:
+    """
+    Refuse logs that are cut short.
+
+    Raises:
+        Rebuild: One of them does not decode, so what it says has to be read from the contracts.
+    """
+    for log in logs:
+        shape = SHAPES.get(log.topics[0])
+        if shape is not None and (len(log.topics) != shape[0] or len(log.data) < shape[1] * WORD):
+            raise Rebuild(
+                f"log {log.log_index} of block {log.block_number} from 0x{log.address.hex()} "
+                f"does not decode: {len(log.topics)} topics and {len(log.data)} bytes instead of "
+                f"{shape[0]} and {shape[1] * WORD}"
+            )
