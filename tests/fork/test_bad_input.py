@@ -205,6 +205,41 @@ def test_a_node_that_answers_garbage_costs_nothing_but_time(
     assert "Traceback" not in daemon.log.read_text()
 
 
+def test_a_log_that_is_cut_short_makes_the_mirror_read_the_contracts(tmp_path: Path) -> None:
+    """The account cannot be followed through such a log, but everybody can be read anew."""
+    with Stage.build(seed=23, borrowers=30) as stage:
+        cut: list[str] = []
+
+        def intercept(request: Mapping[str, Any]) -> Answer | None:
+            if request.get("method") != "eth_getLogs" or "blockHash" not in request["params"][0]:
+                return None
+            logs = stage.node.rpc("eth_getLogs", *request["params"])
+            long = [log for log in logs if len(log["data"]) > 2 + 64 * 2]
+            if not armed or not long:
+                return None
+            cut.append(long[-1]["blockNumber"])
+            long[-1]["data"] = long[-1]["data"][:-64]
+            return {"result": logs}
+
+        armed: list[bool] = []
+        with CountingProxy(stage.anvil.http, intercept=intercept) as proxy:
+            config = stage.write_config(tmp_path / "cut.toml", http=proxy.http, ws=proxy.ws)
+            with Daemon(config, tmp_path / "daemon.log") as daemon:
+                witness = Witness(stage, daemon)
+                witness.attend(stage.node.number)
+                armed.append(True)
+                witness.attend(stage.life.step(seconds=2).number)
+                armed.clear()
+                for _ in range(2):
+                    witness.attend(stage.life.step(seconds=2).number)
+                assert witness.mismatches == []
+            scene = Scene(stage, daemon, witness, RedisServer())
+            said = [e for e in scene.events() if e["event"] == "mirror_is_read_anew"]
+    assert cut
+    assert said
+    assert all("does not decode" in line["reason"] for line in said)
+
+
 def until(holds: Callable[[], bool], *, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not holds():

@@ -232,3 +232,7 @@ def test_discovery_names_who_got_debt_and_on_demand_who_got_supply() -> None:
     assert holders.wants(sent)
     assert AAVE.users_in([minted, sent], suppliers=False) == {ALICE}
     assert AAVE.users_in([minted, sent], suppliers=True) == {ALICE, BOB}
+    chosen = log(POOL, events.USER_EMODE_SET, BOB, data=[1])  # before anything is held
+    assert holders.wants(chosen)
+    assert AAVE.users_in([chosen], suppliers=True) == {BOB}
+    assert not borrowers.wants(chosen)
