@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -11,6 +11,7 @@ import structlog
 
 from chimera.app.build import Rooms
 from chimera.domain.block import Address, Block, BlockBatch, Rollback
+from chimera.domain.market import Key
 from chimera.domain.opportunity import Checkpoint, Observation, Opportunity
 from chimera.observability.logging import about_block
 from chimera.state.book import UNDO_WINDOW
@@ -19,6 +20,7 @@ log = structlog.get_logger()
 
 BILLION = 1_000_000_000
 
+Standing = tuple[bool, str | None]  # liquidatable, and the contract's reason if not
 Newcomers = Mapping[str, AbstractSet[Address]]
 
 
@@ -36,6 +38,8 @@ class BlockPath:
         self._rooms = rooms
         self.processed = 0
         self._checkpoints: OrderedDict[int, Checkpoint] = OrderedDict()
+        self._troubles: Counter[tuple[str, str]] = Counter()  # accounts by (protocol, error)
+        self._standing: dict[Key, Standing] = {}
 
     def checkpoints(self) -> list[Checkpoint]:
         """Return the newest blocks with their streaks, newest first, as far as can be undone."""
@@ -74,9 +78,42 @@ class BlockPath:
         """Let detection see a block, and hand on what it makes of it."""
         rooms = self._rooms
         await self.record(rooms.detector.observe(observation), newcomers)
+        self._tell_troubles(Counter((key[0], why) for key, why in rooms.engine.errors.items()))
+        self._tell_standing(observation)
         for name in rooms.book.protocols:
             under = sum(key[0] == name for key in observation.underwater)
             rooms.metrics.unhealthy_accounts.labels(name).set(under)
+
+    def _tell_troubles(self, troubles: Counter[tuple[str, str]]) -> None:
+        """Say once when accounts lose their health factor, and once when they have it again."""
+        for protocol, why in troubles.keys() - self._troubles.keys():
+            log.warning(
+                "health_unknown",
+                protocol=protocol,
+                reason=why,
+                accounts=troubles[protocol, why],
+                done="their streaks end, everybody else goes on",
+            )
+        for protocol, why in self._troubles.keys() - troubles.keys():
+            log.info("health_known_again", protocol=protocol, reason=why)
+        self._troubles = troubles
+
+    def _tell_standing(self, observation: Observation) -> None:
+        """Say when the contract begins or ceases to allow the liquidation of somebody under 1."""
+        standing = {
+            key: (seen.liquidatable, seen.reason) for key, seen in observation.underwater.items()
+        }
+        for key, now in standing.items():
+            if self._standing.get(key, now) != now:
+                user = observation.underwater[key].user
+                log.info(
+                    "underwater_changed",
+                    protocol=key[0],
+                    user=user,
+                    liquidatable=now[0],
+                    reason=now[1],
+                )
+        self._standing = standing
 
     async def record(
         self, changed: Sequence[Opportunity], newcomers: Newcomers | None = None

@@ -58,6 +58,7 @@ class StateEngine(CacheFace):
         self._weights: Mapping[str, Weights] = {}  # of the newest block
         self._near: AbstractSet[Key] | None = NOBODY  # None: not asked for since that block
         self._base_decimals: dict[str, int] = {}
+        self._errors: Mapping[Key, str] = {}
 
     # --- what is known after a block -------------------------------------------------------------
 
@@ -80,6 +81,11 @@ class StateEngine(CacheFace):
                 for user in self.screens[name].candidates(weights, self._watch_below)
             )
         return self._near
+
+    @property
+    def errors(self) -> Mapping[Key, str]:
+        """Why accounts with debt have no health factor at the newest block."""
+        return self._errors
 
     @property
     def new_users(self) -> Mapping[str, AbstractSet[Address]]:
@@ -145,7 +151,7 @@ class StateEngine(CacheFace):
 
     def _observe(self, liquidated: frozenset[Key]) -> Observation:
         under: dict[Key, Underwater] = {}
-        unpriced: set[Key] = set()
+        errors: dict[Key, str] = {}
         time = self.book.block.timestamp
         self._near = None
         self._weights = {
@@ -154,18 +160,19 @@ class StateEngine(CacheFace):
         }
         for name, weights in self._weights.items():
             for user in self.screens[name].candidates(weights):
-                self._judge((name, user), time, under, unpriced)
-        self.observation = Observation(self.book.block, under, frozenset(unpriced), liquidated)
+                self._judge((name, user), time, under, errors)
+        self._errors = errors
+        self.observation = Observation(self.book.block, under, frozenset(errors), liquidated)
         return self.observation
 
     def _judge(
-        self, key: Key, timestamp: int, under: dict[Key, Underwater], unpriced: set[Key]
+        self, key: Key, timestamp: int, under: dict[Key, Underwater], errors: dict[Key, str]
     ) -> None:
         adapter, market = self.adapters[key[0]], self.book.market(key[0])
         account = self.book.accounts(key[0]).users[key[1]]
         health = adapter.health(market, account, timestamp)
         if health.error is not None:
-            unpriced.add(key)
+            errors[key] = health.error
         elif health.factor is not None and health.is_unhealthy:
             decimals = self._base_decimals.get(key[0])
             if decimals is None:  # a protocol's base currency never changes

@@ -76,6 +76,12 @@ def test_a_dead_price_takes_only_its_holders_out(scene: Scene, price: int) -> No
     scene.stage.life.cure("WBTC")
     back = scene.attend(scene.stage.node.number)
     assert not any(p["error"] for p in back)
+    said = [e for e in scene.events() if e["event"].startswith("health_")]
+    assert [(e["event"], e["reason"]) for e in said] == [
+        ("health_unknown", "price of WBTC reverts"),
+        ("health_known_again", "price of WBTC reverts"),
+    ]
+    assert said[0]["accounts"] == len([p for p in positions if p["error"] and p["debt"]])
 
 
 @pytest.mark.parametrize("exponent", [128, 200])
@@ -122,6 +128,8 @@ def test_a_paused_reserve_stays_mirrored_and_cannot_be_liquidated(scene: Scene) 
     assert {(flag["liquidatable"], flag["reason"]) for flag in flags.values()} == {
         (False, "reserve paused")
     }
+    told = [e["user"] for e in scene.events() if e["event"] == "underwater_changed"]
+    assert set(told) >= set(flags)
 
 
 def test_foreign_and_corrupt_values_in_redis_are_skipped_or_mended(scene: Scene) -> None:
