@@ -100,8 +100,7 @@ class OpportunityDetector:
             return []
         if self.newest is None:
             self._doubt_episodes_from(block.number)
-        previous = self._frames[-1].values
-        closed = self._close(observation, previous)
+        closed = self._close(observation)
         self.streaks.observe(block.number, observation.underwater)
         opened = self._flag(observation)
         values = {key: observation.underwater[key] for key in self._open}
@@ -240,11 +239,9 @@ class OpportunityDetector:
                 self._unconfirmed[episode.id] = self._opportunity(key, episode)
                 del self._open[key]
 
-    def _close(
-        self, observation: Observation, values: Mapping[Key, Underwater]
-    ) -> dict[Key, tuple[_Episode, Opportunity]]:
+    def _close(self, observation: Observation) -> dict[Key, tuple[_Episode, Opportunity]]:
         closed = {
-            key: (episode, self._closed(key, episode, values[key], observation))
+            key: (episode, self._closed(key, episode, observation))
             for key, episode in self._open.items()
             if key not in observation.underwater
         }
@@ -252,17 +249,14 @@ class OpportunityDetector:
             del self._open[key]
         return closed
 
-    def _closed(
-        self, key: Key, episode: _Episode, value: Underwater, observation: Observation
-    ) -> Opportunity:
+    def _closed(self, key: Key, episode: _Episode, observation: Observation) -> Opportunity:
         # The last liquidation is in the closing block exactly when there is one in that block.
         reason: ClosedReason = "recovered"
         if key in observation.liquidated:
             reason = "liquidated"
         elif key in observation.unpriced:
             reason = "unpriced"
-        last = self._opportunity(key, episode, value)
-        return _ended(last, observation.block, reason)
+        return _ended(self._opportunity(key, episode), observation.block, reason)
 
     def _flag(self, observation: Observation) -> dict[Key, _Episode]:
         opened = {
@@ -292,10 +286,8 @@ class OpportunityDetector:
         self._orphaned = {}
         return [_ended(gone, block, "reorged") for gone in due]
 
-    def _opportunity(
-        self, key: Key, episode: _Episode, value: Underwater | None = None
-    ) -> Opportunity:
-        value = value or self._frames[-1].values[key]
+    def _opportunity(self, key: Key, episode: _Episode) -> Opportunity:
+        value = self._frames[-1].values[key]
         return Opportunity(
             id=episode.id,
             protocol=value.protocol,

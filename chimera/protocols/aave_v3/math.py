@@ -203,9 +203,8 @@ def health_of_average(collateral: int, weighted: int, debt: int) -> Wad | None:
     """
     if debt == 0:
         return None
-    checked(collateral * (average := average_threshold(collateral, weighted)) + BPS // 2)
-    adjusted = percent_mul(collateral, average)
-    checked(adjusted * WAD + debt // 2)
+    adjusted = percent_mul(collateral, average_threshold(collateral, weighted))
+    checked(adjusted * WAD + debt // 2)  # where percentMul overflows, so does this
     return Wad(wad_div(adjusted, debt))
 
 

@@ -144,7 +144,7 @@ def seizure(
         taken = target.balance
         worth = checked(of.price * taken * by.unit) // checked(by.price * of.unit)
         repaid = need(worth, target.bonus)
-    fee = levy(taken - without_bonus(taken, target.bonus), target.fee) if target.fee else 0
+    fee = levy(taken - without_bonus(taken, target.bonus), target.fee)
     return Seizure(repaid=repaid, seized=taken - fee, fee=fee)
 
 
