@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON_PARTS := $(VENV)/.installed
 NODE_PARTS := node_modules/.installed
+MUTATED := $(VENV)/mutated
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 
@@ -13,7 +14,7 @@ WITH_POSTGRES := PATH="$$PATH$$(printf ':%s' /usr/lib/postgresql/*/bin)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test fork check bench devnet lock clean redis postgres systemd
+.PHONY: help setup demo test fork check mutants bench devnet lock clean redis postgres systemd
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -39,6 +40,11 @@ check: $(PYTHON_PARTS) ## run every static check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_house.py
+
+mutants: $(PYTHON_PARTS) ## break the arithmetic and the detection, and list what no test notices
+	rm -rf $(MUTATED) && mkdir $(MUTATED)
+	cp -R abis chimera config tests pyproject.toml $(MUTATED)
+	cd $(MUTATED) && ../bin/mutmut run --max-children 1 && ../bin/mutmut results
 
 bench: setup redis ## measure, side by side
 	$(BIN)/python -m benchmarks

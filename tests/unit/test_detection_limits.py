@@ -168,6 +168,20 @@ def test_an_episode_that_the_chain_lost_is_told_once() -> None:
     assert after.unsettled() == []
 
 
+def test_all_that_is_stored_above_the_checkpoint_waits_for_its_blocks() -> None:
+    before, after, chain = new_detector(), new_detector(), FakeChain()
+    before.observe(chain.mine(alice="0.99"))
+    older = checkpoint_of(before)
+    stored = before.observe(chain.mine(alice="0.99", bob="0.9"))
+    stored += before.observe(chain.mine(alice="0.99", bob="0.9"))
+
+    after.restore(stored, older)
+
+    assert [o.flagged_block for o in after.unsettled()] == [101, 102]
+    assert after.observe(chain.observations[1]) == stored[:1]
+    assert after.observe(chain.observations[2]) == stored[1:]
+
+
 # --- a block judged anew -------------------------------------------------------------------------
 
 
