@@ -16,11 +16,11 @@ from typing import Any
 from redis.asyncio import Redis
 
 from benchmarks.measuring import AsyncTurn, Goal, Row, in_turns_async, row_of
-from benchmarks.redis_server import redis_server
 from benchmarks.synthetic import PROTOCOL, Mirror, make_mirror
 from chimera.domain.position import Position
 from chimera.state.cache import PositionCache
 from chimera.state.valuation import Draft, Finished
+from devnet.redis_server import RedisServer
 
 COUNT = 1_000
 ROUNDS = 8
@@ -30,8 +30,8 @@ TTL = 60
 
 def measure() -> list[Row]:
     """Measure Redis, then the fallback."""
-    with redis_server() as url:
-        return asyncio.run(_measure(url))
+    with RedisServer() as redis:
+        return asyncio.run(_measure(redis.url))
 
 
 async def _measure(url: str) -> list[Row]:

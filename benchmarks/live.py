@@ -15,8 +15,8 @@ from pathlib import Path
 
 from benchmarks.exposition import Exposition, bound
 from benchmarks.measuring import Goal, Row, Samples, row_of, timed
-from benchmarks.redis_server import redis_server
 from devnet.daemon import Daemon
+from devnet.redis_server import RedisServer
 from devnet.stage import Stage
 
 BORROWERS = 100
@@ -34,12 +34,12 @@ def measure() -> list[Row]:
     """Build a stage, let the daemon live on it, and read what it has measured."""
     with (
         tempfile.TemporaryDirectory(prefix="chimera-bench-live-") as folder,
-        redis_server() as redis_url,
+        RedisServer() as redis,
         Stage.build(borrowers=BORROWERS) as stage,
     ):
         path = stage.write_config(
             Path(folder) / "live.toml",
-            redis_url=redis_url,
+            redis_url=redis.url,
             extra={"reconcile": {"enabled": False}},
         )
         with Daemon(path, Path(folder) / "live.log") as daemon:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -63,12 +65,17 @@ class RedisServer:
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            process_group=0,  # an interruption is for us: we end it when we are done with it
         )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("redis-server does not start")
             time.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, such as the one that makes it hang."""
+        os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Kill it (SIGKILL), as a crash would."""

@@ -84,6 +84,16 @@ def test_a_dead_price_takes_only_its_holders_out(scene: Scene, price: int) -> No
     assert said[0]["accounts"] == len([p for p in positions if p["error"] and p["debt"]])
 
 
+def test_a_source_that_reverts_takes_only_its_holders_out(scene: Scene) -> None:
+    market = scene.stage.market
+    asset = market.listings["WBTC"].token.address
+    admin(scene.stage.node, market.oracle, "setAssetSources", [asset], [market.pool.address])
+    positions = scene.attend(scene.stage.mine())
+    dead = {p["user"] for p in positions if p["error"]}
+    assert dead == owing_or_holding(positions, "WBTC")
+    assert dead < {p["user"] for p in positions}
+
+
 @pytest.mark.parametrize("exponent", [128, 200])
 def test_a_price_beyond_all_bounds_is_what_the_contract_makes_of_it(
     scene: Scene, exponent: int

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -19,6 +17,7 @@ from chimera.state.cache import PositionCache
 from chimera.state.engine import StateEngine
 from chimera.state.publisher import CachePublisher
 from chimera.state.valuation import Finished, checksummed
+from devnet.redis_server import RedisServer
 from tests.fakes_state import (
     USDC,
     WETH,
@@ -35,48 +34,11 @@ from tests.fakes_state import (
 BORROWERS = 300
 
 
-class RedisServer:
-    """A Redis of the test's own, on a free port, without a disk."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
-            cwd=self._folder,
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-        await until(self.answers)
-
-    async def answers(self) -> bool:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:
-            return False
-        writer.close()
-        await writer.wait_closed()
-        return True
-
-    async def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[Redis]:
-        client: Redis = Redis.from_url(self.url)
-        yield client
-        await client.aclose()
+@asynccontextmanager
+async def client_of(server: RedisServer) -> AsyncIterator[Redis]:
+    client: Redis = Redis.from_url(server.url)
+    yield client
+    await client.aclose()
 
 
 async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> float:
@@ -89,11 +51,9 @@ async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> fl
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    await server.start()
-    yield server
-    await server.kill()
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
 
 
 class Room:
@@ -140,7 +100,7 @@ async def keys_in(client: Redis) -> int:
 
 async def test_every_key_lives_and_is_refreshed_without_any_block(server: RedisServer) -> None:
     room = Room(server.url)
-    async with server.client() as client, running(room):
+    async with client_of(server) as client, running(room):
 
         async def all_there() -> bool:
             return await keys_in(client) == BORROWERS
@@ -158,7 +118,7 @@ async def test_every_key_lives_and_is_refreshed_without_any_block(server: RedisS
 
 async def test_the_keys_die_with_the_daemon(server: RedisServer) -> None:
     room = Room(server.url, ttl=1)
-    async with server.client() as client:
+    async with client_of(server) as client:
         async with running(room):
 
             async def all_there() -> bool:
@@ -180,14 +140,14 @@ async def test_a_killed_redis_is_noticed_and_gets_every_key_when_it_returns(
         await until(room.found)
         await room.publisher.write_everything()
 
-        await server.kill()
+        server.kill()
         assert await until(room.lost) < 2
         assert len(await room.engine.get_all_positions()) == BORROWERS
         room.step()
         room.publisher.publish_block([("fake", address(1))])
 
-        await server.start()
-        async with server.client() as client:
+        server.start()
+        async with client_of(server) as client:
 
             async def all_back() -> bool:
                 return await keys_in(client) == BORROWERS
@@ -205,10 +165,10 @@ async def test_a_redis_that_was_restarted_between_two_beats_is_filled_again(
     async with running(room):
         await until(room.found)
         await room.publisher.write_everything()
-        await server.kill()
-        await server.start()
+        server.kill()
+        server.start()
 
-        async with server.client() as client:
+        async with client_of(server) as client:
 
             async def all_back() -> bool:
                 return await keys_in(client) == BORROWERS
@@ -230,7 +190,7 @@ async def test_a_redis_that_hangs_is_noticed_within_ten_seconds(server: RedisSer
 
 
 async def test_a_start_without_redis_works_in_memory_until_it_comes(server: RedisServer) -> None:
-    await server.kill()
+    server.kill()
     room = Room(server.url)
     async with running(room):
         assert room.cache.state == "fallback"
@@ -239,9 +199,9 @@ async def test_a_start_without_redis_works_in_memory_until_it_comes(server: Redi
             return len(await room.engine.get_all_positions()) == BORROWERS
 
         await until(in_memory)
-        await server.start()
+        server.start()
         await until(room.found)
-        async with server.client() as client:
+        async with client_of(server) as client:
 
             async def all_there() -> bool:
                 return await keys_in(client) == BORROWERS
@@ -272,7 +232,7 @@ async def test_corrupt_values_are_skipped_and_replaced(server: RedisServer) -> N
     room = Room(server.url)
     await room.cache.connect()
     await room.publisher.write_everything()
-    async with server.client() as client:
+    async with client_of(server) as client:
         name = f"position:fake:{checksummed(address(1))}"
         for junk in (b"{", b"\xff", b'{"block":900000}'):
             await client.set(name, junk)
@@ -290,7 +250,7 @@ async def test_corrupt_values_are_skipped_and_replaced(server: RedisServer) -> N
 async def test_a_full_redis_refuses_writes_and_is_not_lost(server: RedisServer) -> None:
     room = Room(server.url)
     await room.cache.connect()
-    async with server.client() as client:
+    async with client_of(server) as client:
         await client.config_set("maxmemory", "1")
         await room.publisher.write_everything()
         assert room.cache.state == "connected"

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,42 +15,14 @@ from redis.exceptions import RedisError
 from chimera.domain.opportunity import Opportunity
 from chimera.publish import fanout
 from chimera.publish.fanout import STREAM, FlagStream
+from devnet.redis_server import RedisServer
 from tests.fakes_store import opportunity
 
 
-class RedisServer:
-    """A redis-server on a loopback port, without any file."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        options = ["--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
-        self._process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), *options], stdout=subprocess.DEVNULL
-        )
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.stop()
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
 
 
 @pytest.fixture
@@ -148,7 +117,7 @@ async def test_what_comes_while_redis_is_away_is_written_once_it_is_back(
     async with running(server.url) as stream:
         await stream.publish([opportunity("before")])
         await written(stream)
-        server.stop()
+        server.kill()
         await stream.publish([opportunity("during")])
         await asyncio.sleep(0.3)
         assert stream.pending == 1
@@ -163,7 +132,7 @@ async def test_what_comes_while_redis_is_away_is_written_once_it_is_back(
 async def test_the_newest_are_kept_when_redis_is_away_for_long(
     redis: Redis, server: RedisServer
 ) -> None:
-    server.stop()
+    server.kill()
     async with running(server.url, bound=3) as stream:
         await stream.publish([opportunity(f"{n}") for n in range(5)])
         assert (stream.pending, stream.dropped) == (3, 2)
@@ -183,7 +152,7 @@ async def test_stopping_writes_what_is_left(redis: Redis, server: RedisServer) -
 
 
 async def test_stopping_does_not_wait_for_a_redis_that_is_away(server: RedisServer) -> None:
-    server.stop()
+    server.kill()
     async with asyncio.timeout(5), running(server.url) as stream:
         await stream.publish([opportunity()])
 
