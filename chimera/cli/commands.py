@@ -17,8 +17,9 @@ from chimera.cli import listings, views
 from chimera.cli.application import application
 from chimera.cli.client import NoDaemon
 from chimera.cli.exits import FAULT, complain, ending, install_last_resort
-from chimera.cli.options import AsJson, Config, Url, begin, daemon
+from chimera.cli.options import AsJson, Config, Url, begin, daemon, refuse_unknown
 from chimera.cli.progress import Reporter
+from chimera.domain.numeric import decimal_string
 from chimera.errors import Refuse
 
 if TYPE_CHECKING:
@@ -87,11 +88,12 @@ def rebuild(
     """Read every account anew from the chain: through the daemon, else by itself."""
     with ending():
         settings = begin(config)
-        _refuse_unknown(settings, protocol)
+        refuse_unknown(settings, protocol)
         try:
             report = _asked(settings, url, protocol, from_block)
         except NoDaemon:
             report = _done_here(settings, protocol, from_block, verify=verify)
+        report["seconds"] = decimal_string(report["milliseconds"], 3)
         (views.print_json if as_json else views.print_rebuilt)(report)
         if report["mismatches"]:
             raise typer.Exit(FAULT)
@@ -128,12 +130,6 @@ def demo(config: Config = None) -> None:
 
 for listing in (listings.positions, listings.opportunities, listings.why, listings.status):
     app.command()(listing)
-
-
-def _refuse_unknown(settings: Settings, protocol: str | None) -> None:
-    names = [its.name for its in settings.protocols]
-    if protocol is not None and protocol not in names:
-        raise Refuse(f"--protocol: expected one of {', '.join(names)}, found {protocol!r}")
 
 
 def _asked(

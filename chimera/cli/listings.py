@@ -25,6 +25,7 @@ from chimera.cli.options import (
     UserAddress,
     begin,
     daemon,
+    refuse_unknown,
 )
 from chimera.domain.block import Address
 from chimera.errors import Unreachable
@@ -49,12 +50,12 @@ def positions(
     """List accounts, lowest health factor first: from the daemon, else what Redis still holds."""
     with ending():
         settings = begin(config, quiet=True)
+        refuse_unknown(settings, protocol)
         filters = Filters(protocol, user, asset, max_health_factor)
         try:
             page = daemon(settings, url).listing("/v1/positions", filters.query(), limit)
         except NoDaemon as absent:
             page = _from_redis(settings, filters, limit, absent)
-        _hint(settings, page, protocol)
         (views.print_json if as_json else views.print_positions)(page)
 
 
@@ -70,10 +71,10 @@ def opportunities(
     """List episodes of accounts under 1, newest first."""
     with ending():
         settings = begin(config, quiet=True)
+        refuse_unknown(settings, protocol)
         given = {"state": None if state is None else state.value, "protocol": protocol}
         filters = {name: text for name, text in given.items() if text is not None}
         page = daemon(settings, url).listing("/v1/opportunities", filters, limit)
-        _hint(settings, page, protocol)
         (views.print_json if as_json else views.print_opportunities)(page)
 
 
@@ -90,6 +91,7 @@ def why(
     """Explain a health factor to the last digit, and the rule that decides about the account."""
     with ending():
         settings = begin(config, quiet=True)
+        refuse_unknown(settings, protocol, "PROTOCOL")
         try:
             explanation = daemon(settings, url).why(protocol, user)
         except NoDaemon as absent:
@@ -125,10 +127,3 @@ def _from_redis(settings: Settings, filters: Filters, limit: int, absent: NoDaem
 def _explained(settings: Settings, protocol: str, user: str) -> Document:
     address = Address(bytes.fromhex(user[2:]))
     return asyncio.run(application().explain(settings, protocol, address))
-
-
-def _hint(settings: Settings, page: Document, protocol: str | None) -> None:
-    """Tell an empty answer from a mistyped name."""
-    names = [its.name for its in settings.protocols]
-    if protocol is not None and not page["items"] and protocol.partition(".")[0] not in names:
-        complain(f"the configuration has no protocol {protocol!r}; it has {', '.join(names)}")

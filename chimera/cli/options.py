@@ -12,6 +12,7 @@ from chimera.cli.application import load_settings
 from chimera.cli.client import DaemonClient, NoDaemon, daemon_url
 from chimera.cli.filters import a_decimal, an_address
 from chimera.cli.progress import CurrentStderr
+from chimera.errors import Refuse
 from chimera.observability.logging import configure
 
 if TYPE_CHECKING:
@@ -95,3 +96,15 @@ def daemon(settings: Settings, url: str | None) -> DaemonClient:
         listen = settings.http.listen
         raise NoDaemon(f'no daemon can be asked: http.listen is "{listen}"; give its --url')
     return DaemonClient(chosen)
+
+
+def refuse_unknown(settings: Settings, protocol: str | None, place: str = "--protocol") -> None:
+    """
+    Tell a mistyped name from one that has nothing.
+
+    Raises:
+        Refuse: The configuration has no such protocol.
+    """
+    names = [its.name for its in settings.protocols]
+    if protocol is not None and protocol not in names:
+        raise Refuse(f"{place}: expected one of {', '.join(names)}, found {protocol!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, localcontext
+from decimal import ROUND_DOWN, Decimal, localcontext
 from typing import Any
 
 from rich.console import Console
@@ -17,8 +17,14 @@ from chimera.cli.application import Row
 Document = Mapping[str, Any]
 
 PIPE_WIDTH = 1000  # a program that reads tables wants whole lines
+WHOLE_ADDRESSES = 140  # columns from which a table has room for them
+ALL_COLUMNS = 100  # columns from which a table has room for what can be told from other columns
 SHOWN_PLACES = 6  # of a health factor in a table; cut, so that 0.9999999 does not read 1.000000
+VALUE_PLACES, SMALL_PLACES = 2, 6  # of a value in a table, and of one under 1
 EXACT = 100  # digits that sums of decimal strings keep
+NUMBERS = {"Health", "Collateral", "Debt", "Bonus", "Under 1", "Since", "Price", "Accounts"}
+NUMBERS |= {"Borrowers", "Reconciled at", "Mismatches"}
+WORDS = {"Tokens", "State", "Kind", "Alive", "Subject", "Fact"}  # broken between words, if at all
 NEAR = Decimal("1.1")
 
 
@@ -29,39 +35,42 @@ def print_json(document: Any) -> None:  # noqa: ANN401  (any JSON)
 
 def print_positions(page: Document) -> None:
     """Write a table of positions, and how it goes on."""
-    table = _table("Protocol", "Account", "Health", "Collateral", "Debt", "Threshold", "Note")
+    console = _console()
+    table = _table("Account", "Health", "Collateral", "Debt", "Under 1", "Tokens")
     for item in page["items"]:
         table.add_row(
-            _text(item["protocol"]),
-            _text(item["user"]),
+            _account(item, console.width),
             _health(item["health_factor"]),
-            _side(item["collateral"], item["base_currency"]),
-            _side(item["debt"], item["base_currency"]),
-            _text(item["liquidation_threshold"]),
-            _note(item),
+            _sum(leg["value"] for leg in item["collateral"] if leg["enabled"]),
+            _sum(leg["value"] for leg in item["debt"]),
+            _text(item["blocks_unhealthy"] or "", "bold red"),
+            _tokens(item),
         )
-    _print_page(table, page, "position")
+    currencies = sorted({item["base_currency"] for item in page["items"]})
+    remarks = [f"values in {' or '.join(currencies)}"] if currencies else []
+    if any(not leg["enabled"] for item in page["items"] for leg in item["collateral"]):
+        remarks.append("tokens in brackets are not enabled as collateral and do not count")
+    _print_page(console, table, page, "position", remarks)
 
 
 def print_opportunities(page: Document) -> None:
     """Write a table of episodes, and how it goes on."""
-    table = _table(
-        "Protocol", "Account", "Health", "State", "Blocks", "Under 1", "Debt", "Bonus", "Note"
-    )
+    console = _console()
+    roomy = console.width >= ALL_COLUMNS
+    under = ("Under 1",) if roomy else ()
+    table = _table("Account", "Health", "Since", *under, "Debt", "Bonus", "State")
     for item in page["items"]:
         best = item["best"]
         table.add_row(
-            _text(item["protocol"]),
-            _text(item["user"]),
+            _account(item, console.width),
             _health(item["health_factor"]),
-            Text(item["state"], "bold red" if item["state"] == "open" else "dim"),
-            _text(f"{item['first_unhealthy_block']}-{item['closed_block'] or ''}"),
-            _text(item["blocks_unhealthy"]),
-            _text(item["debt_value"]),
-            _text("" if best is None else best["gross_bonus"]),
-            _text(_outcome(item)),
+            _text(item["first_unhealthy_block"]),
+            *([_text(item["blocks_unhealthy"])] if roomy else []),
+            _sum([item["debt_value"]]),
+            _sum([] if best is None else [best["gross_bonus"]]),
+            _outcome(item),
         )
-    _print_page(table, page, "opportunity")
+    _print_page(console, table, page, "opportunity", [])
 
 
 def print_status(status: Document) -> None:
@@ -109,13 +118,13 @@ def print_check(rows: Sequence[Row]) -> None:
     priced = [row for row in rows if row.source]
     if priced:
         console.print()
-        console.print(_sources(priced))
+        console.print(_sources(priced, console.width))
     wrong = [row for row in rows if not row.ok]
     told = f"{len(wrong)} of {len(rows)} facts do not hold" if wrong else "everything holds"
     console.print(_text(told, "bold red" if wrong else "bold green"))
 
 
-def _sources(rows: Sequence[Row]) -> Table:
+def _sources(rows: Sequence[Row], width: int) -> Table:
     table = _table("", "Asset", "Source", "Kind", "Price", "Alive")
     for row in rows:
         its = row.source
@@ -125,7 +134,7 @@ def _sources(rows: Sequence[Row]) -> Table:
         table.add_row(
             _mark(row),
             _text(row.subject),
-            _text(its["address"] or "-"),
+            _text(_address(its["address"] or "-", width)),
             _text(f"{its['kind']}{capped}"),
             _text(price),
             _text(f"yes{age}") if its["alive"] else Text("no", "bold red"),
@@ -149,9 +158,8 @@ def print_why(explanation: Document) -> None:
 
 def print_rebuilt(report: Document) -> None:
     """Write what a rebuild did, in one line."""
-    seconds, rest = divmod(report["milliseconds"], 1000)
     wrong = report["mismatches"]
-    line = f"rebuilt {report['accounts']} accounts, {wrong} mismatches, {seconds}.{rest:03d} s"
+    line = f"rebuilt {report['accounts']} accounts, {wrong} mismatches, {report['seconds']} s"
     _console().print(_text(line, "bold red" if wrong else ""))
 
 
@@ -163,7 +171,12 @@ def _console() -> Console:
 def _table(*titles: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for title in titles:
-        table.add_column(title, no_wrap=title == "Account", overflow="fold")
+        table.add_column(
+            title,
+            justify="right" if title in NUMBERS else "left",
+            no_wrap=title not in WORDS,
+            overflow="fold" if title in WORDS else "ellipsis",
+        )
     return table
 
 
@@ -174,16 +187,40 @@ def _grid(rows: Iterable[tuple[str, Text]]) -> Table:
     return grid
 
 
-def _print_page(table: Table, page: Document, noun: str) -> None:
+def _print_page(
+    console: Console, table: Table, page: Document, noun: str, remarks: Sequence[str]
+) -> None:
     count = len(page["items"])
     if count:
-        _console().print(table)
+        console.print(table)
     plural = (
         noun if count == 1 else f"{noun.removesuffix('y')}ies" if noun[-1] == "y" else f"{noun}s"
     )
     more = ", and there are more (--limit)" if page["next_cursor"] else ""
-    place = "" if page["block"] is None else f" at block {page['block']}"
-    _console().print(_text(f"{count} {plural}{place}{more}", "dim"))
+    told = [f"{count} {plural}{_place(page)}{more}", *remarks]
+    if count and console.width < WHOLE_ADDRESSES:
+        told.append("--json has whole addresses and all digits")
+    console.print(_text("; ".join(told), "dim"))
+
+
+def _place(page: Document) -> str:
+    """Say at which block, or blocks: those in Redis are as old as their last change."""
+    blocks = {item["block"] for item in page["items"] if "block" in item} or {page["block"]}
+    if None in blocks:
+        return ""
+    first, last = min(blocks), max(blocks)
+    return f" at block {last}" if first == last else f" at blocks {first} to {last}"
+
+
+def _account(item: Document, width: int) -> Text:
+    """Name an account as `chimera why` wants it."""
+    return _text(f"{item['protocol']} {_address(item['user'], width)}")
+
+
+def _address(address: str, width: int) -> str:
+    if width >= WHOLE_ADDRESSES or not address.startswith("0x"):
+        return address
+    return f"{address[:6]}..{address[-4:]}"
 
 
 def _text(value: object, style: str = "") -> Text:
@@ -200,23 +237,33 @@ def _health(factor: str | None) -> Text:
     return Text(f"{whole}.{places[:SHOWN_PLACES]}", style)
 
 
-def _side(legs: Sequence[Document], currency: str) -> Text:
-    """Write one side of an account: the exact sum of its values, and of which tokens."""
-    if not legs:
-        return Text("-", "dim")
-    with localcontext(prec=EXACT):
-        total = sum((Decimal(leg["value"]) for leg in legs), Decimal(0))
-        return _text(f"{total:f} {currency} ({', '.join(leg['symbol'] for leg in legs)})")
+def _sum(values: Iterable[str]) -> Text:
+    """Write the sum of values for people, cut to a few places; nothing is nothing."""
+    with localcontext(prec=EXACT, rounding=ROUND_DOWN):
+        total = sum(map(Decimal, values), Decimal(0))
+        if not total:
+            return Text("-", "dim")
+        smallest = Decimal(1).scaleb(-(VALUE_PLACES if total >= 1 else SMALL_PLACES))
+        if total < smallest:
+            return _text(f"<{smallest:f}")
+        return _text(f"{total.quantize(smallest):,f}")
 
 
-def _note(item: Document) -> Text:
+def _tokens(item: Document) -> Text:
+    """Name the tokens of both sides, and what is wrong with the account."""
+    supplied = [
+        leg["symbol"] if leg["enabled"] else f"({leg['symbol']})" for leg in item["collateral"]
+    ]
+    owed = [leg["symbol"] for leg in item["debt"]]
+    sides = _text(" / ".join(", ".join(side) or "-" for side in (supplied, owed)))
     if item["error"] is not None:
-        return _text(item["error"], "bold red")
-    streak = item["blocks_unhealthy"]
-    return _text(f"under 1 for {streak} blocks" if streak else "")
+        sides.append_text(_text(f" {item['error']}", "bold red"))
+    return sides
 
 
-def _outcome(item: Document) -> str:
-    if item["closed_reason"] is not None:
-        return str(item["closed_reason"])
-    return "liquidatable" if item["liquidatable"] else f"not liquidatable: {item['reason']}"
+def _outcome(item: Document) -> Text:
+    if item["state"] != "open":
+        return _text(f"{item['closed_reason']} at block {item['closed_block']}", "dim")
+    if item["liquidatable"]:
+        return Text("liquidatable", "bold red")
+    return _text(f"not liquidatable: {item['reason']}", "red")

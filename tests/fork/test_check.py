@@ -17,7 +17,7 @@ from devnet.daemon import free_port
 from devnet.node import MULTICALL3
 from devnet.stage import Stage
 from tests.fakes_cli import logging_as_before
-from tests.fork.typed import DONE, FAULT, UNREACHABLE, Said, chimera
+from tests.fork.typed import DONE, FAULT, REFUSED, UNREACHABLE, Said, chimera
 
 WAD = 10**18
 SECONDS = 2
@@ -341,6 +341,6 @@ def test_why_of_a_protocol_or_an_account_that_is_not_there_is_one_line(config: P
     typo = here("why", "aawe", stranger, *nowhere, config=config)
     nobody = here("why", "aave", stranger, *nowhere, config=config)
 
-    assert (typo.code, nobody.code) == (FAULT, FAULT)
-    assert typo.err.splitlines()[-1] == "the configuration has no protocol 'aawe'"
+    assert (typo.code, nobody.code) == (REFUSED, FAULT)
+    assert typo.err == "PROTOCOL: expected one of aave, found 'aawe'\n"
     assert nobody.err.splitlines()[-1] == f"aave has no account of {stranger}"

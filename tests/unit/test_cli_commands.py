@@ -180,7 +180,8 @@ def test_a_rebuild_is_asked_of_a_running_daemon(machine: Machine) -> None:
     result = machine.type("rebuild", "--protocol", "aave", "--from-block", "5", "--json")
 
     assert result.exit_code == 0
-    assert document(result.stdout) == {"accounts": 2, "mismatches": 0, "milliseconds": 1500}
+    done = {"accounts": 2, "mismatches": 0, "milliseconds": 1500, "seconds": "1.500"}
+    assert document(result.stdout) == done
     assert operator.asked == [("aave", 5)]
     assert machine.application.asked == []
 

@@ -130,9 +130,9 @@ def test_people_see_a_table_with_the_whole_address(machine: Machine) -> None:
 
     assert BOB in result.stdout
     assert "0.980000" in result.stdout
-    assert "3000.00000000 USD (WETH)" in result.stdout
-    assert "under 1 for 3 blocks" in result.stdout
-    assert "2 positions at block 120" in result.stdout
+    [line] = [line for line in result.stdout.splitlines() if BOB in line]
+    assert " ".join(line.split()) == f"aave {BOB} 0.980000 3,000.00 2,000.00 3 WETH / USDC"
+    assert result.stdout.splitlines()[-1] == "2 positions at block 120; values in USD"
 
 
 def test_a_health_factor_just_under_one_does_not_read_as_one(machine: Machine) -> None:
@@ -173,7 +173,6 @@ def test_without_a_daemon_positions_come_from_redis_in_the_same_order(machine: M
         (("--max-health-factor", "1"), [BOB]),
         (("--max-health-factor", "1.26052223667317384"), [BOB, ALICE]),
         (("--protocol", "aave", "--limit", "1"), [BOB]),
-        (("--protocol", "comet"), []),
     ],
 )
 def test_filters_hold_for_redis_too(
@@ -206,14 +205,64 @@ def test_without_daemon_and_with_memory_only_the_exit_code_is_3(machine: Machine
     assert "redis.url" in result.stderr
 
 
-def test_an_empty_answer_to_an_unknown_protocol_is_explained(machine: Machine) -> None:
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("positions", "--protocol", "moonwel"), "--protocol"),
+        (("opportunities", "--protocol", "moonwel"), "--protocol"),
+        (("why", "moonwel", ALICE), "PROTOCOL"),
+    ],
+)
+@pytest.mark.parametrize("running", [True, False])
+def test_a_protocol_that_nobody_configured_is_refused(
+    machine: Machine, words: tuple[str, ...], place: str, *, running: bool
+) -> None:
+    if running:
+        machine.start_daemon()
+
+    result = machine.type(*words)
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == f"{place}: expected one of aave, found 'moonwel'\n"
+    assert machine.wire.asked == machine.application.asked == []
+
+
+def test_positions_of_different_blocks_are_said_to_be(machine: Machine) -> None:
+    machine.application.published = [SAFE, replace(UNDER, block=117), replace(IDLE, block=118)]
+
+    told = machine.type("positions").stdout.splitlines()[-1]
+
+    assert told == "3 positions at blocks 117 to 120; values in USD"
+
+
+def test_collateral_that_does_not_count_is_in_brackets_and_not_in_the_sum(machine: Machine) -> None:
+    idle = CollateralView(USDC, "LINK", 1, "70.0", "0.8", enabled=False)
+    machine.positions.items = [replace(SAFE, collateral=(*SAFE.collateral, idle))]
     machine.start_daemon()
-    machine.positions.items = []
 
-    result = machine.type("positions", "--protocol", "moonwel", "--json")
+    result = machine.type("positions")
 
-    assert document(result.stdout)["items"] == []
-    assert "has no protocol 'moonwel'; it has aave" in result.stderr
+    assert "3,000.00" in result.stdout
+    assert "WETH, (LINK) / USDC" in result.stdout
+    assert "tokens in brackets are not enabled as collateral" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("1234567.8999", "1,234,567.89"),
+        ("0.5", "0.500000"),
+        ("0.00000001", "<0.000001"),
+        ("0.00000000", "-"),
+        ("9" * 60 + ".5", f"{int('9' * 60):,}.50"),
+    ],
+)
+def test_values_are_cut_to_what_people_read(machine: Machine, value: str, shown: str) -> None:
+    machine.opportunities.items = [replace(FLAG, debt_value=value)]
+    machine.start_daemon()
+
+    assert f" {shown} " in machine.type("opportunities").stdout
 
 
 def test_opportunities_come_as_documents(machine: Machine) -> None:
@@ -233,10 +282,10 @@ def test_people_see_opportunities_with_their_outcome(machine: Machine) -> None:
 
     result = machine.type("opportunities")
 
-    assert "liquidatable" in result.stdout
-    assert "not liquidatable: market paused" in result.stdout
-    assert "recovered" in result.stdout
-    assert "118-121" in result.stdout
+    first, second, third = (" ".join(line.split()) for line in result.stdout.splitlines()[1:4])
+    assert first == f"aave {BOB} 0.980000 118 3 2,500.00 12.50 liquidatable"
+    assert second.endswith(" - not liquidatable: market paused")
+    assert third.endswith("recovered at block 121")
     assert "3 opportunities at block 120" in result.stdout
 
 
@@ -283,12 +332,13 @@ def test_why_shows_the_steps_and_the_verdict(machine: Machine) -> None:
 
 
 def test_why_of_an_unknown_account_is_a_fault(machine: Machine) -> None:
+    machine.positions.items = [UNDER]
     machine.start_daemon()
 
-    result = machine.type("why", "comet", ALICE)
+    result = machine.type("why", "aave", ALICE)
 
     assert result.exit_code == 1
-    assert result.stderr == f"comet has no account of {ALICE}\n"
+    assert result.stderr == f"aave has no account of {ALICE}\n"
 
 
 def test_why_without_a_daemon_reads_the_chain(machine: Machine) -> None:
