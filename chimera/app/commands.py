@@ -53,14 +53,14 @@ async def rebuild(
         await prove_node(rooms.chain)
         await rooms.bootstrap.prove()
         block = await rooms.chain.reader.head()
-        await rooms.bootstrap.load(block, from_block=from_block)
+        accounts = await rooms.bootstrap.load(block, from_block=from_block)
         rooms.engine.adopt()
         async with running(rooms.cache):
-            written = await rooms.engine.rebuild_cache_from_blockchain()
+            await rooms.engine.rebuild_cache_from_blockchain()
         wrong = await _count_wrong(rooms) if verify else 0
     finally:
         await rooms.close()
-    return RebuildReport(written, wrong, (time.monotonic_ns() - began) // 1_000_000)
+    return RebuildReport(accounts, wrong, (time.monotonic_ns() - began) // 1_000_000)
 
 
 async def cached_positions(settings: Settings) -> list[Position]:

@@ -124,6 +124,8 @@ def test_a_rebuild_without_a_daemon_fills_redis_and_verifies(scene: Scene, tmp_p
         said = chimera("rebuild", "--verify", "--json", "--url", nowhere, config=config)
         assert said.code == DONE, said.err
         assert said.document["mismatches"] == 0
+        asked = chimera("rebuild", "--json", "--url", scene.url, config=scene.config)
+        assert said.document["accounts"] == asked.document["accounts"]
         listed = chimera("positions", "--json", "--limit", "500", "--url", nowhere, config=config)
         assert len(listed.document["items"]) == len(scene.stage.truth.borrowers_now())
 
