@@ -285,6 +285,17 @@ def test_an_explanation_holds_every_figure_of_the_sum() -> None:
     assert steps["verdict"] == "not liquidatable: healthy"
 
 
+def test_an_explanation_names_supply_that_does_not_count() -> None:
+    idle = replace(MIXED, enabled=MIXED.enabled - {WBTC})
+    steps = {step.name: step.value for step in AAVE.explain(market(rates=RATES), idle, NOW)}
+    counted = {step.name: step.value for step in AAVE.explain(market(rates=RATES), MIXED, NOW)}
+
+    remark = " (not enabled as collateral: does not count)"
+    assert steps["WBTC supplied"] == counted["WBTC supplied"] + remark
+    assert "WBTC collateral value" not in steps
+    assert "does not count" not in " ".join(counted.values())
+
+
 def test_an_explanation_shows_the_sum_that_decides_since_v3_5() -> None:
     pool = market(rates=LATER, engine=V3_6)
     steps = {step.name: step.value for step in AAVE.explain(pool, MIXED_LATER, NOW)}

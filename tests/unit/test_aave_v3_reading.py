@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from eth_utils.address import to_checksum_address
 
+from chimera.domain.block import Address
 from chimera.domain.call import Answer, Call
 from chimera.domain.market import Account
 from chimera.domain.numeric import Bps
@@ -158,14 +160,17 @@ def test_debt_with_a_discount_is_refused(engine: Engine, *, refused: bool) -> No
 
 @pytest.mark.parametrize("answer", [None, b""])
 def test_an_address_that_is_no_provider_is_refused(answer: Answer) -> None:
-    with pytest.raises(Refuse, match="no Aave v3 PoolAddressesProvider"):
-        drive(AAVE.prove(), {}, answer)
+    written = "0xe20fCBdBfFC4Dd138cE8b2E6FBb6CB49777ad64D"  # as it stands in a configuration
+    wrong = AaveV3(name="aave", address=Address(bytes.fromhex(written[2:])), from_block=0)
+
+    with pytest.raises(Refuse, match=f"^{written} is no Aave v3 PoolAddressesProvider"):
+        drive(wrong.prove(), {}, answer)
 
 
 def test_a_provider_of_something_that_is_no_pool_is_refused() -> None:
     mute = {call: answer for call, answer in chain(V3_0).items() if call.to != POOL}
 
-    with pytest.raises(Refuse, match=f"0x{POOL.hex()} does not answer 0xd1946dbc"):
+    with pytest.raises(Refuse, match=f"^{to_checksum_address(POOL)} does not answer 0xd1946dbc"):
         drive(AAVE.prove(), mute)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from eth_utils.address import to_checksum_address
+
 from chimera.domain.block import Address
 from chimera.domain.call import Answer, Call
 from chimera.domain.numeric import Bps, Ray
@@ -94,7 +96,7 @@ def required(call: Call, answer: Answer) -> int:
     found = number(answer)
     if found is None:
         raise Refuse(
-            f"0x{call.to.hex()} does not answer 0x{call.data[:4].hex()}: "
+            f"{to_checksum_address(call.to)} does not answer 0x{call.data[:4].hex()}: "
             "it is not the Aave v3 contract that it should be"
         )
     return found

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from eth_utils.address import to_checksum_address
+
 from chimera.domain.block import ZERO_ADDRESS, Address, Block
 from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.market import Account
@@ -49,7 +51,7 @@ def doors(provider: Address) -> Inquiry[Doors]:
     found = [calls.as_address(calls.number(answers[call]) or 0) for call in questions]
     if ZERO_ADDRESS in found[:3]:
         raise Refuse(
-            f"0x{provider.hex()} is no Aave v3 PoolAddressesProvider: "
+            f"{to_checksum_address(provider)} is no Aave v3 PoolAddressesProvider: "
             "it names no pool, configurator or price oracle"
         )
     return Doors(*found)
@@ -127,9 +129,10 @@ def _no_stable_debt(reserves: Sequence[Reserve]) -> Inquiry[None]:
     answers = (yield tuple(questions)) if questions else {}
     for reserve, call in zip(reserves, questions, strict=True):
         if stable := calls.number(answers[call]):
+            token = to_checksum_address(reserve.stable_debt_token)
             raise Refuse(
-                f"{reserve.symbol} has stable debt (0x{reserve.stable_debt_token.hex()} "
-                f"totals {stable}); only variable debt is supported"
+                f"{reserve.symbol} has stable debt ({token} totals {stable}); "
+                "only variable debt is supported"
             )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from eth_utils.address import to_checksum_address
+
 from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.call import Call, Inquiry
 from chimera.errors import Refuse
@@ -58,7 +60,8 @@ def engine_of(pool: Address, reserves: Mapping[Address, ReserveData]) -> Inquiry
     revisions = yield from _token_revisions(list(reserves.values()))
     if version == FOUR_OR_FIVE:
         if not revisions:
-            raise Refuse(f"the pool 0x{pool.hex()} is Aave v{version}; it lists nothing to tell by")
+            named = f"the pool {to_checksum_address(pool)}"
+            raise Refuse(f"{named} is Aave v{version}; it lists nothing to tell by")
         version = (V3_5 if revisions[0].round_down else V3_4).version
     engine = ENGINES[version]
     for reserve, tokens in zip(reserves.values(), revisions, strict=True):
@@ -70,14 +73,14 @@ def _version(pool: Address, an_asset: Address) -> Inquiry[str]:
     revision = calls.plain(pool, calls.POOL_REVISION)
     probes = {version: _probe(pool, an_asset, *rest) for version, *rest in PROBES}
     answers = yield (revision, *probes.values())
-    number = calls.required(revision, answers[revision])
+    number, place = calls.required(revision, answers[revision]), to_checksum_address(pool)
     able = (
         version for version, probe in probes.items() if calls.number(answers[probe]) is not None
     )
     version = next(able, V3_0.version)
     if number > NEWEST_POOL and version != V3_0.version:  # forks of v3.0 count for themselves
         raise Refuse(
-            f"the pool 0x{pool.hex()} has POOL_REVISION {number}: it is newer than Aave v3.7 "
+            f"the pool {place} has POOL_REVISION {number}: it is newer than Aave v3.7 "
             f"(revision {NEWEST_POOL}), the newest that is supported"
         )
     return version
@@ -108,14 +111,15 @@ def _token_revisions(reserves: Sequence[ReserveData]) -> Inquiry[list[Tokens]]:
 
 def _check_tokens(pool: Address, engine: Engine, reserve: ReserveData, tokens: Tokens) -> None:
     named = (
-        f"the aToken 0x{reserve.supply_token.hex()} has revision {tokens.supply} and its vToken "
-        f"{tokens.debt}"
+        f"the aToken {to_checksum_address(reserve.supply_token)} has revision {tokens.supply} "
+        f"and its vToken {tokens.debt}"
     )
     fits = tokens.round_to_nearest if engine.rounds_to_nearest else tokens.round_down
     if not fits:
         raise Refuse(
             f"{named}, of which those under {FIRST_ROUNDED_DOWN} round to the nearest: "
-            f"that does not fit the pool 0x{pool.hex()}, which is Aave v{engine.version}"
+            f"that does not fit the pool {to_checksum_address(pool)}, "
+            f"which is Aave v{engine.version}"
         )
     if max(tokens.supply, tokens.debt) > NEWEST_TOKEN:
         raise Refuse(

@@ -267,6 +267,7 @@ def explain(market: AaveMarket, account: Account, timestamp: int) -> Iterator[St
         return
     for use in data.uses:
         yield from _explain_use(market, account, use, timestamp)
+    yield from _explain_uncounted(market, account, timestamp)
     yield from _explain_sums(market, data)
 
 
@@ -295,6 +296,18 @@ def _explain_use(market: AaveMarket, account: Account, use: Use, timestamp: int)
         yield Step(f"{name} debt index", f"{indexes.debt} ray")
         yield Step(f"{name} owed", f"{decimal_string(use.owed, places)} {name}")
         yield Step(f"{name} debt value", _money(market, use.debt))
+
+
+def _explain_uncounted(market: AaveMarket, account: Account, timestamp: int) -> Iterator[Step]:
+    enabled = {reserve.asset for reserve, is_on in used(market, account) if is_on}
+    for asset, scaled in account.supplied.items():
+        reserve = market.reserves[asset]
+        if asset in enabled and may_count(market, reserve):
+            continue
+        amount = market.engine.supplied(scaled, market.indexes(timestamp)[asset].income)
+        shown = f"{decimal_string(amount, reserve.configuration.decimals)} {reserve.symbol}"
+        why = "its threshold is 0" if asset in enabled else "not enabled as collateral"
+        yield Step(f"{reserve.symbol} supplied", f"{shown} ({why}: does not count)")
 
 
 def _explain_sums(market: AaveMarket, data: AccountData) -> Iterator[Step]:
