@@ -27,19 +27,28 @@ WIDTH = 110  # columns, where there is no terminal to ask
 
 
 class Show:
-    """What the audience sees: who is nearest to liquidation, and who is flagged."""
+    """
+    What the audience sees: who is nearest to liquidation, and who is flagged.
+
+    A terminal shows every block in place; elsewhere each block is a line, and the tables come last.
+    """
 
     def __init__(self, console: Console, market: Market) -> None:
         self._console = console
         self._market = market
-        self._live = Live(console=console, refresh_per_second=8, transient=False)
+        self._live = Live(console=console, refresh_per_second=8) if console.is_terminal else None
+        self._tables = Group()
 
     def __enter__(self) -> Self:
-        self._live.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        if self._live is not None:
+            self._live.stop()
+        else:
+            self._console.print(self._tables)
 
     def update(
         self,
@@ -52,14 +61,18 @@ class Show:
         wrong = len(witness.mismatches)
         line = Text(f"{title}: {witness.compared} comparisons with the pool, {wrong} mismatches")
         line.stylize("bold red" if wrong else "bold green")
-        nearest = [p for p in positions if p["health_factor"] is not None][:ROWS]
+        nearest = [p for p in positions if p["health_factor"] is not None]
         flagged = [o for o in opportunities if o["state"] == "open"]
-        self._live.update(Group(line, _nearest(nearest), self._flagged(flagged)))
-        if not self._console.is_terminal:
+        self._tables = Group(_nearest(nearest), self._flagged(flagged))
+        if self._live is not None:
+            self._live.update(Group(line, self._tables))
+        else:
             self._console.print(line)
 
     def _flagged(self, opportunities: list[dict[str, Any]]) -> Table:
-        table = Table(title=f"flagged: {len(opportunities)}", title_justify="left")
+        table = Table(
+            title=_titled("flagged now", len(opportunities), "newest"), title_justify="left"
+        )
         for heading in ("user", "health factor", "since block", "repay", "seize", "gross bonus"):
             table.add_column(heading, no_wrap=True)
         for flag in opportunities[:ROWS]:
@@ -80,10 +93,12 @@ class Show:
 
 
 def _nearest(positions: list[dict[str, Any]]) -> Table:
-    table = Table(title="nearest to liquidation", title_justify="left")
+    table = Table(
+        title=_titled("accounts", len(positions), "nearest to liquidation"), title_justify="left"
+    )
     for heading in ("user", "health factor", "collateral", "debt", "blocks under 1"):
         table.add_column(heading, no_wrap=True)
-    for position in positions:
+    for position in positions[:ROWS]:
         under = position["health_factor"].startswith("0.")
         table.add_row(
             _short(position["user"]),
@@ -94,6 +109,10 @@ def _nearest(positions: list[dict[str, Any]]) -> Table:
             style="red" if under else "",
         )
     return table
+
+
+def _titled(what: str, count: int, first: str) -> str:
+    return f"{what}: {count}" + (f", here the {ROWS} {first}" if count > ROWS else "")
 
 
 def _short(address: str) -> str:
@@ -151,9 +170,10 @@ def judge(daemon: Daemon, witness: Witness) -> tuple[bool, str]:
     flagged = len(expected) - len(missed) + len(extra)
     verdict = (
         f"verdict: {witness.compared} accounts compared with Pool.getUserAccountData, "
-        f"{len(witness.mismatches)} mismatches; {flagged} flagged, {len(expected)} expected, "
-        f"{len(missed)} missed, {len(extra)} extra; {len(witness.rule.under_once())} under 1 "
-        f"for one block only; block to decision {mean * 1000:.2f} ms on average"
+        f"{len(witness.mismatches)} mismatches; {flagged} flagged in all, "
+        f"{len(expected)} expected, {len(missed)} missed, {len(extra)} extra; "
+        f"{len(witness.rule.under_once())} under 1 for one block only; "
+        f"block to decision {mean * 1000:.2f} ms on average"
     )
     right = not witness.mismatches and not missed and not extra
     return right and bool(witness.compared) and bool(expected) and blocks > 0, verdict

@@ -72,14 +72,14 @@ class Recording:
         try:
             with gzip.open(path, "rt", encoding="utf-8") as lines:
                 self.header: dict[str, Any] = json.loads(next(lines))
-                self._check(path)
+                self._check()
                 self.lines = [_line(json.loads(text)) for text in lines]
         except (OSError, EOFError, zlib.error, StopIteration, ValueError, LookupError) as error:
-            raise BadRecording(f"{path}: not a recording: {error!r}") from error
+            raise BadRecording(f"{path}: not a recording{_reason(error)}") from error
 
-    def _check(self, path: Path) -> None:
-        if not isinstance(self.header, dict) or self.header["format"] != FORMAT:
-            raise BadRecording(f"{path}: not of format {FORMAT}")
+    def _check(self) -> None:
+        if not isinstance(self.header, dict) or self.header.get("format") != FORMAT:
+            raise BadRecording(f"not of format {FORMAT}")
         self.family = str(self.header["family"])
         self.version = str(self.header["version"])
         self.chain_id = int(self.header["chain_id"])
@@ -116,6 +116,22 @@ class Recording:
         if line.is_full and data[:10] in AAVE_USER_WORDS and call.data[-20:] in self._others:
             return _word(0)  # of lenders and liquidators only balances are recorded, and no truth
         raise Unrecorded(f"block {line.block.number}: no answer of {to} to {data}")
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case BadRecording():
+            return f", {error}"
+        case OSError(strerror=str(told)):
+            return f", {told.lower()}"
+        case gzip.BadGzipFile() | zlib.error():
+            return ", not packed by gzip"
+        case EOFError() | StopIteration():
+            return ", it ends too early"
+        case KeyError():
+            return f", it lacks {error}"
+        case _:
+            return ", its lines are not as they should be"
 
 
 def _line(entry: dict[str, Any]) -> Line:

@@ -320,7 +320,10 @@ def main(arguments: Sequence[str]) -> int:
     for name in arguments:
         try:
             total.add(replay(Path(name)))
-        except (BadRecording, NotBuilt) as error:
+        except BadRecording as error:
+            print(error, file=sys.stderr)
+            left_out = True
+        except NotBuilt as error:
             print(f"{name}: {error}", file=sys.stderr)
             left_out = True
     for line in total.mismatches[:SHOWN]:
