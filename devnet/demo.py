@@ -70,13 +70,11 @@ class Show:
             self._console.print(line)
 
     def _flagged(self, opportunities: list[dict[str, Any]]) -> Table:
-        table = Table(
-            title=_titled("flagged now", len(opportunities), "newest"), title_justify="left"
-        )
-        for heading in ("user", "health factor", "since block", "repay", "seize", "gross bonus"):
+        table = _table("flagged now", len(opportunities), "newest")
+        for heading in ("user", "health", "since", "repay", "seize", "gross bonus"):
             table.add_column(heading, no_wrap=True)
         for flag in opportunities[:ROWS]:
-            user, health = _short(flag["user"]), flag["health_factor"][:10]
+            user, health = _short(flag["user"]), flag["health_factor"][:8]
             since, best = str(flag["first_unhealthy_block"]), flag["best"]
             if best is None:
                 table.add_row(user, health, since, flag["reason"] or "")
@@ -93,11 +91,9 @@ class Show:
 
 
 def _nearest(positions: list[dict[str, Any]]) -> Table:
-    table = Table(
-        title=_titled("accounts", len(positions), "nearest to liquidation"), title_justify="left"
-    )
-    for heading in ("user", "health factor", "collateral", "debt", "blocks under 1"):
-        table.add_column(heading, no_wrap=True)
+    table = _table("accounts", len(positions), "nearest to liquidation")
+    for heading in ("user", "health factor", "collateral", "debt", "under 1"):
+        table.add_column(heading, no_wrap=heading not in ("collateral", "debt"))
     for position in positions[:ROWS]:
         under = position["health_factor"].startswith("0.")
         table.add_row(
@@ -111,8 +107,12 @@ def _nearest(positions: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _titled(what: str, count: int, first: str) -> str:
-    return f"{what}: {count}" + (f", here the {ROWS} {first}" if count > ROWS else "")
+def _table(what: str, count: int, first: str) -> Table:
+    """Make a table that fits 80 columns, titled with how many there are."""
+    shown = f"{what}: {count}" + (f", here the {ROWS} {first}" if count > ROWS else "")
+    return Table(
+        title=f"\n{shown}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
 
 
 def _short(address: str) -> str:
