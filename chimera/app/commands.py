@@ -21,6 +21,7 @@ from chimera.errors import Unreachable
 from chimera.observability.metrics import Metrics
 from chimera.service import Service
 from chimera.settings import Settings
+from chimera.state.publisher import write_mirror
 from chimera.state.rebuild import compare_views
 
 
@@ -48,15 +49,15 @@ async def rebuild(
     """
     rooms = build_rooms(only(settings, protocol), progress=progress)
     began = time.monotonic_ns()
-    await rooms.history.open()
     try:
         await prove_node(rooms.chain)
         await rooms.bootstrap.prove()
+        await rooms.history.open()  # only now: what is refused leaves no file behind
         block = await rooms.chain.reader.head()
         accounts = await rooms.bootstrap.load(block, from_block=from_block)
         rooms.engine.adopt()
         async with running(rooms.cache):
-            await rooms.engine.rebuild_cache_from_blockchain()
+            await write_mirror(rooms.cache, rooms.engine.mirror)
         wrong = await _count_wrong(rooms) if verify else 0
     finally:
         await rooms.close()
