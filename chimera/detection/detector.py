@@ -99,7 +99,7 @@ class OpportunityDetector:
         if self._seen(observation):
             return []
         if self.newest is None:
-            self._doubt_episodes_from(block.number)
+            self._doubt_episodes_from(block)
         closed = self._close(observation)
         self.streaks.observe(block.number, observation.underwater)
         opened = self._flag(observation)
@@ -233,9 +233,13 @@ class OpportunityDetector:
         self.restore([*self.open_opportunities(), *stored], None)
         self._orphaned = orphaned
 
-    def _doubt_episodes_from(self, number: int) -> None:
+    def _doubt_episodes_from(self, block: Block) -> None:
+        """Set aside what was flagged above `block`, or at its height in another block."""
         for key, episode in list(self._open.items()):
-            if episode.flagged_block >= number:
+            again = self._identity(key, block, episode.first_block)
+            if episode.flagged_block > block.number or (
+                episode.flagged_block == block.number and episode.id != again
+            ):
                 self._unconfirmed[episode.id] = self._opportunity(key, episode)
                 del self._open[key]
 
@@ -269,11 +273,13 @@ class OpportunityDetector:
         return opened
 
     def _episode(self, key: Key, block: Block) -> _Episode:
-        protocol, user = key
         first = self.streaks.first_block(key) or 0
-        identity = f"{self._chain_id}:{protocol}:{user.hex()}:{block.hash.hex()}:{first}"
-        digest = blake2b(identity.encode(), digest_size=10).hexdigest()
-        return _Episode(digest, first, block.number)
+        return _Episode(self._identity(key, block, first), first, block.number)
+
+    def _identity(self, key: Key, flagging: Block, first_block: int) -> str:
+        protocol, user = key
+        said = f"{self._chain_id}:{protocol}:{user.hex()}:{flagging.hash.hex()}:{first_block}"
+        return blake2b(said.encode(), digest_size=10).hexdigest()
 
     def _close_reorged(self, block: Block, made_again: set[str]) -> list[Opportunity]:
         for identity in made_again:

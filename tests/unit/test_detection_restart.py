@@ -7,7 +7,7 @@ import pytest
 from chimera.detection.detector import OpportunityDetector
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.errors import Rebuild
-from tests.fakes_detection import FakeChain, key
+from tests.fakes_detection import FakeChain, block, key
 
 
 def new_detector() -> OpportunityDetector:
@@ -212,3 +212,28 @@ def test_what_the_blocks_to_come_will_settle_is_told() -> None:
     detector.rollback(start.block)
 
     assert [o.id for o in detector.unsettled()] == [first.id]
+
+
+def test_without_a_checkpoint_the_flagging_block_itself_confirms_the_episode() -> None:
+    before, after, chain = new_detector(), new_detector(), FakeChain()
+    before.observe(chain.mine(alice="0.99"))
+    flagging = chain.mine(alice="0.98")
+    (first,) = before.observe(flagging)
+
+    after.restore([first], None)
+
+    assert after.observe(flagging) == []
+    assert [o.id for o in after.open_opportunities()] == [first.id]
+
+
+def test_without_a_checkpoint_another_block_at_its_height_ends_the_episode() -> None:
+    before, after, chain = new_detector(), new_detector(), FakeChain()
+    before.observe(chain.mine(alice="0.99"))
+    flagging = chain.mine(alice="0.98")
+    (first,) = before.observe(flagging)
+
+    after.restore([first], None)
+    elsewhere = replace(flagging, block=block(flagging.block.number, fork="b"))
+
+    assert [(o.id, o.closed_reason) for o in after.observe(elsewhere)] == [(first.id, "reorged")]
+    assert after.open_opportunities() == []
