@@ -111,8 +111,7 @@ class Rooms:
         return services
 
     async def close(self) -> None:
-        """Write what is pending and close every connection."""
-        await self.writer.flush()
+        """Close every connection; the services have written what was pending when they ended."""
         await self.history.close()
         await self.chain.close()
 

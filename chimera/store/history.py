@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from sqlalchemy import ColumnElement, Table, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -22,6 +24,8 @@ from chimera.store.rows import (
     opportunity_of,
     opportunity_row,
 )
+
+FAREWELL_SECONDS = 1.0  # for a transaction under way when its writer is cancelled
 
 
 class SqlHistory:
@@ -133,15 +137,24 @@ class SqlHistory:
             users: Per protocol; known ones stay as they are.
             scanned_to: Per scan, the last block whose users are all recorded.
         """
+        await _to_its_end(self._record(checkpoints, opportunities, users or {}, scanned_to or {}))
+
+    async def _record(
+        self,
+        checkpoints: Sequence[Checkpoint],
+        opportunities: Iterable[Opportunity],
+        users: Mapping[str, Iterable[Address]],
+        scanned_to: Mapping[str, int],
+    ) -> None:
         chain = self._chain_id
         who = [
             {"chain_id": chain, "protocol": protocol, "address": address}
-            for protocol, addresses in (users or {}).items()
+            for protocol, addresses in users.items()
             for address in addresses
         ]
         how_far = [
             {"chain_id": chain, "scan": scan, "scanned_to": number}
-            for scan, number in (scanned_to or {}).items()
+            for scan, number in scanned_to.items()
         ]
         async with self._transaction() as connection:
             await _upsert(connection, schema.users, who)
@@ -174,6 +187,28 @@ class SqlHistory:
                 yield connection
         except (SQLAlchemyError, OSError) as error:
             raise Retry(f"the history database failed: {cause(error)}") from error
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """
+    Await a transaction; a cancellation waits for it first, but not for ever.
+
+    SQLite keeps the lock of a transaction that is cut off in the middle, and whoever writes next,
+    such as the flush of a stop, would wait for it.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=FAREWELL_SECONDS)
+        task.cancel()
+        task.add_done_callback(_nobody_asks)
+        raise
+
+
+def _nobody_asks(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # what failed stays pending with the writer
 
 
 async def _upsert(connection: AsyncConnection, table: Table, rows: Sequence[Values]) -> None:

@@ -18,7 +18,7 @@ from chimera.store.history import SqlHistory
 log = structlog.get_logger()
 
 MAX_PAUSE = 30.0  # seconds between attempts while the database fails
-CLOSING_SECONDS = 3.0  # of the five in which the daemon has to stop
+CLOSING_SECONDS = 2.0  # of the five in which the daemon has to stop
 MAX_EPISODES = 50_000  # pending ones; a database that is away for days must not eat the memory
 
 

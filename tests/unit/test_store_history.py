@@ -1,5 +1,6 @@
 """What a history remembers, in SQLite files."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -9,6 +10,7 @@ from typing import cast
 
 import pytest
 
+from chimera.domain.block import Address
 from chimera.domain.market import Key
 from chimera.domain.opportunity import Streak
 from chimera.errors import Retry
@@ -191,3 +193,20 @@ async def test_a_database_that_somebody_else_locks_asks_to_try_again(
 
     assert await history.opportunities(9) == [opportunity()]
     await history.close()
+
+
+async def test_a_write_that_is_cancelled_leaves_no_lock_behind(url: str) -> None:
+    """Cut off in the middle, a transaction would keep the next writer waiting for seconds."""
+    first, second = SqlHistory(url, chain_id=1), SqlHistory(url, chain_id=2)
+    await first.open()
+    await second.open()
+    users = [Address(number.to_bytes(20, "big")) for number in range(2_000)]
+    for place in range(40):
+        writing = asyncio.create_task(first.add_users(f"p{place}", users))
+        await asyncio.sleep(place / 2_000)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        async with asyncio.timeout(1):
+            await second.add_users("other", [users[place]])
+    await first.close()
+    await second.close()
