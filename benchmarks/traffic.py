@@ -20,6 +20,7 @@ from chimera.domain.numeric import RAY
 from chimera.ports import Adapter
 from chimera.protocols.aave_v3 import events
 from chimera.protocols.aave_v3.market import AaveMarket, Indexes
+from chimera.state.shelf import Shelf
 
 MOVED = 1_000  # an action moves this part of the balance it began with, so none runs dry
 TRANSFERS = 0.1  # of all actions
@@ -54,7 +55,8 @@ class Traffic:
         self._accounts = accounts
         self._users = list(accounts)
         self._logs = logs
-        self._polls = adapter.polls(market)
+        shelf = Shelf(adapter.name, market, accounts, complete=True)
+        self._polls = adapter.polls(market, shelf, GENESIS)
         self._drift = [0.0] * len(self._polls)
         self._newest = GENESIS
 

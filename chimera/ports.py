@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Protocol, TypeVar
 
 from chimera.domain.block import (
@@ -17,8 +18,8 @@ from chimera.domain.block import (
 )
 from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.changes import Change
-from chimera.domain.health import Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Key, Market, Token
+from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
+from chimera.domain.market import Account, Column, Holder, Key, Market, Token
 from chimera.domain.notices import RebuildReport, Status
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.domain.position import Position
@@ -33,7 +34,18 @@ class Accounts(Protocol):
     def complete(self) -> bool:
         """True when every holder is in the book, so that an unknown user starts empty."""
 
-    def get(self, user: Address) -> Account | None:
+    @property
+    def open(self) -> AbstractSet[Holder]:
+        """Those with debt, a live view."""
+
+    @property
+    def near(self) -> AbstractSet[Holder]:
+        """Those whose health factor was near 1 after the last block; empty until it is known."""
+
+    def keys(self) -> AbstractSet[Holder]:
+        """Return everybody in the book, a live view."""
+
+    def get(self, user: Holder) -> Account | None:
         """Return the account, or None when the book does not follow this user."""
 
 
@@ -49,6 +61,13 @@ class Adapter(Protocol[M]):
     address: Address  # the entry contract of the configuration
     from_block: int
     topics: frozenset[bytes]  # every first topic that `fold` understands
+    needs_suppliers: bool  # whether one without debt may get into debt without a log
+
+    def published(self, holder: Holder) -> tuple[str, Address]:
+        """Return (protocol, user) as they stand in `position:<protocol>:<user>`."""
+
+    def holder(self, protocol: str, user: Address) -> Holder | None:
+        """Return whose account that is: the reverse of `published`. None: not of this instance."""
 
     def prove(self) -> Inquiry[None]:
         """
@@ -64,19 +83,19 @@ class Adapter(Protocol[M]):
     def discovery(self, market: M, *, suppliers: bool) -> LogQuery:
         """Name the logs in which every borrower (with `suppliers`, every holder) shows up once."""
 
-    def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Address]:
+    def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Holder]:
         """Return the borrowers (with `suppliers`, the holders) that these logs name."""
 
     def read_accounts(
-        self, market: M, users: Sequence[Address], block: Block
-    ) -> Inquiry[dict[Address, Account]]:
+        self, market: M, users: Sequence[Holder], block: Block
+    ) -> Inquiry[dict[Holder, Account]]:
         """Read these accounts at `block`; users without any balance are left out."""
 
     def interest(self, market: M) -> LogQuery:
         """Name the logs to follow from here on."""
 
-    def polls(self, market: M) -> tuple[Call, ...]:
-        """Name the calls to make at every block (oracle answers above all)."""
+    def polls(self, market: M, accounts: Accounts, block: Block) -> tuple[Call, ...]:
+        """Name the calls to make at `block`, the next one (oracle answers above all)."""
 
     def needs(
         self,
@@ -127,11 +146,19 @@ class Adapter(Protocol[M]):
     def sources(self, market: M) -> Inquiry[dict[Address, Address]]:
         """Ask which contract each entry of `quotes` comes from; the zero address where none."""
 
-    def view_call(self, market: M, user: Address) -> Call:
-        """Return the call of the contract's own health view for `user`."""
+    def assets(self, market: M, account: Account) -> frozenset[Address]:
+        """Return the token of every leg."""
 
-    def agrees(self, health: Health, answer: bytes | None) -> bool:
-        """Tell whether the answer to `view_call` equals our `health`, to the last digit."""
+    def exact_within(self, accounts: Accounts) -> int:
+        """Return in how many blocks everybody is read again, where logs do not tell all; else 0."""
+
+    def proof(self, market: M, holder: Holder) -> tuple[Call, ...]:
+        """Name the contract's own views of one account."""
+
+    def differences(
+        self, market: M, holder: Holder, account: Account, block: Block, readings: Readings
+    ) -> tuple[Difference, ...]:
+        """Compare an account with the answers to `proof` at `block`, to the last digit."""
 
     def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
         """Yield the screen's cells of an account: column, and amount in stored units."""
@@ -157,8 +184,8 @@ class Follower(Protocol):
     def interest(self) -> LogQuery:
         """Name the logs to follow."""
 
-    def polls(self) -> tuple[Call, ...]:
-        """Name the calls to make at every block."""
+    def polls(self, block: Block) -> tuple[Call, ...]:
+        """Name the calls to make at this block."""
 
     def needs(self, block: Block, logs: Sequence[Log], readings: Readings) -> Needs:
         """Name what the sealed logs still lack."""
@@ -231,17 +258,17 @@ class History(Protocol):
     async def close(self) -> None:
         """Write what is pending and close."""
 
-    async def users(self, protocol: str) -> list[Address]:
+    async def users(self, protocol: str) -> list[Holder]:
         """Return every user that discovery or following has recorded."""
 
-    async def add_users(self, protocol: str, users: Iterable[Address]) -> None:
+    async def add_users(self, protocol: str, users: Iterable[Holder]) -> None:
         """Record users; known ones stay as they are."""
 
     async def scanned_to(self, scan: str) -> int | None:
         """Return the last block that this scan has covered, or None."""
 
     async def set_scanned_to(
-        self, protocol: str, block_number: int, users: Iterable[Address], *, scan: str
+        self, protocol: str, block_number: int, users: Iterable[Holder], *, scan: str
     ) -> None:
         """Record users of a protocol and how far the scan for them got, in one transaction."""
 

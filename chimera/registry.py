@@ -24,11 +24,21 @@ def families() -> dict[str, Factory]:
     return {**offered, **BUILT_IN}
 
 
-def build_adapter(*, kind: str, name: str, address: Address, from_block: int) -> Adapter[Any]:
+def build_adapter(
+    *,
+    kind: str,
+    name: str,
+    address: Address,
+    from_block: int,
+    markets: tuple[bytes, ...] | None = None,
+) -> Adapter[Any]:
     """
     Build the adapter of one configured protocol.
+
+    `markets` narrows a family of isolated markets to some of them.
 
     Raises:
         KeyError: No family of this kind exists; `settings` refuses that before.
     """
-    return families()[kind](name=name, address=address, from_block=from_block)
+    chosen = {} if markets is None else {"markets": markets}
+    return families()[kind](name=name, address=address, from_block=from_block, **chosen)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chimera.domain.block import Address, Block, BlockHash, Log, LogQuery
-from chimera.domain.call import Answer, Call
+from chimera.domain.call import Answer, Call, Slot
 
 FORMAT = 1
 SYMBOL, DECIMALS = "0x95d89b41", "0x313ce567"  # answered from the header's `tokens`
@@ -41,6 +41,7 @@ class Line:
     truth: dict[Address, dict[str, Any] | None]
     _logs: Sequence[dict[str, Any]] = field(repr=False)
     _calls: Sequence[dict[str, Any]] = field(repr=False)
+    _storage: Sequence[dict[str, Any]] = field(repr=False, default=())
 
     @cached_property
     def logs(self) -> tuple[Log, ...]:
@@ -55,6 +56,11 @@ class Line:
     def answers(self) -> dict[tuple[str, str], str | None]:
         """Results by target and data, as recorded."""
         return {(call["to"].lower(), call["data"]): call["result"] for call in self._calls}
+
+    @cached_property
+    def words(self) -> dict[tuple[str, str], str]:
+        """Storage words by contract and slot, as recorded."""
+        return {(w["address"].lower(), _slot(w["slot"])): w["value"] for w in self._storage}
 
 
 class Recording:
@@ -107,6 +113,11 @@ class Recording:
             Unrecorded: Nobody asked this while recording.
         """
         to, data = f"0x{call.to.hex()}", f"0x{call.data.hex()}"
+        if isinstance(call, Slot):
+            if not line.words:
+                raise Unrecorded(f"block {line.block.number}: no word of {to} at {data}")
+            word = line.words.get((to, data), "0x")  # where accounts have nothing, there is none
+            return bytes.fromhex(word[2:].rjust(64, "0"))
         if (to, data) in line.answers:
             result = line.answers[to, data]
             return None if result is None else bytes.fromhex(result[2:])
@@ -143,8 +154,18 @@ def _line(entry: dict[str, Any]) -> Line:
     )
     truth = {address(user): told for user, told in (entry.get("truth") or {}).items()}
     return Line(
-        block, bool(entry.get("full")), truth, entry.get("logs") or (), entry.get("calls") or ()
+        block,
+        bool(entry.get("full")),
+        truth,
+        entry.get("logs") or (),
+        entry.get("calls") or (),
+        entry.get("storage") or (),
     )
+
+
+def _slot(key: str) -> str:
+    """Write a slot's number or key as 32 bytes of lower-case hex."""
+    return f"0x{int(key, 16):064x}"
 
 
 def _log(entry: dict[str, Any], number: int) -> Log:

@@ -8,26 +8,25 @@ family or version that is not built yet, or a file that cannot be read.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eth_utils.address import to_checksum_address
-
 from chimera.detection.detector import OpportunityDetector
-from chimera.domain.block import Address, Block, BlockBatch, LogQuery
+from chimera.domain.block import Block, BlockBatch, LogQuery
 from chimera.domain.call import Answer, Call, Inquiry, T
 from chimera.domain.changes import Liquidated
 from chimera.domain.health import Health
-from chimera.domain.market import Account, Key
-from chimera.domain.numeric import MAX_UINT256, WAD, short_decimal
+from chimera.domain.market import Account, Holder, Key
 from chimera.domain.opportunity import Observation, Underwater
 from chimera.errors import Rebuild, Refuse
 from chimera.ports import Adapter
 from chimera.registry import build_adapter
 from chimera.state.book import Book
+from devnet.recorded.judgement import Figures, Judge, named
 from devnet.recording import BadRecording, Line, Recording, Unrecorded, address
 
 SHOWN = 10  # mismatches printed in full
@@ -35,8 +34,8 @@ SHOWN = 10  # mismatches printed in full
 Tamper = Callable[[BlockBatch], BlockBatch | None]
 """What a sabotage makes of a batch before it is applied; None loses the block."""
 
-Figures = Mapping[str, int | str | None]
-"""Name -> figure; just `reverts` where the contract's view reverts."""
+FAMILIES = frozenset({"aave_v3", "compound_v2", "compound_v3", "morpho_blue"})
+"""Those that have a module of their own in `devnet.recorded`."""
 
 
 class NotBuilt(Exception):
@@ -64,40 +63,18 @@ class Comparison:
         self.mismatches += other.mismatches
 
 
-# --- one family each -----------------------------------------------------------------------------
+def judge_of(family: str) -> Judge:
+    """
+    Return what compares one family with its recorded truth.
 
-
-def _aave_truth(told: Mapping[str, Any] | None) -> Figures:
-    if told is None:
-        return {"reverts": 1}
-    return {
-        "total_collateral": int(told["total_collateral"]),
-        "total_debt": int(told["total_debt"]),
-        "liquidation_threshold": short_decimal(int(told["liquidation_threshold"]), 4),
-        "health_factor": int(told["health_factor"]),
-    }
-
-
-def _aave_figures(health: Health) -> Figures:
-    if health.error is not None:
-        return {"reverts": 1}
-    return {
-        "total_collateral": health.collateral,
-        "total_debt": health.debt,
-        "liquidation_threshold": health.threshold,
-        "health_factor": MAX_UINT256 if health.factor is None else health.factor,
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """How one family's recorded truth is read, and our health in the same figures."""
-
-    truth: Callable[[Mapping[str, Any] | None], Figures]
-    figures: Callable[[Health], Figures]
-
-
-FAMILIES = {"aave_v3": Family(_aave_truth, _aave_figures)}
+    Raises:
+        NotBuilt: Nothing here knows this family.
+    """
+    if family not in FAMILIES:
+        raise NotBuilt(f"{family}: this family is not built yet")
+    module = importlib.import_module(f"devnet.recorded.{family}")
+    judge: Judge = module.judge
+    return judge
 
 
 # --- the replay ----------------------------------------------------------------------------------
@@ -119,12 +96,12 @@ class Replay:
     def __init__(self, path: Path, *, tamper: Tamper | None = None) -> None:
         self.recording = Recording(path)
         self.adapter = _adapter(self.recording)
-        self.family = FAMILIES[self.recording.family]
+        self._judge_family = judge_of(self.recording.family)
         self.book = Book(debug=True)
         self.detector = OpportunityDetector(chain_id=self.recording.chain_id)
         self.comparison = Comparison()
         self._tamper = tamper
-        self._chain: list[tuple[Block, frozenset[Address]]] = []  # with who is under 1 in truth
+        self._chain: list[tuple[Block, frozenset[Key]]] = []  # with who is under 1 in truth
 
     def run(self) -> Comparison:
         """Replay everything; a mirror that gives up is a mismatch, too."""
@@ -162,7 +139,7 @@ class Replay:
         return {call: self.recording.answer(line, call) for call in questions}
 
     @property
-    def accounts(self) -> Mapping[Address, Account]:
+    def accounts(self) -> Mapping[Holder, Account]:
         """The accounts of the book."""
         return self.book.accounts(self.adapter.name).users
 
@@ -173,7 +150,7 @@ class Replay:
         except (Refuse, Unrecorded) as error:
             raise NotBuilt(f"{self.recording.family} {self.recording.version}: {error}") from error
         query = adapter.discovery(market, suppliers=True)
-        users: set[Address] = set()
+        users: set[Holder] = set()
         for past in (*self.recording.history, line):
             users |= adapter.users_in(past.logs_of(query), suppliers=True)
         accounts = self.ask(adapter.read_accounts(market, sorted(users), block), line)
@@ -194,7 +171,7 @@ class Replay:
         for change in self.adapter.fold(market, accounts, batch):
             self.book.apply(name, change)
             if isinstance(change, Liquidated):
-                liquidated.add((name, change.user))
+                liquidated.add(self.adapter.published(change.user))
         self.book.commit()
         return frozenset(liquidated)
 
@@ -212,7 +189,7 @@ class Replay:
         adapter, name = self.adapter, self.adapter.name
         market, accounts = self.book.market(name), self.book.accounts(name)
         query = adapter.interest(market)
-        readings = self._answers(line, adapter.polls(market))
+        readings = self._answers(line, adapter.polls(market, accounts, line.block))
         while True:
             logs = line.logs_of(query)
             needs = adapter.needs(market, accounts, line.block, logs, readings)
@@ -225,64 +202,50 @@ class Replay:
     # --- judging ---------------------------------------------------------------------------------
 
     def _judge(self, line: Line, liquidated: frozenset[Key]) -> None:
-        block = line.block
-        healths = {user: self._health(user, block) for user in self.accounts.keys() | line.truth}
-        truth = {user: self.family.truth(told) for user, told in line.truth.items()}
-        for user, told in truth.items():
-            ours = self.family.figures(healths[user])
-            self.comparison.compare(f"block {block.number} {_named(user)}", ours, told)
-        self.detector.observe(self._observation(block, healths, liquidated))
-        self._chain.append((block, frozenset(u for u, told in truth.items() if _under(told))))
-        self._judge_flags(block, set(truth))
+        block, market = line.block, self.book.market(self.adapter.name)
+        judged = self._judge_family(self.adapter, market, self.accounts, block, line.truth)
+        for what, ours, told in judged.comparisons:
+            self.comparison.compare(what, ours, told)
+        self.detector.observe(self._observation(block, liquidated))
+        self._chain.append((block, judged.under))
+        self._judge_flags(block, judged.keys)
 
-    def _health(self, user: Address, block: Block) -> Health:
-        market = self.book.market(self.adapter.name)
-        account = self.accounts.get(user, Account())
-        return self.adapter.health(market, account, block.timestamp)
+    def _observation(self, block: Block, liquidated: frozenset[Key]) -> Observation:
+        adapter, market = self.adapter, self.book.market(self.adapter.name)
+        under: dict[Key, Underwater] = {}
+        unpriced: set[Key] = set()
+        for holder, account in self.accounts.items():
+            health = adapter.health(market, account, block.timestamp)
+            if health.error is not None:
+                unpriced.add(adapter.published(holder))
+            elif health.is_unhealthy:
+                key = adapter.published(holder)
+                under[key] = _underwater(key, health)
+        return Observation(block, under, frozenset(unpriced), liquidated)
 
-    def _observation(
-        self, block: Block, healths: Mapping[Address, Health], liquidated: frozenset[Key]
-    ) -> Observation:
-        name = self.adapter.name
-        under = {u: health for u, health in healths.items() if health.is_unhealthy}
-        unpriced = (u for u, health in healths.items() if health.error is not None)
-        return Observation(
-            block=block,
-            underwater={(name, user): self._underwater(user, h) for user, h in under.items()},
-            unpriced=frozenset((name, u) for u in unpriced if u in self.accounts),
-            liquidated=liquidated,
-        )
-
-    def _underwater(self, user: Address, health: Health) -> Underwater:
-        assert health.factor is not None  # noqa: S101  (that is what makes it unhealthy)
-        return Underwater(
-            protocol=self.adapter.name,
-            user=_named(user),
-            health_factor=health.factor,
-            collateral_value=str(health.collateral),
-            debt_value=str(health.debt),
-            liquidatable=False,
-            reason="not asked in a replay",
-            best=None,
-        )
-
-    def _judge_flags(self, block: Block, users: set[Address]) -> None:
+    def _judge_flags(self, block: Block, keys: frozenset[Key]) -> None:
         """Flagged must be who, in truth, is under 1 at this and the previous canonical block."""
-        flagged = {opportunity.user for opportunity in self.detector.open_opportunities()}
+        open_now = self.detector.open_opportunities()
+        flagged = {(opportunity.protocol, opportunity.user) for opportunity in open_now}
         expected = frozenset.intersection(*(under for _, under in self._chain[-2:]))
         expected = expected if len(self._chain) > 1 else frozenset()
-        ours = {_named(user): int(_named(user) in flagged) for user in users}
-        truth = {_named(user): int(user in expected) for user in users}
+        ours = {str(key): int((key[0], named(key[1])) in flagged) for key in keys}
+        truth = {str(key): int(key in expected) for key in keys}
         self.comparison.compare(f"block {block.number} flagged", ours, truth)
 
 
-def _under(told: Figures) -> bool:
-    factor = told.get("health_factor")
-    return isinstance(factor, int) and factor < WAD
-
-
-def _named(user: Address) -> str:
-    return str(to_checksum_address(user))
+def _underwater(key: Key, health: Health) -> Underwater:
+    assert health.factor is not None  # noqa: S101  (that is what makes it unhealthy)
+    return Underwater(
+        protocol=key[0],
+        user=named(key[1]),
+        health_factor=health.factor,
+        collateral_value=str(health.collateral),
+        debt_value=str(health.debt),
+        liquidatable=False,
+        reason="not asked in a replay",
+        best=None,
+    )
 
 
 def _adapter(recording: Recording) -> Adapter[Any]:

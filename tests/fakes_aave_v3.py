@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from chimera.domain.block import Address, Block, BlockBatch, BlockHash, Log
@@ -123,6 +124,17 @@ class Accounts:
 
     def __post_init__(self) -> None:
         self.shelf = Shelf("aave", market(), self.held, complete=self.complete)
+
+    @property
+    def open(self) -> AbstractSet[Address]:
+        return self.shelf.open
+
+    @property
+    def near(self) -> AbstractSet[Address]:
+        return self.shelf.near
+
+    def keys(self) -> AbstractSet[Address]:
+        return self.shelf.keys()
 
     def get(self, user: Address) -> Account | None:
         return self.shelf.get(user)

@@ -154,7 +154,7 @@ class FakeFollower:
     def interest(self) -> LogQuery:
         return LogQuery(self.addresses, frozenset({TOPIC}))
 
-    def polls(self) -> tuple[Call, ...]:
+    def polls(self, block: Block) -> tuple[Call, ...]:  # noqa: ARG002
         return self.calls
 
     def needs(self, block: Block, logs: Sequence[Log], readings: Readings) -> Needs:  # noqa: ARG002

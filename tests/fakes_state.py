@@ -16,8 +16,17 @@ from chimera.domain.changes import (
     MarketMoved,
     SupplyMoved,
 )
-from chimera.domain.health import CollateralLeg, DebtLeg, Health, Pair, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Key, Market, Token
+from chimera.domain.health import (
+    CollateralLeg,
+    DebtLeg,
+    Difference,
+    Health,
+    Pair,
+    Step,
+    Valuation,
+    Verdict,
+)
+from chimera.domain.market import Account, Column, Holder, Key, Market, Token
 from chimera.domain.numeric import BPS, WAD, Wad, short_decimal
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.errors import Rebuild
@@ -74,8 +83,15 @@ class FakeAdapter:
     topics: frozenset[bytes] = frozenset({TOPIC})
     relative_band: float = 4e-6
     absolute_band: float = 2.0
+    needs_suppliers: bool = False
     chain: dict[Address, Account] = field(default_factory=dict)
     prices: Mapping[Address, int] = field(default_factory=dict)
+
+    def published(self, holder: Holder) -> tuple[str, Address]:
+        return self.name, holder
+
+    def holder(self, protocol: str, user: Address) -> Holder | None:
+        return user if protocol == self.name else None
 
     def prove(self) -> Inquiry[None]:
         yield (Call(ENTRY, b"prove"),)
@@ -103,7 +119,8 @@ class FakeAdapter:
         del market
         return LogQuery(frozenset({ENTRY}), self.topics)
 
-    def polls(self, market: FakeMarket) -> tuple[Call, ...]:
+    def polls(self, market: FakeMarket, accounts: Accounts, block: Block) -> tuple[Call, ...]:
+        del accounts, block
         return tuple(Call(asset, b"price") for asset in market.prices)
 
     def needs(
@@ -185,12 +202,29 @@ class FakeAdapter:
         yield ()
         return dict.fromkeys(market.prices, ENTRY)
 
-    def view_call(self, market: FakeMarket, user: Address) -> Call:
+    def assets(self, market: FakeMarket, account: Account) -> frozenset[Address]:
         del market
-        return Call(ENTRY, b"view" + user)
+        return frozenset(account.supplied) | frozenset(account.owed)
 
-    def agrees(self, health: Health, answer: bytes | None) -> bool:
-        return answer == str(health.factor).encode()
+    def exact_within(self, accounts: Accounts) -> int:
+        del accounts
+        return 0
+
+    def proof(self, market: FakeMarket, holder: Holder) -> tuple[Call, ...]:
+        del market
+        return (Call(ENTRY, b"view" + holder),)
+
+    def differences(
+        self,
+        market: FakeMarket,
+        holder: Holder,
+        account: Account,
+        block: Block,
+        readings: Readings,
+    ) -> tuple[Difference, ...]:
+        ours = str(self.health(market, account, block.timestamp).factor)
+        theirs = (readings[Call(ENTRY, b"view" + holder)] or b"reverts").decode()
+        return () if ours == theirs else (Difference("factor", ours, theirs),)
 
     def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
         for asset, amount in account.supplied.items():

@@ -131,7 +131,11 @@ def build_chain(settings: Settings) -> Chain:
     pool = Pool(clients)
     adapters = {
         its.name: build_adapter(
-            kind=its.kind, name=its.name, address=its.address_bytes, from_block=its.from_block
+            kind=its.kind,
+            name=its.name,
+            address=its.address_bytes,
+            from_block=its.from_block,
+            markets=its.market_ids,
         )
         for its in settings.protocols
     }
@@ -171,7 +175,11 @@ def build_rooms(settings: Settings, *, progress: Progress | None = None) -> Room
         chain.adapters,
         book,
         scan=functools.partial(scan, initial_range=settings.rpc.max_log_range),
-        suppliers=frozenset(its.name for its in settings.protocols if its.suppliers),
+        suppliers=frozenset(
+            its.name
+            for its in settings.protocols
+            if its.suppliers or chain.adapters[its.name].needs_suppliers
+        ),
         progress=labour.of_protocol,
     )
     rooms = Rooms(

@@ -16,7 +16,7 @@ from chimera.errors import Skip
 from chimera.pricing.explanation import explanation
 from chimera.settings import Settings
 from chimera.state.rebuild import drive
-from chimera.state.valuation import checksummed
+from chimera.state.valuation import checksummed, instance_of, key_of
 
 FACTOR_PLACES = 18
 
@@ -32,21 +32,23 @@ async def explain(settings: Settings, protocol: str, user: Address) -> dict[str,
         Skip: There is no such account.
         Unreachable: No node answers.
     """
-    chain = build_chain(only(settings, protocol))
+    chain = build_chain(only(settings, instance_of(protocol)))
     try:
         await prove_node(chain)
-        if protocol not in chain.adapters:
+        key = key_of(chain.adapters, protocol, user)
+        if key is None:
             raise Skip(f"the configuration has no protocol {protocol!r}")
-        adapter, reader = chain.adapters[protocol], chain.reader.labelled("why")
+        holder = key[1]
+        adapter, reader = chain.adapters[key[0]], chain.reader.labelled("why")
         block = await reader.head()
         await drive(adapter.prove(), reader, block)
         market = await drive(adapter.read_market(block), reader, block)
-        accounts = await drive(adapter.read_accounts(market, [user], block), reader, block)
+        accounts = await drive(adapter.read_accounts(market, [holder], block), reader, block)
     finally:
         await chain.close()
-    if user not in accounts:
+    if holder not in accounts:
         raise Skip(f"{protocol} has no account of {checksummed(user)}")
-    account = accounts[user]
+    account = accounts[holder]
     health = adapter.health(market, account, block.timestamp)
     factor = None if health.factor is None else decimal_string(health.factor, FACTOR_PLACES)
     steps = explanation(adapter, market, account, block.timestamp)

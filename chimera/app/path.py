@@ -15,6 +15,7 @@ from chimera.domain.market import Key
 from chimera.domain.opportunity import Checkpoint, Observation, Opportunity
 from chimera.observability.logging import about_block
 from chimera.state.book import UNDO_WINDOW
+from chimera.state.valuation import instance_of
 
 log = structlog.get_logger()
 
@@ -80,9 +81,9 @@ class BlockPath:
         await self.record(rooms.detector.observe(observation), newcomers)
         self._tell_troubles(Counter((key[0], why) for key, why in rooms.engine.errors.items()))
         self._tell_standing(observation)
+        under = Counter(instance_of(key[0]) for key in observation.underwater)
         for name in rooms.book.protocols:
-            under = sum(key[0] == name for key in observation.underwater)
-            rooms.metrics.unhealthy_accounts.labels(name).set(under)
+            rooms.metrics.unhealthy_accounts.labels(name).set(under[name])
 
     def _tell_troubles(self, troubles: Counter[tuple[str, str]]) -> None:
         """Say once when accounts lose their health factor, and once when they have it again."""

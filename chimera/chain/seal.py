@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,7 +25,6 @@ class Draft:
 
     block: Block
     query: LogQuery
-    polls: tuple[Call, ...]
     logs: tuple[Log, ...]
     readings: Readings
 
@@ -39,24 +38,26 @@ class Sealer:
 
     async def draft(self, block: Block) -> Draft:
         """Fetch logs and polls, as two requests in parallel."""
-        query, polls = self._follower.interest(), self._follower.polls()
+        query, polls = self._follower.interest(), self._follower.polls(block)
         logs, readings = await both(
             self._reader.logs_of(block, query), self._reader.read(polls, block)
         )
-        return Draft(block, query, polls, logs, readings)
+        return Draft(block, query, logs, readings)
 
     async def finish(self, draft: Draft) -> Draft:
         """
         Fetch what the follower still lacks.
 
-        It must have applied the block before this one: a draft that was made for other interests is
-        made anew.
+        It must have applied the block before this one: a draft that was made for other logs is made
+        anew, and polls that it lacks are made now.
 
         Raises:
             Rebuild: The follower is never satisfied.
         """
-        if draft.query != self._follower.interest() or draft.polls != self._follower.polls():
+        if draft.query != self._follower.interest():
             draft = await self.draft(draft.block)
+        elif late := _missing(draft, self._follower.polls(draft.block)):
+            draft = await self._widen(draft, late, frozenset())
         for _ in range(MOST_ROUNDS):
             needs = self._follower.needs(draft.block, draft.logs, draft.readings)
             if not needs:
@@ -67,7 +68,7 @@ class Sealer:
     async def _widen(
         self, draft: Draft, calls: tuple[Call, ...], addresses: frozenset[Address]
     ) -> Draft:
-        calls = tuple(call for call in dict.fromkeys(calls) if call not in draft.readings)
+        calls = _missing(draft, calls)
         if not calls and not addresses:
             raise Rebuild(f"block {draft.block.number}: what it needs is there already")
         query = LogQuery(draft.query.addresses | addresses, draft.query.topics)
@@ -75,7 +76,11 @@ class Sealer:
             self._reader.logs_of(draft.block, query) if addresses else _ready(draft.logs),
             self._reader.read(calls, draft.block),
         )
-        return Draft(draft.block, query, draft.polls, logs, {**draft.readings, **readings})
+        return Draft(draft.block, query, logs, {**draft.readings, **readings})
+
+
+def _missing(draft: Draft, calls: Iterable[Call]) -> tuple[Call, ...]:
+    return tuple(call for call in dict.fromkeys(calls) if call not in draft.readings)
 
 
 class Lookahead:

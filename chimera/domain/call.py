@@ -17,6 +17,26 @@ class Call:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Slot(Call):
+    """A read of one word of a contract's storage: `data` is the slot's key, 32 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundedCall(Call):
+    """
+    A read of a contract that nobody vouches for: made by itself, with `gas` to burn at most.
+
+    Its answer is None also when the gas runs out, and when there are more than `LONGEST_ANSWER`
+    bytes of it.
+    """
+
+    gas: int = 1_000_000
+
+
+LONGEST_ANSWER = 4096
+"""Bytes of an answer to a `BoundedCall`."""
+
 Answer = bytes | None
 """What a call returned; `None` when it reverted, `b""` from an address without code."""
 
@@ -45,3 +65,16 @@ def answer(inquiry: Inquiry[T], readings: Readings) -> T:
     except StopIteration as done:
         result: T = done.value
         return result
+
+
+def unanswered(inquiry: Inquiry[T], readings: Readings) -> tuple[Call, ...]:
+    """Drive an inquiry by `readings` up to the first questions that they do not answer."""
+    try:
+        questions = next(inquiry)
+        while True:
+            missing = tuple(call for call in questions if call not in readings)
+            if missing:
+                return missing
+            questions = inquiry.send({call: readings[call] for call in questions})
+    except StopIteration:
+        return ()

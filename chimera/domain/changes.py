@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from chimera.domain.block import Address
-from chimera.domain.market import Account, Market
+from chimera.domain.market import Account, Holder, Market
 
 
 @dataclass(frozen=True, slots=True)
 class SupplyMoved:
     """`delta` stored units of `asset` came to (or left) the user's supply."""
 
-    user: Address
+    user: Holder
     asset: Address
     delta: int
 
@@ -19,7 +19,26 @@ class SupplyMoved:
 class DebtMoved:
     """`delta` stored units of `asset` came to (or left) the user's debt."""
 
-    user: Address
+    user: Holder
+    asset: Address
+    delta: int
+
+
+@dataclass(frozen=True, slots=True)
+class DebtSet:
+    """The user's debt of `asset` is `amount` stored units, settled at `mark` (see `Account`)."""
+
+    user: Holder
+    asset: Address
+    amount: int
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkMoved:
+    """The user's mark of `asset` rose (or fell) by `delta`."""
+
+    user: Holder
     asset: Address
     delta: int
 
@@ -28,7 +47,7 @@ class DebtMoved:
 class CollateralSwitched:
     """The user's supply of `asset` counts as collateral from here on, or no longer does."""
 
-    user: Address
+    user: Holder
     asset: Address
     enabled: bool
 
@@ -37,7 +56,7 @@ class CollateralSwitched:
 class ModeSet:
     """The user's risk mode (an Aave eMode) is `mode` from here on."""
 
-    user: Address
+    user: Holder
     mode: int
 
 
@@ -45,7 +64,7 @@ class ModeSet:
 class AccountRead:
     """The whole account as the contracts have it at the end of this block."""
 
-    user: Address
+    user: Holder
     account: Account
 
 
@@ -60,9 +79,17 @@ class MarketMoved:
 class Liquidated:
     """Somebody liquidated the user in this block. A fact for the detector; it moves no balance."""
 
-    user: Address
+    user: Holder
 
 
 Change = (
-    SupplyMoved | DebtMoved | CollateralSwitched | ModeSet | AccountRead | MarketMoved | Liquidated
+    SupplyMoved
+    | DebtMoved
+    | DebtSet
+    | MarkMoved
+    | CollateralSwitched
+    | ModeSet
+    | AccountRead
+    | MarketMoved
+    | Liquidated
 )

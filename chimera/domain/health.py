@@ -34,6 +34,15 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """A figure about which we and the contract's own view disagree, as both have it."""
+
+    name: str
+    ours: str
+    theirs: str
+
+
+@dataclass(frozen=True, slots=True)
 class CollateralLeg:
     """One supplied asset: `amount` in token units, `value` in base currency units."""
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from chimera.domain.block import Address
 
-Key = tuple[str, Address]
-"""(protocol instance, user): the identity of an account."""
+Holder = Address
+"""
+Whose account it is, within one protocol instance: the user's 20 bytes. Where a family has isolated
+markets and a user has an account in each, the market's id (32 bytes) stands before the user.
+"""
+
+Key = tuple[str, Holder]
+"""(protocol instance, holder) in the book; (published protocol, user) everywhere outside of it."""
+
+
+NOTHING: Mapping[Address, int] = MappingProxyType({})  # shared: most accounts have no marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +26,17 @@ class Account:
     """
     One borrower in one protocol, in the units that the contracts store (scaled balances, shares).
 
-    Immutable: a change makes a new account, so whoever holds an old one keeps a true past.
-    Balances of zero are absent from `supplied` and `owed`.
+    Immutable: a change makes a new account, so whoever holds an old one keeps a true past. What an
+    asset is here (a token, a market of the family) is the family's to say. Zeros are absent.
+
+    Attributes:
+        supplied: Stored units per asset on the supply side.
+        owed: Stored units per asset on the debt side.
+        enabled: Assets whose supply counts as collateral.
+        mode: Risk mode, such as an Aave eMode.
+        updated_block: The newest block that changed the account.
+        marks: What the contract keeps besides, per asset: the index at which a debt was last
+            settled (compound_v2), a lender's shares (morpho_blue).
     """
 
     supplied: Mapping[Address, int] = field(default_factory=dict)
@@ -25,6 +44,7 @@ class Account:
     enabled: frozenset[Address] = frozenset()
     mode: int = 0
     updated_block: int = 0
+    marks: Mapping[Address, int] = field(default_factory=lambda: NOTHING)
 
     @property
     def is_open(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from chimera.domain.block import Address, Block
-from chimera.domain.call import Answer, Call, Readings
+from chimera.domain.call import LONGEST_ANSWER, Answer, BoundedCall, Call, Readings, Slot
 from chimera.errors import ChimeraError
 from chimera.rpc.client import Rpc
 from chimera.rpc.faults import Garbled, Reverted, TooHeavy, UnknownBlock, Unsupported
@@ -75,13 +75,42 @@ def _uint(data: bytes, at: int) -> int:
     return int.from_bytes(word, "big")
 
 
+def _request(call: Call, at: Any) -> tuple[str, list[Any]]:  # noqa: ANN401
+    to, data = hexed(call.to), hexed(call.data)
+    match call:
+        case Slot():
+            return "eth_getStorageAt", [to, data, at]
+        case BoundedCall():
+            return "eth_call", [{"to": to, "data": data, "gas": hex(call.gas)}, at]
+    return "eth_call", [{"to": to, "data": data}, at]
+
+
+def _answer(call: Call, outcome: Any) -> Answer:  # noqa: ANN401
+    """
+    Return what the call answered.
+
+    Raises:
+        ChimeraError: The node did not make the call; one with bounds has then broken them.
+    """
+    bounded = isinstance(call, BoundedCall)
+    if isinstance(outcome, Reverted) or (bounded and isinstance(outcome, TooHeavy)):
+        return None
+    if isinstance(outcome, ChimeraError):
+        raise outcome
+    answered = octets(outcome)
+    if isinstance(call, Slot):
+        return answered.rjust(_WORD, b"\0")
+    return None if bounded and len(answered) > LONGEST_ANSWER else answered
+
+
 class Multicall:
     """
     Reads pinned to a block's hash (EIP-1898), in as few requests as the chain allows.
 
     A chunk that fails as a whole is halved. Without Multicall3 on the chain the calls go out as a
     JSON-RPC batch. A node that refuses block hashes is asked by number, and afterwards whether that
-    number still has the same hash.
+    number still has the same hash. Storage words, and calls with a bound on their gas, go out as a
+    batch of their own.
     """
 
     def __init__(
@@ -119,11 +148,17 @@ class Multicall:
         return readings
 
     async def _read(self, calls: list[Call], block: Block, at: Any, purpose: str) -> Readings:  # noqa: ANN401
-        if len(calls) <= 1 or self._known_absent(block):
-            return await self._one_by_one(calls, at, purpose)
-        chunks = [self._aggregate(chunk, block, at, purpose) for chunk in self._chunks(calls)]
+        alone: list[Call] = [call for call in calls if isinstance(call, Slot | BoundedCall)]
+        joint = [call for call in calls if not isinstance(call, Slot | BoundedCall)]
+        if len(joint) <= 1 or self._known_absent(block):
+            alone, joint = [*alone, *joint], []
+        parts = [self._aggregate(chunk, block, at, purpose) for chunk in self._chunks(joint)]
+        parts += [
+            self._one_by_one(alone[start : start + self._max_calls], at, purpose)
+            for start in range(0, len(alone), self._max_calls)
+        ]
         readings: dict[Call, Answer] = {}
-        for part in await asyncio.gather(*chunks):
+        for part in await asyncio.gather(*parts):
             readings.update(part)
         return readings
 
@@ -192,19 +227,9 @@ class Multicall:
     async def _one_by_one(self, calls: Sequence[Call], at: Any, purpose: str) -> Readings:  # noqa: ANN401
         if not calls:
             return {}
-        requests = [
-            ("eth_call", [{"to": hexed(call.to), "data": hexed(call.data)}, at]) for call in calls
-        ]
+        requests = [_request(call, at) for call in calls]
         outcomes = await self._rpc.batch(requests, TEXT, purpose=purpose)
-        readings: dict[Call, Answer] = {}
-        for call, outcome in zip(calls, outcomes, strict=True):
-            if isinstance(outcome, Reverted):
-                readings[call] = None
-            elif isinstance(outcome, ChimeraError):
-                raise outcome
-            else:
-                readings[call] = octets(outcome)
-        return readings
+        return {call: _answer(call, outcome) for call, outcome in zip(calls, outcomes, strict=True)}
 
     async def _still_canonical(self, block: Block, purpose: str) -> None:
         asked = [hex(block.number), False]

@@ -75,16 +75,17 @@ class StateEngine(CacheFace):
         Looked up when somebody asks, so that no decision waits for it.
         """
         if self._near is None:
+            for name, weights in self._weights.items():
+                found = self.screens[name].candidates(weights, self._watch_below)
+                self.book.accounts(name).near = frozenset(found)
             self._near = frozenset(
-                (name, user)
-                for name, weights in self._weights.items()
-                for user in self.screens[name].candidates(weights, self._watch_below)
+                (name, holder) for name in self._weights for holder in self.book.accounts(name).near
             )
         return self._near
 
     @property
     def errors(self) -> Mapping[Key, str]:
-        """Why accounts with debt have no health factor at the newest block."""
+        """Why accounts with debt, as published, have no health factor at the newest block."""
         return self._errors
 
     @property
@@ -141,7 +142,7 @@ class StateEngine(CacheFace):
         for change in adapter.fold(accounts.market, accounts, batch):
             self.book.apply(adapter.name, change)
             if isinstance(change, Liquidated):
-                yield adapter.name, change.user
+                yield adapter.published(change.user)
 
     def _screen(self, keys: Iterable[Key]) -> None:
         for protocol, user in keys:
@@ -172,14 +173,15 @@ class StateEngine(CacheFace):
         account = self.book.accounts(key[0]).users[key[1]]
         health = adapter.health(market, account, timestamp)
         if health.error is not None:
-            errors[key] = health.error
+            errors[adapter.published(key[1])] = health.error
         elif health.factor is not None and health.is_unhealthy:
-            decimals = self._base_decimals.get(key[0])
-            if decimals is None:  # a protocol's base currency never changes
+            published = adapter.published(key[1])
+            decimals = self._base_decimals.get(published[0])
+            if decimals is None:  # a market's base currency never changes
                 decimals = adapter.value(market, account, timestamp).base_decimals
-                self._base_decimals[key[0]] = decimals
+                self._base_decimals[published[0]] = decimals
             verdict = adapter.verdict(market, account, timestamp)
-            under[key] = underwater(key, health.factor, health, verdict, decimals)
+            under[published] = underwater(published, health.factor, health, verdict, decimals)
 
     # --- what the feed asks (ports.Follower) -----------------------------------------------------
 
@@ -191,9 +193,12 @@ class StateEngine(CacheFace):
             topics=frozenset().union(*(query.topics for query in queries)),
         )
 
-    def polls(self) -> tuple[Call, ...]:
-        """Name the calls to make at every block, each once."""
-        calls = (self.adapters[name].polls(self.book.market(name)) for name in self.adapters)
+    def polls(self, block: Block) -> tuple[Call, ...]:
+        """Name the calls to make at this block, each once."""
+        calls = (
+            adapter.polls(self.book.market(name), self.book.accounts(name), block)
+            for name, adapter in self.adapters.items()
+        )
         return tuple(dict.fromkeys(call for part in calls for call in part))
 
     def needs(self, block: Block, logs: Sequence[Log], readings: Readings) -> Needs:

@@ -118,8 +118,10 @@ class CacheFace:
         """Return the last block in the streak: detection counts whatever is in the book."""
         counted = self._counted.get((protocol, owner), -1)
         book = self.mirror.book
-        if is_address(owner) and book.get((protocol, Address(bytes.fromhex(owner[2:])))):
-            counted = max(counted, book.block.number)
+        if is_address(owner):
+            key = self.mirror.key(protocol, Address(bytes.fromhex(owner[2:])))
+            if key is not None and book.get(key):
+                counted = max(counted, book.block.number)
         return counted
 
 

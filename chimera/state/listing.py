@@ -17,6 +17,7 @@ from chimera.errors import BadCursor, StaleCursor
 from chimera.pricing.explanation import explanation
 from chimera.state.engine import StateEngine
 from chimera.state.snapshot import Filters, Snapshot
+from chimera.state.valuation import Draft
 
 KEPT, SECONDS = 8, 60.0  # snapshots in memory: at most so many, each at most so long after its use
 HASH, OFFSET, DIGEST = 32, 8, 8  # bytes of the three parts of a cursor
@@ -75,15 +76,19 @@ class Listing:
 
     def position(self, protocol: str, user: Address) -> Position | None:
         """Return one account at the newest block, or None."""
-        draft = self._engine.mirror.draft((protocol, user), idle=True)
+        draft = self._draft(protocol, user)
         return None if draft is None else draft.position()
 
     def explain(self, protocol: str, user: Address) -> list[Step] | None:
         """List the arithmetic behind one account at the newest block, what turns it, or None."""
-        draft = self._engine.mirror.draft((protocol, user), idle=True)
+        draft = self._draft(protocol, user)
         if draft is None:
             return None
         return explanation(draft.adapter, draft.market, draft.account, draft.at.timestamp)
+
+    def _draft(self, protocol: str, user: Address) -> Draft | None:
+        key = self._engine.mirror.key(protocol, user)
+        return None if key is None else self._engine.mirror.draft(key, idle=True)
 
     def _newest(self) -> Snapshot:
         self._sweep()

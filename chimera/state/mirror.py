@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chimera.domain.block import Address
 from chimera.domain.market import Key
 from chimera.ports import Streaks
 from chimera.state.book import Book
-from chimera.state.valuation import Adapters, Draft
+from chimera.state.valuation import Adapters, Draft, key_of
 
 
 class Mirror:
@@ -45,11 +46,18 @@ class Mirror:
         account = self.book.get(key)
         if account is None or not (idle or account.is_open):
             return None
+        adapter = self.adapters[key[0]]
+        published = adapter.published(key[1])
         return Draft(
-            adapter=self.adapters[key[0]],
-            user=key[1],
+            adapter=adapter,
+            protocol=published[0],
+            user=published[1],
             account=account,
             market=self.book.market(key[0]),
             at=self.book.block,
-            blocks_unhealthy=self.streaks.blocks_unhealthy(key),
+            blocks_unhealthy=self.streaks.blocks_unhealthy(published),
         )
+
+    def key(self, protocol: str, user: Address) -> Key | None:
+        """Return where the book keeps a published account; None for an unknown protocol."""
+        return key_of(self.adapters, protocol, user)

@@ -13,9 +13,10 @@ from chimera.domain.market import Key
 from chimera.service import Service
 from chimera.state.cache import PositionCache
 from chimera.state.mirror import Mirror
-from chimera.state.valuation import PREFIX, checksummed, name_of
+from chimera.state.valuation import MARKET_FOLLOWS, PREFIX, checksummed, name_of
 
 SLICE = 100  # positions valued in one go, about 3 ms of the event loop
+ENDS = (":", MARKET_FOLLOWS)  # of an instance's name, within the name of a key
 ROUNDS_PER_TTL = 3  # every key is rewritten this often while it lives
 
 log = structlog.get_logger()
@@ -148,7 +149,7 @@ async def write_slice(
     """Write the accounts with debt among `keys`, remove the keys of the others; count writes."""
     drafts = [(key, mirror.draft(key)) for key in keys]
     written = await cache.write([draft for _, draft in drafts if draft is not None], force=force)
-    closed = [_name(key) for key, draft in drafts if draft is None]
+    closed = [_name(key, mirror) for key, draft in drafts if draft is None]
     if closed:
         await cache.remove(closed)
     await asyncio.sleep(0)
@@ -166,7 +167,7 @@ async def write_mirror(cache: PositionCache, mirror: Mirror) -> int:
 async def remove_strays(cache: PositionCache, mirror: Mirror) -> int:
     """Remove the keys of accounts that have no debt (any more) in our protocols; count them."""
     names = await cache.names()
-    ours = tuple(f"{PREFIX}{protocol}:" for protocol in mirror.protocols)
+    ours = tuple(f"{PREFIX}{name}{mark}" for name in mirror.protocols for mark in ENDS)
     strays: list[str] = []
     for start in range(0, len(names), 10 * SLICE):
         part = names[start : start + 10 * SLICE]
@@ -178,10 +179,12 @@ async def remove_strays(cache: PositionCache, mirror: Mirror) -> int:
 def _is_stray(name: str, mirror: Mirror) -> bool:
     protocol, _, user = name.removeprefix(PREFIX).rpartition(":")
     try:
-        return mirror.draft((protocol, Address(bytes.fromhex(user.removeprefix("0x"))))) is None
+        key = mirror.key(protocol, Address(bytes.fromhex(user.removeprefix("0x"))))
     except ValueError:
         return False  # nobody's position; left to whoever wrote it
+    return key is None or mirror.draft(key) is None
 
 
-def _name(key: Key) -> str:
-    return name_of(key[0], checksummed(key[1]))
+def _name(key: Key, mirror: Mirror) -> str:
+    protocol, user = mirror.adapters[key[0]].published(key[1])
+    return name_of(protocol, checksummed(user))

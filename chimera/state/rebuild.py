@@ -11,7 +11,7 @@ import structlog
 
 from chimera.domain.block import Address, Block, Log, LogQuery
 from chimera.domain.call import Inquiry
-from chimera.domain.health import Health
+from chimera.domain.health import Difference
 from chimera.domain.market import EMPTY, Account, Key, Market
 from chimera.domain.opportunity import Checkpoint
 from chimera.errors import Rebuild
@@ -81,11 +81,10 @@ async def _probe(reader: ChainReader, adapters: Adapters, block: Block) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """An account whose health the contract's own view sees otherwise."""
+    """An account that the contract's own views see otherwise, and in what."""
 
     key: Key
-    health: Health
-    answer: bytes | None
+    differences: tuple[Difference, ...]
 
 
 class Bootstrap:
@@ -255,14 +254,15 @@ async def compare_views(
     accounts = {user: shelf.users[user] for user in shelf.open}  # as they are before we wait
     users, mismatches = list(accounts), []
     for start in range(0, len(users), CHUNK):
-        calls = {user: adapter.view_call(market, user) for user in users[start : start + CHUNK]}
-        answers = await reader.read(tuple(dict.fromkeys(calls.values())), block)
-        for user, call in calls.items():
-            health = adapter.health(market, accounts[user], block.timestamp)
-            if not adapter.agrees(health, answers[call]):
-                mismatches.append(Mismatch((protocol, user), health, answers[call]))
+        part = users[start : start + CHUNK]
+        calls = dict.fromkeys(call for user in part for call in adapter.proof(market, user))
+        answers = await reader.read(tuple(calls), block)
+        for user in part:
+            found = adapter.differences(market, user, accounts[user], block, answers)
+            if found:
+                mismatches.append(Mismatch((protocol, user), found))
         if progress is not None:
-            progress(protocol, "views", start + len(calls), len(users))
+            progress(protocol, "views", start + len(part), len(users))
     return len(users), mismatches
 
 

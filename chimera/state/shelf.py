@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from chimera.domain.block import Address
 from chimera.domain.changes import (
@@ -10,11 +11,15 @@ from chimera.domain.changes import (
     Change,
     CollateralSwitched,
     DebtMoved,
+    DebtSet,
+    MarkMoved,
     ModeSet,
     SupplyMoved,
 )
-from chimera.domain.market import EMPTY, Account, Market
+from chimera.domain.market import EMPTY, Account, Holder, Market
 from chimera.errors import Rebuild
+
+SIDES = {SupplyMoved: "supply", DebtMoved: "debt", MarkMoved: "mark"}
 
 
 class Shelf:
@@ -22,10 +27,10 @@ class Shelf:
     The part of the book that belongs to one protocol; the `Accounts` that its adapter sees.
 
     `users` is the truth; `open` (users with debt) and `holders` (asset -> users with it on any leg)
-    are derived from it and kept in step by `put`.
+    are derived from it and kept in step by `put`. `near` is what the engine last saw near 1.
     """
 
-    __slots__ = ("_complete", "holders", "market", "name", "open", "users")
+    __slots__ = ("_complete", "holders", "market", "name", "near", "open", "users")
 
     def __init__(
         self, name: str, market: Market, accounts: Mapping[Address, Account], *, complete: bool
@@ -34,7 +39,8 @@ class Shelf:
         self.market = market
         self.users = dict(accounts)
         self._complete = complete
-        self.open: set[Address] = set()
+        self.open: set[Holder] = set()
+        self.near: AbstractSet[Holder] = frozenset()
         self.holders: dict[Address, set[Address]] = {}
         self.reindex()
 
@@ -43,7 +49,11 @@ class Shelf:
         """True when every holder is here, so that an unknown user starts empty."""
         return self._complete
 
-    def get(self, user: Address) -> Account | None:
+    def keys(self) -> AbstractSet[Holder]:
+        """Return everybody on the shelf, a live view."""
+        return self.users.keys()
+
+    def get(self, user: Holder) -> Account | None:
         """Return the account, or None when the book does not follow this user."""
         return self.users.get(user)
 
@@ -98,11 +108,16 @@ def changed(old: Account, change: Change, block_number: int, protocol: str) -> A
         Rebuild: A balance would go under zero.
     """
     supplied, owed, enabled, mode = old.supplied, old.owed, old.enabled, old.mode
+    marks = old.marks
     match change:
         case SupplyMoved(_, asset, delta):
             supplied = _moved(supplied, asset, delta, protocol, change)
         case DebtMoved(_, asset, delta):
             owed = _moved(owed, asset, delta, protocol, change)
+        case DebtSet(_, asset, amount, mark):
+            owed, marks = _set(owed, asset, amount), _set(marks, asset, mark)
+        case MarkMoved(_, asset, delta):
+            marks = _moved(marks, asset, delta, protocol, change)
         case CollateralSwitched(_, asset, True):
             enabled |= {asset}
         case CollateralSwitched(_, asset):
@@ -111,10 +126,19 @@ def changed(old: Account, change: Change, block_number: int, protocol: str) -> A
             pass
         case AccountRead(_, read):
             supplied, owed, enabled, mode = read.supplied, read.owed, read.enabled, read.mode
-    if supplied == old.supplied and owed == old.owed and (enabled, mode) == (old.enabled, old.mode):
+            marks = read.marks
+    if (supplied, owed, enabled, mode, marks) == _content(old):
         # An AccountRead of a user without balances still makes the user known.
         return Account(updated_block=block_number) if _is_first_read(old, change) else old
-    return Account(supplied, owed, enabled, mode, block_number)
+    return Account(supplied, owed, enabled, mode, block_number, marks)
+
+
+def _content(
+    account: Account,
+) -> tuple[
+    Mapping[Address, int], Mapping[Address, int], frozenset[Address], int, Mapping[Address, int]
+]:
+    return account.supplied, account.owed, account.enabled, account.mode, account.marks
 
 
 def _is_first_read(old: Account, change: Change) -> bool:
@@ -126,28 +150,30 @@ def _moved(
     asset: Address,
     delta: int,
     protocol: str,
-    change: SupplyMoved | DebtMoved,
+    change: SupplyMoved | DebtMoved | MarkMoved,
 ) -> Mapping[Address, int]:
     balance = balances.get(asset, 0) + delta
     if balance < 0:
-        side = "supply" if isinstance(change, SupplyMoved) else "debt"
+        side = SIDES[type(change)]
         raise Rebuild(
             f"{side} of 0x{change.user.hex()} in {protocol}, asset 0x{asset.hex()}, "
             f"would be {balance} after a change of {delta}"
         )
-    if delta == 0:
-        return balances
+    return balances if delta == 0 else _set(balances, asset, balance)
+
+
+def _set(balances: Mapping[Address, int], asset: Address, balance: int) -> Mapping[Address, int]:
     after = dict(balances)
     if balance:
         after[asset] = balance
     else:
-        del after[asset]
+        after.pop(asset, None)
     return after
 
 
 def is_blank(account: Account) -> bool:
     """Tell whether the account says no more than an unknown one would."""
-    return not (account.supplied or account.owed or account.enabled or account.mode)
+    return not any(_content(account))
 
 
 def differences(shelf: Shelf) -> Iterator[str]:

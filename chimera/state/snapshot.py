@@ -9,18 +9,18 @@ from itertools import chain
 from typing import Any
 
 from chimera.domain.block import Address, Block
-from chimera.domain.market import Account, Key, Market
+from chimera.domain.market import Account, Holder, Key, Market
 from chimera.domain.numeric import WAD
 from chimera.domain.position import Position
 from chimera.ports import Adapter
 from chimera.state.engine import StateEngine
 from chimera.state.screen import Ranking
-from chimera.state.valuation import Draft
+from chimera.state.valuation import Draft, instance_of
 
 UNPRICED, MAXIMAL, IDLE = 2, 1, 3  # what follows the numbers (0); IDLE: without debt
 
-Rank = tuple[int, int, str, Address]
-"""(class, health factor, protocol, user): sorts as positions are listed."""
+Rank = tuple[int, int, str, Holder]
+"""(class, health factor, instance, holder): sorts as positions are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,13 @@ class Filters:
     asset: Address | None
     max_health_factor: int | None
 
-    def admit(self, user: Address, account: Account) -> bool:
+    def admit(self, part: Part, holder: Holder, account: Account) -> bool:
         """Tell whether the account passes everything but the health factor."""
-        if self.user is not None and user != self.user:
-            return False
-        asset = self.asset
-        return asset is None or asset in account.supplied or asset in account.owed
+        if self.user is not None or self.protocol not in (None, part.name):
+            protocol, user = part.adapter.published(holder)
+            if self.user not in (None, user) or self.protocol not in (None, protocol, part.name):
+                return False
+        return self.asset is None or self.asset in part.adapter.assets(part.market, account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,13 @@ class Part:
 
     adapter: Adapter[Any]
     market: Market
-    accounts: Mapping[Address, Account]
+    accounts: Mapping[Holder, Account]
     bounds: Ranking
+
+    @property
+    def name(self) -> str:
+        """Name of the instance."""
+        return self.adapter.name
 
 
 class Listed:
@@ -98,14 +104,16 @@ class Snapshot:
         """Value one account, or return None for one that is not in the book."""
         for part in self.parts:
             account = part.accounts.get(key[1])
-            if part.adapter.name == key[0] and account is not None:
-                streak = self._streaks.get(key, 0)
-                args = (part.adapter, key[1], account, part.market, self.block, streak)
+            if part.name == key[0] and account is not None:
+                published = part.adapter.published(key[1])
+                streak = self._streaks.get(published, 0)
+                args = (part.adapter, *published, account, part.market, self.block, streak)
                 return Draft(*args).position()
         return None
 
     def _ranks(self, filters: Filters) -> Iterator[Rank]:
-        parts = [part for part in self.parts if filters.protocol in (None, part.adapter.name)]
+        wanted = None if filters.protocol is None else instance_of(filters.protocol)
+        parts = [part for part in self.parts if wanted in (None, part.name)]
         owing = heapq.merge(*(_owing(part, filters, self.block.timestamp) for part in parts))
         limit = filters.max_health_factor
         if limit is None:
@@ -125,7 +133,7 @@ def _owing(part: Part, filters: Filters, timestamp: int) -> Iterator[Rank]:
     waiting: list[Rank] = []
     for bound, user in part.bounds:
         account = part.accounts[user]
-        if not filters.admit(user, account):
+        if not filters.admit(part, user, account):
             continue
         while waiting and waiting[0][0] == 0 and waiting[0][1] < bound * WAD - 1:  # a floor
             yield heapq.heappop(waiting)
@@ -134,7 +142,7 @@ def _owing(part: Part, filters: Filters, timestamp: int) -> Iterator[Rank]:
         yield heapq.heappop(waiting)
 
 
-def _rank(part: Part, user: Address, account: Account, timestamp: int) -> Rank:
+def _rank(part: Part, user: Holder, account: Account, timestamp: int) -> Rank:
     health = part.adapter.health(part.market, account, timestamp)
     if health.factor is not None:
         return 0, health.factor, part.adapter.name, user
@@ -146,7 +154,9 @@ def _idle(parts: Iterable[Part], filters: Filters) -> Iterator[Rank]:
     """Yield accounts without debt; they are looked up only when somebody gets there."""
     for part in sorted(parts, key=lambda part: part.adapter.name):
         accounts = part.accounts.items()
-        users = [user for user, held in accounts if not held.is_open and filters.admit(user, held)]
+        users = [
+            user for user, held in accounts if not held.is_open and filters.admit(part, user, held)
+        ]
         yield from ((IDLE, 0, part.adapter.name, user) for user in sorted(users))
 
 

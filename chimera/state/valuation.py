@@ -18,6 +18,7 @@ from chimera.domain.position import CollateralView, DebtView, Position
 from chimera.ports import Adapter
 
 PREFIX = "position:"
+MARKET_FOLLOWS = "."  # a configured name has no dot, see settings
 HEALTH_DECIMALS = 18
 ADDRESSES_KEPT = 1 << 18  # a checksum costs a Keccak; borrowers come back at every refresh
 
@@ -28,6 +29,11 @@ Leg = TypeVar("Leg", CollateralLeg, DebtLeg)
 def checksummed(address: Address) -> str:
     """Return the EIP-55 form of an address."""
     return str(to_checksum_address(address))
+
+
+def instance_of(protocol: str) -> str:
+    """Return the configured name behind a published protocol: what stands before its market."""
+    return protocol.partition(MARKET_FOLLOWS)[0]
 
 
 def name_of(protocol: str, user: str) -> str:
@@ -80,6 +86,7 @@ class Draft:
     """
 
     adapter: Adapter[Any]
+    protocol: str  # as published
     user: Address
     account: Account
     market: Market
@@ -89,7 +96,7 @@ class Draft:
     @property
     def name(self) -> str:
         """The key in the cache."""
-        return name_of(self.adapter.name, checksummed(self.user))
+        return name_of(self.protocol, checksummed(self.user))
 
     @property
     def block(self) -> int:
@@ -103,7 +110,7 @@ class Draft:
         collateral, debt = _largest(value.collateral), _largest(value.debt)
         return Position(
             block=self.at.number,
-            protocol=self.adapter.name,
+            protocol=self.protocol,
             user=checksummed(self.user),
             health_factor=_factor(health.factor),
             collateral_asset=checksummed(collateral.asset) if collateral else None,
@@ -125,7 +132,7 @@ def underwater(key: Key, factor: Wad, health: Health, verdict: Verdict, places: 
     Describe an account whose exact health factor is under 1.
 
     Args:
-        key: The account.
+        key: The account, as published.
         factor: Its health factor, WAD.
         health: What the contract's view answers.
         verdict: Whether anybody could liquidate it.
@@ -185,3 +192,10 @@ def _debt(leg: DebtLeg, places: int) -> DebtView:
 
 Adapters = Mapping[str, Adapter[Any]]
 """The followed protocols, by the name of the instance."""
+
+
+def key_of(adapters: Adapters, protocol: str, user: Address) -> Key | None:
+    """Return where the book keeps a published account; None for an unknown protocol."""
+    name = instance_of(protocol)
+    holder = adapters[name].holder(protocol, user) if name in adapters else None
+    return None if holder is None else (name, holder)

@@ -27,7 +27,7 @@ class Follower:
     def interest(self) -> LogQuery:
         return LogQuery(frozenset({EMITTER}), frozenset({TOPIC}))
 
-    def polls(self) -> tuple[Call, ...]:
+    def polls(self, block: Block) -> tuple[Call, ...]:  # noqa: ARG002
         return (NUMBER, Call(OTHER, b""))
 
     def needs(self, block: Block, logs: object, readings: Readings) -> Needs:  # noqa: ARG002

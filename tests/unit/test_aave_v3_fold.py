@@ -231,7 +231,7 @@ def test_a_new_oracle_is_asked_for_every_price_at_once(by: str) -> None:
     after, _ = fold(Accounts(), told, answers={**readings(moved_to), **base})
 
     assert set(needs.calls) == set(base)
-    assert set(then.calls) == set(AAVE.polls(moved_to))
+    assert set(then.calls) == set(AAVE.polls(moved_to, Accounts(), BLOCK))
     assert (after.oracle, after.prices[WETH]) == (oracle, 5)
 
 

@@ -23,6 +23,7 @@ from chimera.protocols.aave_v3.engine import (
 )
 from chimera.protocols.aave_v3.market import AaveMarket, Mode, placeholder
 from chimera.protocols.aave_v3.math import Rates
+from chimera.protocols.aave_v3.proof import differences
 from tests.fakes_aave_v3 import (
     PRICE_SOURCE,
     PROVIDER,
@@ -102,8 +103,8 @@ def test_health_equals_the_deployed_pool(
     answer = words(collateral, debt, 0, threshold, 0, factor)
 
     assert (health.collateral, health.debt, health.factor) == (collateral, debt, factor)
-    assert AAVE.agrees(health, answer)
-    assert not AAVE.agrees(health, answer[:-1] + bytes([answer[-1] ^ 1]))
+    assert not differences(health, answer)
+    assert differences(health, answer[:-1] + bytes([answer[-1] ^ 1]))
 
 
 @pytest.mark.parametrize("engine", [V3_5, V3_6, V3_7])
@@ -121,7 +122,7 @@ def test_health_equals_the_deployed_pool_of_v3_6(
     """AV-4, v3.6.0; in these v3.5 and v3.7 compute the same."""
     health = AAVE.health(market(rates=LATER, engine=engine), account, NOW)
 
-    assert AAVE.agrees(health, words(*expected))
+    assert not differences(health, words(*expected))
 
 
 def test_values_of_debts_are_rounded_up_since_v3_5() -> None:
@@ -146,7 +147,7 @@ def test_without_debt_there_is_no_factor_and_the_view_answers_its_maximum() -> N
     health = AAVE.health(market(rates=rates), account, NOW)
 
     assert health == Health(None, 333347196659, 0, "0.83")
-    assert AAVE.agrees(health, words(333347196659, 0, 1, 8300, 8000, MAX_UINT256))
+    assert not differences(health, words(333347196659, 0, 1, 8300, 8000, MAX_UINT256))
 
 
 def test_atokens_that_are_not_enabled_are_nothing() -> None:
@@ -221,9 +222,9 @@ def test_a_reverting_view_agrees_only_with_an_error() -> None:
     dead = AAVE.health(market(prices={WETH: None}), Account(owed={WETH: 1}), NOW)
     alive = AAVE.health(market(), Account(owed={WETH: 1}), NOW)
 
-    assert AAVE.agrees(dead, None)
-    assert not AAVE.agrees(alive, None)
-    assert not AAVE.agrees(dead, bytes(192))
+    assert not differences(dead, None)
+    assert differences(alive, None)
+    assert differences(dead, bytes(192))
 
 
 def emode(price: int | None) -> AaveMarket:

@@ -211,7 +211,7 @@ def test_a_new_sentinel_is_asked_from_its_block_on(by: str, answer: int, *, allo
 
     assert needs.calls == (asked,)
     assert (after.sentinel, after.liquidations_allowed) == (SENTINEL, allowed)
-    assert AAVE.polls(after)[-1] == asked
+    assert AAVE.polls(after, Accounts(), BLOCK)[-1] == asked
     gone = log(PROVIDER, events.SENTINEL_UPDATED, SENTINEL, ZERO, data=[])
     assert fold(Accounts(), after, gone).liquidations_allowed
 

@@ -38,6 +38,7 @@ from tests.fakes_aave_v3 import (
     USDC,
     WETH,
     ZERO,
+    Accounts,
     address,
     chain,
     drive,
@@ -95,9 +96,9 @@ def test_a_sentinel_is_asked_where_there_is_one(answer: Answer, *, allowed: bool
     after = drive(AAVE.read_market(BLOCK), {**chain(V3_7), **guarded})
 
     assert (before.sentinel, before.liquidations_allowed) == (sentinel, allowed)
-    assert AAVE.polls(before)[-1] == asked
+    assert AAVE.polls(before, Accounts(), BLOCK)[-1] == asked
     assert after.liquidations_allowed
-    assert asked not in AAVE.polls(after)
+    assert asked not in AAVE.polls(after, Accounts(), BLOCK)
 
 
 def test_a_dead_price_is_no_obstacle() -> None:

@@ -182,7 +182,7 @@ def test_the_feed_hears_what_all_protocols_want() -> None:
     engine = ready()
 
     assert engine.interest().addresses == {ENTRY}
-    assert engine.polls() == (Call(WETH, b"price"), Call(USDC, b"price"))
+    assert engine.polls(child(START)) == (Call(WETH, b"price"), Call(USDC, b"price"))
     logs = (log(BORROW, USDC, USDC, 1), log(BORROW, BOB, USDC, 1))
     needs = engine.needs(child(START), logs, {})
     assert needs.calls == (Call(ENTRY, USDC),)
@@ -198,5 +198,5 @@ def test_two_protocols_share_the_block_and_ask_each_call_once() -> None:
     engine = StateEngine(adapters, book, PositionCache(""), streaks=FakeStreaks())
 
     assert set(engine.adopt().underwater) == {("one", BOB), ("two", BOB)}
-    assert engine.polls() == (Call(WETH, b"price"), Call(USDC, b"price"))
+    assert engine.polls(child(START)) == (Call(WETH, b"price"), Call(USDC, b"price"))
     assert set(step(engine, log(BORROW, BOB, USDC, 1)).underwater) == {("one", BOB), ("two", BOB)}

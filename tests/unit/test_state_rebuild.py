@@ -7,10 +7,18 @@ from dataclasses import replace
 import pytest
 
 from chimera.domain.block import Block
+from chimera.domain.health import Difference
 from chimera.domain.opportunity import Checkpoint
 from chimera.errors import Rebuild, Refuse, Retry
 from chimera.state.book import Book
-from chimera.state.rebuild import OVERLAP, Bootstrap, compare_views, drive, resume_point
+from chimera.state.rebuild import (
+    OVERLAP,
+    Bootstrap,
+    Mismatch,
+    compare_views,
+    drive,
+    resume_point,
+)
 from tests.fakes_state import (
     ALICE,
     BOB,
@@ -161,7 +169,8 @@ async def test_views_are_compared_for_every_account_with_debt() -> None:
     compared, mismatches = await compare_views(*args, protocol="fake")
 
     assert compared == 2
-    assert [(found.key, found.answer) for found in mismatches] == [(("fake", BOB), None)]
+    difference = Difference("factor", "0", "reverts")
+    assert mismatches == [Mismatch(("fake", BOB), (difference,))]
 
 
 async def resume(reader: FakeReader, *blocks: Block) -> tuple[int, bool]:

@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Needs
-from chimera.domain.call import Answer, Call, Inquiry, Readings
+from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
-from chimera.domain.health import Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Token
-from chimera.domain.numeric import MAX_UINT256, short_decimal
+from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
+from chimera.domain.market import Account, Column, Holder, Token
 from chimera.ports import Accounts
 from chimera.protocols.aave_v3 import (
-    calls,
     events,
     fold,
     lacking,
     liquidation,
+    proof,
     quotes,
     reading,
     screen,
     valuation,
 )
 from chimera.protocols.aave_v3.market import AaveMarket
-
-ACCOUNT_DATA_WORDS = 6
-
 
 # The topic in which the logs of `discovery` name their user.
 BORROWER = {events.MINT: 2}
@@ -44,6 +40,7 @@ class AaveV3:
 
     kind = "aave_v3"
     topics = fold.TOPICS
+    needs_suppliers = False
     relative_band = screen.RELATIVE_BAND
     absolute_band = screen.ABSOLUTE_BAND
 
@@ -51,6 +48,16 @@ class AaveV3:
         self.name = name
         self.address = address
         self.from_block = from_block
+
+    # --- names -----------------------------------------------------------------------------------
+
+    def published(self, holder: Holder) -> tuple[str, Address]:
+        """Return the instance's name and the user: an account is known by both."""
+        return self.name, holder
+
+    def holder(self, protocol: str, user: Address) -> Holder | None:
+        """Return the user, None for another protocol."""
+        return user if protocol == self.name else None
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -101,7 +108,12 @@ class AaveV3:
         """Name the logs of the pool, its configurator, its provider and every token."""
         return LogQuery(lacking.emitters(market), self.topics)
 
-    def polls(self, market: AaveMarket) -> tuple[Call, ...]:
+    def polls(
+        self,
+        market: AaveMarket,
+        accounts: Accounts,  # noqa: ARG002  (logs tell all of them)
+        block: Block,  # noqa: ARG002
+    ) -> tuple[Call, ...]:
         """Ask the oracle for every asset and price source of an eMode, and the sentinel if any."""
         prices = reading.price_calls(market.oracle, market.priced())
         return prices + reading.sentinel_calls(market.engine, market.sentinel)
@@ -116,7 +128,7 @@ class AaveV3:
     ) -> Needs:
         """Name what new reserves, oracles, eModes, upgrades and first borrowers leave open."""
         inquiry = lacking.extras(market, accounts, block, logs)
-        missing = lacking.unanswered(inquiry, readings)
+        missing = unanswered(inquiry, readings)
         return Needs(missing, lacking.unheard_tokens(market, logs))
 
     def fold(self, market: AaveMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[Change]:
@@ -165,23 +177,29 @@ class AaveV3:
         """Ask the oracle for the contract behind each price."""
         return quotes.sources(market)
 
-    def view_call(self, market: AaveMarket, user: Address) -> Call:
-        """Return the call of `getUserAccountData`."""
-        return calls.of_address(market.pool, calls.GET_USER_ACCOUNT_DATA, user)
+    def assets(self, market: AaveMarket, account: Account) -> frozenset[Address]:  # noqa: ARG002
+        """Return the underlying of every leg."""
+        return frozenset(account.supplied) | frozenset(account.owed)
 
-    def agrees(self, health: Health, answer: Answer) -> bool:
-        """Tell whether totals, threshold and health factor equal the pool's, or both revert."""
-        found = calls.words(answer)
-        if health.error is not None or len(found) < ACCOUNT_DATA_WORDS:
-            return health.error is not None and not found
-        collateral, debt, _, threshold, _, factor = found[:ACCOUNT_DATA_WORDS]
-        expected = MAX_UINT256 if health.factor is None else health.factor
-        return (health.collateral, health.debt, health.threshold, expected) == (
-            collateral,
-            debt,
-            short_decimal(threshold, valuation.BPS_PLACES),
-            factor,
-        )
+    def exact_within(self, accounts: Accounts) -> int:  # noqa: ARG002
+        """Return 0: every change of an account has its log."""
+        return 0
+
+    def proof(self, market: AaveMarket, holder: Holder) -> tuple[Call, ...]:
+        """Name `getUserAccountData`."""
+        return (proof.view(market.pool, holder),)
+
+    def differences(
+        self,
+        market: AaveMarket,
+        holder: Holder,
+        account: Account,
+        block: Block,
+        readings: Readings,
+    ) -> tuple[Difference, ...]:
+        """Compare totals, threshold and health factor with the pool's, or that both revert."""
+        health = valuation.health(market, account, block.timestamp)
+        return proof.differences(health, readings[proof.view(market.pool, holder)])
 
     # --- screening -------------------------------------------------------------------------------
 

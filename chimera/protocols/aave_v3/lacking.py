@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from chimera.domain.block import ZERO_ADDRESS, Address, Block, Log
-from chimera.domain.call import Call, Inquiry, Readings
+from chimera.domain.call import Inquiry
 from chimera.domain.market import Account
 from chimera.domain.numeric import Bps
 from chimera.ports import Accounts
@@ -218,16 +218,3 @@ def unheard_tokens(market: AaveMarket, logs: Sequence[Log]) -> frozenset[Address
     heard = {log.address for log in logs}
     tokens = frozenset(token for log in listed for token in events.new_tokens(log))
     return tokens - heard - {ZERO_ADDRESS}
-
-
-def unanswered(inquiry: Inquiry[Extras], readings: Readings) -> tuple[Call, ...]:
-    """Drive an inquiry by `readings` up to the first questions that they do not answer."""
-    try:
-        questions = next(inquiry)
-        while True:
-            missing = tuple(call for call in questions if call not in readings)
-            if missing:
-                return missing
-            questions = inquiry.send({call: readings[call] for call in questions})
-    except StopIteration:
-        return ()

@@ -1,0 +1,1 @@
+"""What recordings call the truth, family by family."""
