@@ -1,12 +1,13 @@
-// Compile what stdin asks for: {root, sources, remappings, evmVersion}, paths relative to root.
+// Compile what stdin asks for: {compiler, root, sources, remappings, evmVersion}; the compiler is a
+// folder of node_modules, paths are relative to root.
 // Print {name: {abi, bytecode, links}} as JSON; links are byte offsets by library.
 "use strict";
 
 const { existsSync, readFileSync } = require("node:fs");
 const { join } = require("node:path");
-const solc = require("solc");
 
-const { root, sources, remappings, evmVersion } = JSON.parse(readFileSync(0, "utf8"));
+const { compiler, root, sources, remappings, evmVersion } = JSON.parse(readFileSync(0, "utf8"));
+const solc = require(compiler);
 const read = (path) => readFileSync(join(root, path), "utf8");
 const find = (path) =>
   existsSync(join(root, path)) ? { contents: read(path) } : { error: `${path} is missing` };

@@ -35,6 +35,7 @@ class Project:
         seals: Files that change whenever the result may.
         evm: The EVM version to compile for.
         remappings: As the compiler takes them.
+        compiler: The folder of the compiler among the npm parts.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Project:
     seals: tuple[Path, ...]
     evm: str
     remappings: tuple[str, ...] = ()
+    compiler: str = "solc"
 
 
 @cache
@@ -69,7 +71,7 @@ def compiled(project: Project) -> dict[str, Any]:
 def _digest(project: Project) -> str:
     settings = (project.lots, project.evm, project.remappings)
     digest = hashlib.sha256(repr(settings).encode())
-    for path in (SCRIPT, MODULES / "solc" / "package.json", *project.seals):
+    for path in (SCRIPT, MODULES / project.compiler / "package.json", *project.seals):
         if not path.is_file():
             raise CompileError(f"{path} is missing: run `npm ci` in {HERE.parent}")
         digest.update(path.name.encode() + path.read_bytes())
@@ -78,6 +80,7 @@ def _digest(project: Project) -> str:
 
 def _compile(project: Project, sources: Sequence[str]) -> dict[str, Any]:
     asked = {
+        "compiler": project.compiler,
         "root": str(project.root),
         "sources": sources,
         "remappings": project.remappings,
