@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chimera.domain.block import Address, Block, BlockHash
-from chimera.domain.call import Call
+from chimera.domain.call import BoundedCall, Call, Slot
 from chimera.errors import Retry
 from chimera.rpc.faults import Garbled, NodeError, Reverted, UnknownBlock, fault_of
 from chimera.rpc.multicall import AGGREGATE3, Multicall, decode_results, encode_aggregate3
@@ -229,3 +229,72 @@ async def test_no_calls_make_no_request() -> None:
 def test_a_revert_is_told_from_other_errors_of_a_call() -> None:
     assert isinstance(fault_of(NodeError(3, "execution reverted: 51"), "eth_call"), Reverted)
     assert isinstance(fault_of(NodeError(-32000, "out of gas"), "eth_call"), Reverted)
+
+
+# --- what must not ride with the others ----------------------------------------------------------
+
+
+def odd_node(requests: list[dict[str, Any]]) -> tuple[int, bytes]:
+    """Storage words are the slot's last byte; 0xb0 answers a lot, 0xdead reverts."""
+    answers = []
+    for one in requests:
+        to_or_call = one["params"][0]
+        if one["method"] == "eth_getStorageAt":
+            answers.append({"id": one["id"], "result": f"0x{one['params'][1][-2:]}"})
+        elif octets(to_or_call["data"])[:4] == AGGREGATE3:
+            [inner] = abi.decode(["(address,bool,bytes)[]"], octets(to_or_call["data"])[4:])
+            results = abi.encode(["(bool,bytes)[]"], [[(True, data) for _, _, data in inner]])
+            answers.append({"id": one["id"], "result": hexed(results)})
+        elif octets(to_or_call["data"])[:2] == b"\xde\xad":
+            error = {"code": -32003, "message": "out of gas"}
+            answers.append({"id": one["id"], "error": error})
+        else:
+            size = 4096 + (octets(to_or_call["data"])[0] == 0xB0)
+            answers.append({"id": one["id"], "result": hexed(bytes(size))})
+    return 200, msgspec.json.encode(answers if len(answers) > 1 else answers[0])
+
+
+async def test_words_of_storage_are_read_at_the_block_and_padded() -> None:
+    client = ScriptedClient(odd_node)
+    slots = [Slot(Address(b"\x01" * 20), number.to_bytes(32, "big")) for number in (7, 8)]
+
+    readings = await Multicall(client).read([*slots, call(1), call(2)], BLOCK, purpose="bootstrap")
+
+    assert [readings[slot] for slot in slots] == [bytes(31) + b"\x07", bytes(31) + b"\x08"]
+    assert readings[call(1)] == call(1).data
+    asked = next(body for body in client.bodies if body[0]["method"] == "eth_getStorageAt")
+    assert {one["params"][2]["blockHash"] for one in asked} == {hexed(BLOCK.hash)}
+
+
+async def test_a_bounded_call_is_made_alone_with_its_gas_and_its_answer_is_bounded() -> None:
+    client = ScriptedClient(odd_node)
+    target = Address(b"\x01" * 20)
+    fine, huge, greedy = (
+        BoundedCall(target, data, gas=5_000) for data in (b"\x01", b"\xb0", b"\xde\xad")
+    )
+
+    readings = await Multicall(client).read(
+        [fine, huge, greedy, call(1), call(2)], BLOCK, purpose="readings"
+    )
+
+    assert readings[fine] == bytes(4096)
+    assert readings[huge] is readings[greedy] is None
+    joint, alone = sorted(client.bodies, key=len)
+    assert len(joint) == 1
+    assert [one["params"][0]["gas"] for one in alone] == ["0x1388"] * 3
+
+
+async def test_many_lonely_calls_are_cut_into_batches() -> None:
+    client = ScriptedClient(odd_node)
+    slots = [Slot(Address(b"\x01" * 20), number.to_bytes(32, "big")) for number in range(7)]
+
+    readings = await Multicall(client, max_calls=3).read(slots, BLOCK, purpose="bootstrap")
+
+    assert len(readings) == 7
+    assert sorted(len(body) for body in client.bodies) == [1, 3, 3]
+
+
+def test_questions_of_another_kind_are_other_questions() -> None:
+    target, data = Address(b"\x01" * 20), bytes(32)
+
+    assert len({Call(target, data), Slot(target, data), BoundedCall(target, data)}) == 3

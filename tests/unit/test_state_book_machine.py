@@ -9,7 +9,15 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from chimera.domain.block import Address, Block
-from chimera.domain.changes import AccountRead, DebtMoved, MarketMoved, ModeSet, SupplyMoved
+from chimera.domain.changes import (
+    AccountRead,
+    DebtMoved,
+    DebtSet,
+    MarketMoved,
+    MarkMoved,
+    ModeSet,
+    SupplyMoved,
+)
 from chimera.domain.market import Account, Market
 from chimera.errors import Rebuild
 from chimera.state.book import Book
@@ -21,6 +29,7 @@ AMOUNTS = st.integers(min_value=-3, max_value=3)
 WINDOW = 5
 
 Legs = dict[Address, int]
+Expected = tuple[Legs, Legs, int, Legs]  # supplied, owed, mode, marks
 Copy = tuple[Block, dict[Address, Account], Market]
 
 
@@ -33,7 +42,7 @@ class BookMachine(RuleBasedStateMachine):
         self.book.load("p", FakeMarket(), {}, complete=complete, block=first_block())
         self.salt = self.reach = 0
         self.history: list[Copy] = [self.copy()]
-        self.expected: dict[Address, tuple[Legs, Legs, int]] = {}
+        self.expected: dict[Address, Expected] = {}
         self.past = [self.expected]
 
     def copy(self) -> Copy:
@@ -42,12 +51,12 @@ class BookMachine(RuleBasedStateMachine):
 
     @rule(moves=st.lists(st.tuples(st.booleans(), USERS, ASSETS, AMOUNTS), max_size=6))
     def move(self, moves: list[tuple[bool, Address, Address, int]]) -> None:
-        expected = {user: (dict(a), dict(b), m) for user, (a, b, m) in self.expected.items()}
+        expected = self.fresh()
         fits = True
         self.begin()
         try:
             for is_debt, user, asset, delta in moves:
-                supplied, owed, _ = expected.setdefault(user, ({}, {}, 0))
+                supplied, owed, _, _ = expected.setdefault(user, ({}, {}, 0, {}))
                 legs = owed if is_debt else supplied
                 legs[asset] = legs.get(asset, 0) + delta
                 fits = legs[asset] >= 0
@@ -60,6 +69,27 @@ class BookMachine(RuleBasedStateMachine):
         assert fits
         self.commit(expected)
 
+    def fresh(self) -> dict[Address, Expected]:
+        """Copy what is expected, to be changed."""
+        held = self.expected.items()
+        return {user: (dict(a), dict(b), m, dict(c)) for user, (a, b, m, c) in held}
+
+    @rule(user=USERS, asset=ASSETS, amount=st.integers(0, 3), mark=st.integers(0, 3), delta=AMOUNTS)
+    def settle(self, user: Address, asset: Address, amount: int, mark: int, delta: int) -> None:
+        expected = self.fresh()
+        _, owed, _, marks = expected.setdefault(user, ({}, {}, 0, {}))
+        owed[asset], marks[asset] = amount, mark + delta
+        self.begin()
+        try:
+            self.book.apply("p", DebtSet(user, asset, amount, mark))
+            self.book.apply("p", MarkMoved(user, asset, delta))
+        except Rebuild:
+            assert mark + delta < 0
+            self.book.abort()
+            return
+        assert mark + delta >= 0
+        self.commit(expected)
+
     @rule(user=USERS, mode=st.integers(min_value=0, max_value=1), close=st.booleans())
     def read(self, user: Address, mode: int, close: bool) -> None:  # noqa: FBT001
         self.begin()
@@ -67,9 +97,9 @@ class BookMachine(RuleBasedStateMachine):
             self.book.apply("p", AccountRead(user, Account(mode=mode)))
         else:
             self.book.apply("p", ModeSet(user, mode))
-        supplied, owed, _ = self.expected.get(user, ({}, {}, 0))
-        legs: tuple[Legs, Legs] = ({}, {}) if close else (supplied, owed)
-        self.commit(self.expected | {user: (*legs, mode)})
+        supplied, owed, _, marks = self.expected.get(user, ({}, {}, 0, {}))
+        kept: Expected = ({}, {}, mode, {}) if close else (supplied, owed, mode, marks)
+        self.commit(self.expected | {user: kept})
 
     @rule(depth=st.integers(min_value=0, max_value=WINDOW))
     def roll_back(self, depth: int) -> None:
@@ -94,11 +124,12 @@ class BookMachine(RuleBasedStateMachine):
     def indexes_hold(self) -> None:
         self.book.verify_indexes()
         holders = {asset: self.book.holders("p", asset) for asset in map(address, range(11, 14))}
-        for user, (supplied, owed, mode) in self.expected.items():
+        for user, (supplied, owed, mode, marks) in self.expected.items():
             account = self.book.get(("p", user)) or Account()
             assert account.supplied == _held(supplied)
             assert account.owed == _held(owed)
             assert account.mode == mode
+            assert account.marks == _held(marks)
             assert (user in self.book.open_keys("p")) == bool(_held(owed))
             for asset, users in holders.items():
                 assert (user in users) == (asset in account.supplied or asset in account.owed)
@@ -108,7 +139,7 @@ class BookMachine(RuleBasedStateMachine):
         self.book.begin(child(self.book.block, str(self.salt)))
         self.book.apply("p", MarketMoved(FakeMarket({address(11): self.salt})))
 
-    def commit(self, expected: dict[Address, tuple[Legs, Legs, int]]) -> None:
+    def commit(self, expected: dict[Address, Expected]) -> None:
         self.book.commit()
         self.reach = min(WINDOW, self.reach + 1)
         self.expected = expected
