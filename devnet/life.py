@@ -87,6 +87,15 @@ class Moment:
     events: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """What was sent for one block: people's transactions by kind, owners' ones, what happens."""
+
+    kinds: dict[str, str]
+    owners: frozenset[str]
+    events: tuple[str, ...]
+
+
 class Life:
     """
     Goes on from wherever the chain is. The same seed on the same chain lives the same life.
@@ -116,6 +125,13 @@ class Life:
 
     def step(self, *, seconds: int | None = None, actions: int = 6) -> Moment:
         """Live one block with about `actions` actions, by default after a random time."""
+        plans = self.begin(actions)
+        elapsed = self._pick(TIMES) if seconds is None else seconds
+        return self.finish(plans, self._node.mine(elapsed), elapsed)
+
+    def begin(self, actions: int = 6) -> Plans:
+        """Send what belongs into the next block; whoever mines it calls `finish` afterwards."""
+        sent_before = len(self._node.waiting)
         self._steps += 1
         self._people.refresh()
         churn = [t for _ in range(actions) for t in self._churn()]
@@ -130,8 +146,8 @@ class Life:
         kinds = {self._node.send(t): t.kind for t in churn}
         if not prices_first:
             events = self._events()
-        elapsed = self._pick(TIMES) if seconds is None else seconds
-        return self._mined(kinds, events, elapsed)
+        owners = set(self._node.waiting[sent_before:]) - kinds.keys()
+        return Plans(kinds, frozenset(owners), tuple(events))
 
     def run(self, steps: int) -> list[Moment]:
         """Live so many blocks."""
@@ -158,17 +174,22 @@ class Life:
         )
         return happening()
 
-    def _mined(self, kinds: dict[str, str], events: Sequence[str], seconds: int) -> Moment:
-        number = self._node.mine(seconds)
+    def finish(self, plans: Plans, number: int, seconds: int) -> Moment:
+        """
+        Take stock of block `number`, mined `seconds` after the one before it.
+
+        Raises:
+            Reverted: An owner's transaction failed.
+        """
         self._owners.mined()
         self._learn_feeds()
-        moment = Moment(number, seconds, events=tuple(events))
+        moment = Moment(number, seconds, events=plans.events)
         for identity, fine in self._node.statuses(number).items():
-            if kind := kinds.get(identity):
+            if kind := plans.kinds.get(identity):
                 (moment.succeeded if fine else moment.failed)[kind] += 1
-            elif not fine:
-                raise Reverted(f"an owner's transaction failed in block {number}: {events}")
-        moment.succeeded.update(events)
+            elif not fine and identity in plans.owners:
+                raise Reverted(f"an owner's transaction failed in block {number}: {plans.events}")
+        moment.succeeded.update(plans.events)
         self.succeeded.update(moment.succeeded)
         self.failed.update(moment.failed)
         return moment

@@ -88,6 +88,9 @@ class Node:
 
     Transactions go out one request at a time, with explicit nonce and gas, so that their order in
     the block is the order of the calls. Reads are for a chain that stands still: the caller mines.
+
+    Attributes:
+        waiting: Hashes of what was sent since the last block, in order.
     """
 
     def __init__(self, url: str, *, fund: bool = False) -> None:
@@ -101,6 +104,7 @@ class Node:
         self._nonces: dict[str, int] = {}
         self._fund = fund
         self._id = 0
+        self.waiting: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -154,6 +158,7 @@ class Node:
     def mine(self, seconds: int = 2) -> int:
         """Mine one block with everything sent so far, `seconds` after the last. Its number."""
         self.rpc("evm_mine", self.time + seconds)
+        self.waiting.clear()
         return self.number
 
     def snapshot(self) -> str:
@@ -165,11 +170,13 @@ class Node:
         """Go back to a snapshot (which is used up by it)."""
         self.rpc("evm_revert", identity)
         self._nonces.clear()
+        self.waiting.clear()
 
     def reorg(self, depth: int) -> None:
         """Replace the last `depth` blocks by empty ones."""
         self.rpc("anvil_reorg", depth, [])
         self._nonces.clear()
+        self.waiting.clear()
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -259,6 +266,7 @@ class Node:
         price = {"gas": hex(gas), "gasPrice": hex(10**9 if self._fund else 0), "nonce": hex(nonce)}
         sent: str = self.rpc("eth_sendTransaction", request | price)
         self._nonces[sender] = nonce + 1
+        self.waiting.append(sent)
         return sent
 
     def _nonce(self, sender: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devnet.aave import VERSIONS, deploy
-from devnet.anvil import CHAIN_ID, GENESIS_TIME, HISTORY, Anvil
+from devnet.anvil import GENESIS_TIME, HISTORY, Anvil
+from devnet.configuration import BLOCK_SECONDS, write_config
 from devnet.life import Life
 from devnet.market import DEPLOYER, Market
 from devnet.node import Node
@@ -23,7 +23,6 @@ from devnet.truth import Truth
 
 PROTOCOL = "aave"  # the protocol's name in the configuration
 FROM_BLOCK = 1
-BLOCK_SECONDS = 2
 HEAD_START = 600  # seconds of chain time that building a stage may take
 
 
@@ -75,17 +74,26 @@ class Stage:
             )
             node = stack.enter_context(Node(anvil.http, fund=base_fee > 0))
             node.install_multicall3(DEPLOYER)
-            market = deploy(node, version)
-            population = populate(node, market, seed=seed, borrowers=borrowers)
-            prices = Prices(node, market)
-            life = Life(node, market, population, prices, seed)
-            truth = Truth(node, market)
-            yield cls(anvil, node, market, population, prices, truth, life, seed)
+            yield cls.on(anvil, node, version=version, seed=seed, borrowers=borrowers)
+
+    @classmethod
+    def on(cls, anvil: Anvil, node: Node, *, version: str, seed: int, borrowers: int) -> Stage:
+        """Deploy a market on a chain that has Multicall3, and bring in the people."""
+        market = deploy(node, version)
+        population = populate(node, market, seed=seed, borrowers=borrowers)
+        prices = Prices(node, market)
+        life = Life(node, market, population, prices, seed)
+        return cls(anvil, node, market, population, prices, Truth(node, market), life, seed)
 
     @property
     def provider(self) -> str:
         """The PoolAddressesProvider: what the configuration names."""
         return self.market.provider.address
+
+    def entry(self, name: str) -> dict[str, object]:
+        """Return the `[[protocols]]` entry of this market."""
+        address = {"address": self.provider, "from_block": FROM_BLOCK}
+        return {"name": name, "kind": "aave_v3", **address}
 
     def mine(self, seconds: int = BLOCK_SECONDS) -> int:
         """Mine a block; its number."""
@@ -128,30 +136,16 @@ class Stage:
             listen: Where the daemon's HTTP listens, empty for nowhere.
             extra: Further sections, or keys that replace those of a section.
         """
-        sections: dict[str, dict[str, object]] = {
-            "chain": {"id": CHAIN_ID, "name": "devnet", "block_time": float(BLOCK_SECONDS)},
-            "rpc": {"ws": [ws or self.anvil.ws], "http": [http or self.anvil.http]},
-            "redis": {"url": redis_url},
-            "history": {"url": history or f"sqlite+aiosqlite:///{path.with_suffix('.db')}"},
-            "http": {"listen": listen},
-        }
-        for name, values in (extra or {}).items():
-            sections.setdefault(name, {}).update(values)
-        protocol = {
-            "name": PROTOCOL,
-            "kind": "aave_v3",
-            "address": self.provider,
-            "from_block": FROM_BLOCK,
-        }
-        lines = [line for name, values in sections.items() for line in _table(f"[{name}]", values)]
-        lines += _table("[[protocols]]", protocol)
-        path.write_text("\n".join(lines))
-        return path
-
-
-def _table(head: str, values: Mapping[str, object]) -> list[str]:
-    # JSON's strings, numbers, booleans and lists of strings are TOML's too.
-    return [head, *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+        return write_config(
+            path,
+            ws=ws or self.anvil.ws,
+            http=http or self.anvil.http,
+            protocols=[self.entry(PROTOCOL)],
+            redis_url=redis_url,
+            history=history,
+            listen=listen,
+            extra=extra,
+        )
 
 
 def serve(*, version: str, borrowers: int, seed: int, port: int) -> None:
