@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from chimera.domain.block import Address
 from chimera.domain.market import Account, Column
 from chimera.ports import Adapter
-
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
+from chimera.state.screen_dense import Bools, Dense, Floats
+from chimera.state.screen_ragged import Ragged
 
 FLOAT32 = np.finfo(np.float32)
 LARGEST, SMALLEST = float(FLOAT32.max), float(FLOAT32.tiny)  # beyond these, precision is lost
 EPSILON = float(FLOAT32.eps)
+DENSE_ROWS = 40  # columns up to which one product over everything beats gathering legs
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +25,13 @@ class Weights:
     """
     The two weight vectors of a block; `unknown` are rows whose weight float32 cannot hold.
 
-    `relative` is the slack on both sums that makes up for every rounding of contract and float32.
+    `numbering` tells which columns the rows were when these weights were made.
     """
 
     collateral: Floats
     debt: Floats
-    unknown: tuple[int, ...]
-    relative: float
+    unknown: Bools
+    numbering: int
 
 
 class Ranking:
@@ -56,28 +55,37 @@ class Ranking:
 
 class Screen:
     """
-    A dense float32 matrix of one protocol: one row per column of the adapter, one slot per account.
+    The amounts of one protocol in float32: one row per column of the adapter, one slot per account.
 
     Only accounts with debt have a slot; slots are kept without holes (the last one moves into a
-    freed one), so that one product over contiguous memory looks at every account.
+    freed one). Up to `DENSE_ROWS` columns the amounts are a matrix; past that, by itself and until
+    the next load, each account has a list of its legs: then memory and time no longer depend on
+    how many columns there are. Rows that nobody uses any more are dropped when new ones need room,
+    so there are never many more of them than of those in use.
 
     **The band.** An account is passed over only when it is surely at or over the limit::
 
         collateral * (1 - relative) - absolute  >  debt * limit * (1 + relative)
 
-    Both sides go into one dot product, `weights @ amounts > absolute`, whose float32 error is at
-    most (legs + 3) epsilon of collateral + debt, however they cancel. `relative` is the adapter's
-    band, yet never under (rows + 8) epsilon, so it covers that error and what the contract's own
-    rounding adds; `absolute` covers dust. Whatever is not a number (a dead price, an amount or a
-    weight that float32 cannot hold) fails the comparison and goes to the exact integers.
+    Both sides go into one sum of products, `weight * amount` over `n` terms, compared with
+    `absolute`: `n` are all rows of a matrix, or the legs of the longest list (a term of amount 0 is
+    0, and adding it is exact). In whichever order and with however many terms at once it is added
+    up, its float32 error is at most (n + 3) epsilon of collateral + debt, however they cancel: half
+    an epsilon each for the two roundings of the weight, for the amount and for the product, and for
+    n - 1 additions. `relative` is the adapter's band, yet never under (n + 8) epsilon, so it covers
+    that error and what the contract's own rounding adds; `absolute` covers dust. Whatever is not a
+    number (a dead price, an amount or a weight that float32 cannot hold) fails the comparison and
+    goes to the exact integers.
     """
 
     def __init__(self, adapter: Adapter[Any]) -> None:
         self._adapter = adapter
         self._rows: dict[Column, int] = {}
+        self._room = DENSE_ROWS  # rows before those that nobody uses are looked for
+        self._numbering = 0
         self._slots: dict[Address, int] = {}
         self._users: list[Address] = []
-        self._matrix: Floats = np.zeros((16, 1024), np.float32)
+        self._layout: Dense | Ragged = Dense(0, 0)
 
     def __len__(self) -> int:
         return len(self._users)
@@ -93,19 +101,25 @@ class Screen:
         """Replace everything by these accounts."""
         self._slots.clear()
         self._users.clear()
-        self._matrix = np.zeros((len(self._matrix), max(1024, len(accounts))), np.float32)
+        self._rows.clear()
+        self._numbering += 1
         rows: list[int] = []
         slots: list[int] = []
         amounts: list[float] = []
         for user, account in accounts.items():
             if account.owed:
-                slot = self._new_slot(user)
+                slot = self._slots[user] = len(self._users)
+                self._users.append(user)
                 for column, amount in self._adapter.columns(account):
-                    rows.append(self._row(column))
+                    rows.append(self._rows.setdefault(column, len(self._rows)))
                     slots.append(slot)
                     amounts.append(_float(amount))
-        if rows:
-            np.add.at(self._matrix, (rows, slots), amounts)
+        count, room = len(self._rows), len(self._users)
+        self._layout = Dense(count, room) if count <= DENSE_ROWS else Ragged(room)
+        self._room = self._room_after(len(self._rows))
+        self._layout.fill(
+            np.array(rows, np.int32), np.array(slots, np.int32), np.array(amounts, np.float32)
+        )
 
     def update(self, user: Address, account: Account | None) -> None:
         """Take over the account as it is now; one without debt (or None) leaves the screen."""
@@ -116,43 +130,50 @@ class Screen:
             return
         if slot is None:
             slot = self._new_slot(user)
-        else:
-            self._matrix[:, slot] = 0
-        for column, amount in self._adapter.columns(account):
-            row = self._row(column)  # which may replace the matrix
-            self._matrix[row, slot] += _float(amount)
+        legs = list(self._adapter.columns(account))
+        if any(column not in self._rows for column, _ in legs):
+            self._add_rows([column for column, _ in legs])
+        rows = self._rows
+        self._layout.put(slot, [(rows[column], _float(amount)) for column, amount in legs])
 
     def _free(self, user: Address, slot: int) -> None:
         last = len(self._users) - 1
         mover = self._users.pop()
         del self._slots[user]
-        if slot != last:
-            self._matrix[:, slot] = self._matrix[:, last]
+        if slot == last:
+            self._layout.clear(slot)
+        else:
+            self._layout.move(last, slot)
             self._users[slot] = mover
             self._slots[mover] = slot
-        self._matrix[:, last] = 0
 
     def _new_slot(self, user: Address) -> int:
         slot = self._slots[user] = len(self._users)
         self._users.append(user)
-        rows, capacity = self._matrix.shape
-        if slot >= capacity:
-            self._grow(rows, 2 * capacity)
+        self._layout.reserve(0, slot + 1)
         return slot
 
-    def _row(self, column: Column) -> int:
-        row = self._rows.get(column)
-        if row is not None:
-            return row
-        row = self._rows[column] = len(self._rows)
-        rows, capacity = self._matrix.shape
-        if row >= rows:
-            self._grow(2 * rows, capacity)
-        return row
+    def _add_rows(self, columns: Sequence[Column]) -> None:
+        wanted = dict.fromkeys((*self._rows, *columns))
+        if len(wanted) > self._room:
+            self._drop_unused_rows()
+            wanted = dict.fromkeys((*self._rows, *columns))
+            if len(wanted) > DENSE_ROWS * 3 // 4 and isinstance(self._layout, Dense):
+                self._layout = _ragged(self._layout, len(self._users))
+            self._room = self._room_after(len(wanted))
+        self._rows = {column: row for row, column in enumerate(wanted)}
+        self._layout.reserve(len(self._rows), 0)
+        self._numbering += 1
 
-    def _grow(self, rows: int, capacity: int) -> None:
-        old, self._matrix = self._matrix, np.zeros((rows, capacity), np.float32)
-        self._matrix[: old.shape[0], : old.shape[1]] = old
+    def _room_after(self, rows: int) -> int:
+        # Looking for unused rows passes over all accounts: rows grow by a part in between.
+        return DENSE_ROWS if isinstance(self._layout, Dense) else rows + rows // 4 + 64
+
+    def _drop_unused_rows(self) -> None:
+        used = self._layout.used(len(self._rows))
+        self._layout.keep(used)
+        left = [column for column, row in self._rows.items() if used[row]]
+        self._rows = {column: row for row, column in enumerate(left)}
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -162,12 +183,13 @@ class Screen:
         sides = np.array([collateral, debt], np.float64).reshape(2, -1)
         size = np.abs(sides)
         known = ((size >= SMALLEST) & (size <= LARGEST)) | (size == 0)
-        sides[:, ~known.all(axis=0)] = 0
+        unknown = ~known.all(axis=0)
+        sides[:, unknown] = 0
         return Weights(
             collateral=sides[0].astype(np.float32),
             debt=sides[1].astype(np.float32),
-            unknown=tuple(np.flatnonzero(~known.all(axis=0)).tolist()),
-            relative=max(self._adapter.relative_band, (len(self._rows) + 8) * EPSILON),
+            unknown=unknown,
+            numbering=self._numbering,
         )
 
     def candidates(self, weights: Weights, limit: float = 1.0) -> list[Address]:
@@ -178,33 +200,45 @@ class Screen:
             weights: What `weigh` returned for the block.
             limit: A health factor as a plain ratio, 1.0 or the edge of the watch list.
         """
-        amounts, band = self._amounts(weights), weights.relative
-        difference = weights.collateral * np.float32(1 - band)
-        difference -= weights.debt * np.float32(limit * (1 + band))
+        self._check(weights)
+        band = self._relative_band()
         with np.errstate(over="ignore", invalid="ignore"):
-            margin = difference @ amounts
+            difference = weights.collateral * np.float32(1 - band)
+            difference -= weights.debt * np.float32(limit * (1 + band))
+            margin = self._sums(difference)
             healthy = (margin > np.float32(self._adapter.absolute_band)) & (margin <= LARGEST)
         found = ~healthy | self._unknown(weights)
         return [self._users[slot] for slot in np.flatnonzero(found).tolist()]
 
     def ranking(self, weights: Weights) -> Ranking:
         """Order every user by a lower bound of the health factor, as they are now."""
-        amounts, band = self._amounts(weights), weights.relative
+        self._check(weights)
+        band = self._relative_band()
         with np.errstate(all="ignore"):
-            collateral = (weights.collateral @ amounts) * (1 - band) - self._adapter.absolute_band
-            bounds = collateral / ((weights.debt @ amounts) * (1 + band))
+            collateral = self._sums(weights.collateral) * (1 - band) - self._adapter.absolute_band
+            bounds = collateral / (self._sums(weights.debt) * (1 + band))
         bounds[~np.isfinite(bounds) | self._unknown(weights)] = -np.inf
         return Ranking(bounds, list(self._users))
 
-    def _amounts(self, weights: Weights) -> Floats:
-        if len(weights.debt) != len(self._rows):
+    def _relative_band(self) -> float:
+        terms = self._layout.terms(len(self._rows))
+        return max(self._adapter.relative_band, (terms + 8) * EPSILON)
+
+    def _check(self, weights: Weights) -> None:
+        if weights.numbering != self._numbering:
             raise ValueError("these weights are older than the newest column: weigh again")
-        return self._matrix[: len(weights.debt), : len(self._users)]
+
+    def _sums(self, weights: Floats) -> Floats:
+        return self._layout.sums(weights, len(self._users))
 
     def _unknown(self, weights: Weights) -> Bools:
-        rows = self._matrix[list(weights.unknown), : len(self._users)]
-        nonzero: Bools = (rows != 0).any(axis=0)
-        return nonzero
+        return self._layout.holders(weights.unknown, len(self._users))
+
+
+def _ragged(dense: Dense, slots: int) -> Ragged:
+    ragged = Ragged(slots)
+    ragged.fill(*dense.cells())
+    return ragged
 
 
 def _float(amount: int) -> float:

@@ -6,11 +6,13 @@ import random
 from collections.abc import Mapping
 
 import hypothesis.strategies as st
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 
 from chimera.domain.block import Address
 from chimera.domain.market import Account
 from chimera.domain.numeric import WAD
+from chimera.state import screen as module
 from chimera.state.screen import Screen
 from tests.fakes_state import (
     ALICE,
@@ -25,6 +27,13 @@ from tests.fakes_state import (
 )
 
 MARKET = FakeMarket({WETH: 2_000, USDC: 1})
+
+
+@pytest.fixture(params=["matrix", "lists of legs"], autouse=True)
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds for either layout."""
+    if request.param == "lists of legs":
+        monkeypatch.setattr(module, "DENSE_ROWS", 0)
 
 
 def screen_of(accounts: Mapping[Address, Account], adapter: FakeAdapter | None = None) -> Screen:
@@ -106,7 +115,7 @@ def test_old_weights_do_not_fit_a_new_column() -> None:
         raise AssertionError("a column without a weight was passed over")
 
 
-def test_the_matrix_grows_with_accounts_and_columns() -> None:
+def test_the_screen_grows_with_accounts_and_columns() -> None:
     rng = random.Random(5)  # noqa: S311
     assets = [address(number) for number in range(1000, 1040)]
     market = FakeMarket(dict.fromkeys(assets, 100) | {USDC: 1})
@@ -130,7 +139,11 @@ LEGS = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # it is the same for all examples
+)
 @given(
     supplied=LEGS,
     owed=LEGS,
