@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any
 
 from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Needs, Rollback
@@ -17,6 +18,7 @@ from chimera.state.book import Book
 from chimera.state.cache import PositionCache
 from chimera.state.face import CacheFace
 from chimera.state.mirror import Mirror
+from chimera.state.routing import route
 from chimera.state.screen import Screen, Weights
 from chimera.state.valuation import Adapters, underwater
 
@@ -111,10 +113,13 @@ class StateEngine(CacheFace):
             Rebuild: The block does not build on the newest one, or contradicts the book. Whatever
                 is raised by an adapter, the book is then as it was before the block.
         """
+        shares = route(self._queries(), batch.logs)
         self.book.begin(batch.block)
         try:
             liquidated = frozenset(
-                key for name, adapter in self.adapters.items() for key in self._fold(adapter, batch)
+                key
+                for name, adapter in self.adapters.items()
+                for key in self._fold(adapter, replace(batch, logs=tuple(shares[name])))
             )
         except BaseException:
             self.book.abort()
@@ -187,11 +192,17 @@ class StateEngine(CacheFace):
 
     def interest(self) -> LogQuery:
         """Name the logs to follow, over all protocols."""
-        queries = [self.adapters[name].interest(self.book.market(name)) for name in self.adapters]
+        queries = self._queries().values()
         return LogQuery(
             addresses=frozenset().union(*(query.addresses for query in queries)),
             topics=frozenset().union(*(query.topics for query in queries)),
         )
+
+    def _queries(self) -> dict[str, LogQuery]:
+        return {
+            name: adapter.interest(self.book.market(name))
+            for name, adapter in self.adapters.items()
+        }
 
     def polls(self, block: Block) -> tuple[Call, ...]:
         """Name the calls to make at this block, each once."""
@@ -203,8 +214,11 @@ class StateEngine(CacheFace):
 
     def needs(self, block: Block, logs: Sequence[Log], readings: Readings) -> Needs:
         """Name what the sealed logs still lack, over all protocols."""
+        shares = route(self._queries(), logs)
         needs = [
-            adapter.needs(self.book.market(name), self.book.accounts(name), block, logs, readings)
+            adapter.needs(
+                self.book.market(name), self.book.accounts(name), block, shares[name], readings
+            )
             for name, adapter in self.adapters.items()
         ]
         return Needs(
