@@ -12,8 +12,9 @@ def route(queries: Mapping[str, LogQuery], logs: Sequence[Log]) -> Mapping[str, 
     Give each protocol the logs that are its own, in their order.
 
     One query asks for the contracts and the topics of all protocols at once, so that a block also
-    brings logs which nobody wanted, such as the token transfers of one that follows none. A contract
-    that no query names was found while the block was sealed; whoever knows its topic may have it.
+    brings logs which nobody wanted, such as token transfers of a protocol that needs none of them.
+    A contract that no query names was found while the block was sealed: whoever knows the topic may
+    have its log.
 
     Args:
         queries: What each protocol asked for, by its name.
