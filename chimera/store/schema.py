@@ -24,7 +24,7 @@ users = Table(
     metadata,
     Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
     Column("protocol", String(160), primary_key=True),
-    Column("address", LargeBinary(20), primary_key=True),
+    Column("address", LargeBinary(52), primary_key=True),  # of the account: see domain `Holder`
 )
 
 scans = Table(

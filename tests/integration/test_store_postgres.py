@@ -21,6 +21,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from chimera.domain.block import Address
 from chimera.errors import Retry, Unreachable
 from chimera.store.database import open_database
 from chimera.store.history import SqlHistory
@@ -166,6 +167,23 @@ async def test_the_migrated_schema_is_the_schema_of_the_code(url: str) -> None:
     await engine.dispose()
 
     assert found == []
+
+
+async def test_a_history_of_the_first_version_takes_wider_holders(url: str) -> None:
+    history = await opened(url)
+    await history.add_users("aave", [ALICE])
+    await history.close()
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:  # the first version's tables are the same
+        await connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0001'"))  # noqa: S608
+    await engine.dispose()
+
+    history, holder = await opened(url), Address(b"\x07" * 32 + ALICE)
+    await history.add_users("morpho", [holder])
+
+    assert await history.users("morpho") == [holder]
+    assert await history.users("aave") == [ALICE]
+    await history.close()
 
 
 async def test_a_database_of_another_program_is_refused(url: str) -> None:

@@ -1,19 +1,24 @@
 """How a history opens: from nothing, from its own past, and from what is not its own."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, create_engine
 
+from chimera.domain.block import Address
 from chimera.errors import Unreachable
-from chimera.store.database import open_database
+from chimera.store.database import MIGRATIONS, open_database
 from chimera.store.history import SqlHistory
 from chimera.store.schema import VERSION_TABLE, metadata
+from tests.fakes_store import ALICE
 
 
 def url_of(path: Path) -> str:
@@ -140,3 +145,53 @@ async def test_a_password_is_not_repeated() -> None:
         await open_and_close("nothing+nothing://chimera:hunter2@127.0.0.1/name")
 
     assert "hunter2" not in str(refusal.value)
+
+
+def migrate(path: Path, way: Callable[[Config, str], None], revision: str) -> None:
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        way(config, revision)
+    engine.dispose()
+
+
+def first_schema(path: Path) -> None:
+    """Make a history as the first version left it, with a borrower and a scan in it."""
+    migrate(path, command.upgrade, "0001")
+    run(path, f"INSERT INTO users VALUES (1, 'aave', X'{ALICE.hex()}')")  # noqa: S608
+    run(path, "INSERT INTO scans VALUES (1, 'aave', 77)")
+
+
+async def test_a_history_of_the_first_version_is_widened_and_keeps_everything(
+    tmp_path: Path,
+) -> None:
+    path, holder = tmp_path / "chimera.db", Address(b"\x07" * 32 + ALICE)
+    first_schema(path)
+
+    history = SqlHistory(url_of(path), chain_id=1)
+    await history.open()
+    await history.add_users("aave", [ALICE])
+    await history.add_users("morpho", [holder])
+
+    assert await history.users("aave") == [ALICE]
+    assert await history.users("morpho") == [holder]
+    assert await history.scanned_to("aave") == 77
+    await history.close()
+    assert run(path, f"SELECT version_num FROM {VERSION_TABLE}") == [("0002",)]  # noqa: S608
+
+
+async def test_going_back_lets_those_go_whom_the_first_version_would_misread(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "chimera.db"
+    history = SqlHistory(url_of(path), chain_id=1)
+    await history.open()
+    await history.add_users("morpho", [ALICE, Address(b"\x07" * 32 + ALICE)])
+    await history.close()
+
+    migrate(path, command.downgrade, "0001")
+
+    assert run(path, "SELECT address FROM users") == [(ALICE,)]
