@@ -17,7 +17,9 @@ SECONDS = 5.0
 class Stage:
     """A feed between fakes, and the stream that a test takes messages from."""
 
-    def __init__(self, chain: FakeChain, *, undo_window: int = 64) -> None:
+    def __init__(
+        self, chain: FakeChain, *, undo_window: int = 64, most_behind: int = 5_000
+    ) -> None:
         self.chain, self.heads, self.follower = chain, FakeHeads(), FakeFollower()
         self.reorgs: list[int] = []
         self.differences = 0
@@ -26,6 +28,7 @@ class Stage:
             self.heads,
             self.follower,
             undo_window=undo_window,
+            most_behind=most_behind,
             poll=0.02,
             on_reorg=self.reorgs.append,
             on_log_difference=self._differ,

@@ -215,6 +215,7 @@ def _feed(chain: Chain, engine: StateEngine) -> ChainFeed:
         chain.reader,
         subscription,
         engine,
+        most_behind=settings.rpc.max_backfill_blocks,
         on_reorg=lambda _depth: metrics.reorgs.inc(),
         on_log_difference=differences.inc,
     )

@@ -185,7 +185,10 @@ class Daemon:
         """Load the book at the newest checkpoint that the node still knows, else at the head."""
         rooms = self._rooms
         block, checkpoint = await resume_point(
-            rooms.chain.reader, checkpoints, rooms.chain.adapters
+            rooms.chain.reader,
+            checkpoints,
+            rooms.chain.adapters,
+            most_behind=rooms.settings.rpc.max_backfill_blocks,
         )
         await rooms.bootstrap.load(block)
         # Nothing is awaited for real from here to `note`: readers see the old state or the new one.

@@ -24,6 +24,7 @@ UNDO_WINDOW = 64  # blocks
 PREFETCH = 4  # blocks drafted ahead while a gap is filled
 POLL = 2.0  # seconds between questions for the head while no socket is up
 LONGEST_PAUSE = 3.0  # seconds between tries while the node fails
+MOST_BEHIND = 5_000  # blocks that are read one by one
 MOST_TRIES_FOR_STATE = 3  # a node may need a moment to have the state of a fresh block
 
 
@@ -34,6 +35,9 @@ class ChainFeed:
     `heads` announces; `reader` answers; `follower` says what belongs to a block. The consumer must
     have applied a message before it asks for the next one, for only then does the follower know
     what the next block needs. Close the generator of `follow` to end all background work.
+
+    `most_behind` is how many blocks it may be behind the head: further back, reading one block
+    after the other takes longer than to read the state at the head.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class ChainFeed:
         *,
         undo_window: int = UNDO_WINDOW,
         prefetch: int = PREFETCH,
+        most_behind: int = MOST_BEHIND,
         poll: float = POLL,
         on_reorg: Callable[[int], None] = lambda _depth: None,
         on_log_difference: Callable[[], None] = lambda: None,
@@ -53,6 +58,7 @@ class ChainFeed:
         self._sealer = Sealer(reader, follower)
         self._lookahead = Lookahead(reader, self._sealer, depth=prefetch)
         self._undo_window, self._poll = undo_window, poll
+        self._most_behind = most_behind
         self._on_reorg, self._on_log_difference = on_reorg, on_log_difference
         self._log = structlog.get_logger()
         self._patience = Patience("feed", longest=LONGEST_PAUSE)
@@ -81,8 +87,8 @@ class ChainFeed:
         Yield everything after `start`, for ever. One at a time.
 
         Raises:
-            Rebuild: The chain left a branch longer ago than can be undone, or the node no longer
-                has the state of a block that was missed.
+            Rebuild: The chain left a branch longer ago than can be undone, the node no longer has
+                the state of a block that was missed, or the head is too far away.
         """
         trail = Trail(start, window=self._undo_window)
         self._told = False
@@ -175,6 +181,8 @@ class ChainFeed:
         return await self._fill_gap(trail, target)
 
     async def _fill_gap(self, trail: Trail, target: Block) -> BlockBatch | Rollback:
+        if target.number - trail.tip.number > self._most_behind:
+            await self._doubt_distance(trail, target)
         number = trail.tip.number + 1
         draft = await self._lookahead.draft(number, up_to=target.number)
         if draft is None:
@@ -183,6 +191,18 @@ class ChainFeed:
             return await self._leave_branch(trail, draft.block)
         self._horizon.superseded(target, draft.block)
         return await self._seal(trail, draft)
+
+    async def _doubt_distance(self, trail: Trail, target: Block) -> None:
+        """A socket may announce anything: believe the node we ask that the head is so far away."""
+        head = await self._reader.head()
+        behind = head.number - trail.tip.number
+        if behind > self._most_behind:
+            raise Rebuild(
+                f"{behind} blocks behind the head, more than are read one by one"
+                f" ({self._most_behind}): the state is read at the head, streaks begin anew"
+            )
+        self._horizon.newest = head
+        raise Retry(f"the socket announced block {target.number}, the node's head is {head.number}")
 
     async def _leave_branch(self, trail: Trail, block: Block) -> Rollback:
         while (ancestor := trail.find(block.parent_hash)) is None:

@@ -21,6 +21,7 @@ from chimera.domain.numeric import WAD, Wad
 
 MORPHO = "morpho_blue"  # the one family whose markets can be chosen
 LAST_PORT = 65_535
+UNDO_BLOCKS = 64  # a reorg may take back so many: coming back from one is no outage
 
 
 def _text(pattern: str, expected: str) -> AfterValidator:
@@ -109,11 +110,17 @@ class ChainSettings(Section):
 
 
 class RpcSettings(Section):
-    """The nodes, in order of preference; `max_log_range` in blocks per eth_getLogs."""
+    """
+    The nodes, in order of preference.
+
+    `max_log_range` is in blocks per eth_getLogs; `max_backfill_blocks` is how many blocks of an
+    outage are read one by one.
+    """
 
     ws: tuple[WebSocketUrl, ...] = Several
     http: tuple[HttpUrl, ...] = Several
     max_log_range: int = Field(default=2000, ge=1)
+    max_backfill_blocks: int = Field(default=5000, ge=UNDO_BLOCKS)
 
 
 class RedisSettings(Section):

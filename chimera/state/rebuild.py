@@ -44,7 +44,11 @@ async def drive(inquiry: Inquiry[T], reader: ChainReader, block: Block) -> T:
 
 
 async def resume_point(
-    reader: ChainReader, checkpoints: Iterable[Checkpoint], adapters: Adapters
+    reader: ChainReader,
+    checkpoints: Iterable[Checkpoint],
+    adapters: Adapters,
+    *,
+    most_behind: int,
 ) -> tuple[Block, Checkpoint | None]:
     """
     Return the block to load the book at, and the checkpoint it comes from.
@@ -56,12 +60,24 @@ async def resume_point(
         reader: The chain.
         checkpoints: Those that are remembered, newest first.
         adapters: The protocols that will be loaded.
+        most_behind: How many blocks behind the head a checkpoint is still worth going back to:
+            after a longer outage, reading the state at the head is quicker than all blocks since.
 
     Raises:
         Retry: The node fails, which says nothing about what it still knows.
     """
+    head = await reader.head()
     for checkpoint in checkpoints:
         block = checkpoint.block
+        if head.number - block.number > most_behind:
+            log.warning(
+                "outage_too_long",
+                last_block=block.number,
+                head=head.number,
+                most_behind=most_behind,
+                done="the state is read at the head, streaks begin anew",
+            )
+            break
         if await reader.block_at(block.number) != block:
             continue
         try:
@@ -70,7 +86,7 @@ async def resume_point(
             log.warning("checkpoint_state_gone", block=block.number, error=str(error))
             continue
         return block, checkpoint
-    return await reader.head(), None
+    return head, None
 
 
 async def _probe(reader: ChainReader, adapters: Adapters, block: Block) -> None:

@@ -28,6 +28,7 @@ def test_what_the_file_leaves_out_has_a_default(file: Path) -> None:
 
     assert settings.chain.block_time == 2.0
     assert settings.rpc.max_log_range == 2000
+    assert settings.rpc.max_backfill_blocks == 5000
     assert settings.redis.url == "redis://127.0.0.1:6379/0"
     assert settings.redis.ttl == 60
     assert settings.detection.confirmation_blocks == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from chimera.domain.block import Block
 from chimera.domain.health import Difference
@@ -175,7 +176,9 @@ async def test_views_are_compared_for_every_account_with_debt() -> None:
 
 async def resume(reader: FakeReader, *blocks: Block) -> tuple[int, bool]:
     checkpoints = [Checkpoint(block, {}) for block in blocks]
-    block, checkpoint = await resume_point(reader, checkpoints, {"fake": FakeAdapter()})
+    block, checkpoint = await resume_point(
+        reader, checkpoints, {"fake": FakeAdapter()}, most_behind=50
+    )
     assert checkpoint is None or checkpoint.block == block
     return block.number, checkpoint is not None
 
@@ -188,6 +191,19 @@ async def test_a_restart_resumes_at_the_newest_canonical_checkpoint() -> None:
     assert await resume(reader, gone, replace(HEAD, hash=gone.hash), OLDER) == (150, True)
     assert await resume(reader, gone) == (200, False)
     assert await resume(reader) == (200, False)
+
+
+async def test_after_a_long_outage_the_state_is_read_at_the_head() -> None:
+    just = replace(OLDER, number=150)
+    long_ago = replace(OLDER, number=149)
+
+    assert await resume(FakeReader(just, HEAD), just) == (150, True)
+    with capture_logs() as lines:
+        assert await resume(FakeReader(long_ago, HEAD), long_ago) == (200, False)
+
+    [line] = lines
+    assert (line["event"], line["last_block"], line["head"]) == ("outage_too_long", 149, 200)
+    assert "streaks begin anew" in line["done"]
 
 
 async def test_a_checkpoint_whose_state_is_gone_is_passed_over() -> None:
