@@ -11,12 +11,21 @@ RedisState = Literal["connected", "fallback", "disabled"]
 
 @dataclass(frozen=True, slots=True)
 class ProtocolStatus:
-    """One followed protocol: accounts in the book, those with debt, and what checks found."""
+    """
+    One followed protocol: accounts in the book, those with debt, and what checks found.
+
+    Attributes:
+        last_reconciled_block: Newest block at which some of its accounts were compared.
+        mismatches: Accounts that differed from the contract's own view, since the start.
+        exact_within_blocks: In how many blocks every account is read again, where logs do not tell
+            all; 0 where they do.
+    """
 
     accounts: int
     borrowers: int
     last_reconciled_block: int | None = None
     mismatches: int = 0
+    exact_within_blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ RULES = (
     ("overflow", "the contract's own figures overflow: the call reverts"),
     ("too little", "the tokens refuse to move amounts that scale to 0"),
     ("dust", "a liquidation may not leave so little behind"),
+    ("unverified", "accounts of this market differed from the contract's view; it is read anew"),
 )
 """What adapters name as the reason against a liquidation, and the contract's rule behind it."""
 

@@ -106,6 +106,19 @@ class Book:
             return self._block
         return next((undo.previous for undo in self._undo if undo.previous.number == number), None)
 
+    def at(self, key: Key, number: int) -> tuple[Block, Market, Account | None] | None:
+        """Return a block, with market and account as it left them, if the undo log knows it."""
+        block = self.canonical(number)
+        if block is None:
+            return None
+        market, account = self.market(key[0]), self.get(key)
+        for undo in reversed(self._undo):
+            if undo.block.number <= number:
+                break
+            market = undo.markets.get(key[0], market)
+            account = undo.accounts.get(key, account)
+        return block, market, account
+
     def newcomers(self) -> dict[str, set[Address]]:
         """Return the users, by protocol, whom the newest block brought into the book."""
         found: dict[str, set[Address]] = {}

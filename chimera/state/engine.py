@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Needs, Rollback
-from chimera.domain.call import Call, Readings
-from chimera.domain.changes import Liquidated
-from chimera.domain.market import Key
+from chimera.domain.call import Call, Inquiry, Readings, answer, unanswered
+from chimera.domain.changes import AccountRead, Liquidated
+from chimera.domain.market import EMPTY, Account, Holder, Key
 from chimera.domain.opportunity import Observation, Underwater
 from chimera.errors import Rebuild
 from chimera.ports import Adapter, Streaks
@@ -20,6 +20,7 @@ from chimera.state.face import CacheFace
 from chimera.state.mirror import Mirror
 from chimera.state.routing import route
 from chimera.state.screen import Screen, Weights
+from chimera.state.trust import UNVERIFIED, Trust
 from chimera.state.valuation import Adapters, underwater
 
 NOBODY: frozenset[Key] = frozenset()
@@ -39,6 +40,7 @@ class StateEngine(CacheFace):
         streaks: Blocks in a row under 1, counted by detection.
         watch_below: Health factor, as a ratio, under which an account is on the watch list.
         rebuild: Reads the book anew from the chain, for `rebuild_cache_from_blockchain`.
+        trust: Which accounts the next block has to read anew, and which markets are unverified.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class StateEngine(CacheFace):
         streaks: Streaks,
         watch_below: float = 1.1,
         rebuild: Callable[[], Awaitable[object]] | None = None,
+        trust: Trust | None = None,
     ) -> None:
         super().__init__(cache, Mirror(adapters, book, streaks), rebuild)
+        self.trust = trust or Trust()
         self.adapters = adapters
         self.book = book
         self.screens: Mapping[str, Screen] = {}
@@ -100,6 +104,7 @@ class StateEngine(CacheFace):
     def adopt(self) -> Observation:
         """Take over a freshly loaded book; return its block as detection sees it."""
         self._base_decimals.clear()
+        self.trust.adopted()
         self.screens = {name: Screen(adapter) for name, adapter in self.adapters.items()}
         for name, screen in self.screens.items():
             screen.load(self.book.accounts(name).users)
@@ -114,17 +119,19 @@ class StateEngine(CacheFace):
                 is raised by an adapter, the book is then as it was before the block.
         """
         shares = route(self._queries(), batch.logs)
+        mended: list[Key] = []
         self.book.begin(batch.block)
         try:
             liquidated = frozenset(
                 key
                 for name, adapter in self.adapters.items()
-                for key in self._fold(adapter, replace(batch, logs=tuple(shares[name])))
+                for key in self._fold(adapter, replace(batch, logs=tuple(shares[name])), mended)
             )
         except BaseException:
             self.book.abort()
             raise
         self.book.commit()
+        self.trust.read_anew(mended, batch.block.number)
         self._screen(self.book.touched)
         return self._observe(liquidated)
 
@@ -140,14 +147,37 @@ class StateEngine(CacheFace):
             raise Rebuild(f"no way back to 0x{ancestor.hash.hex()}, block {ancestor.number}")
         self._screen(self.book.rollback(ancestor.number))
         self.forget_counts_above(ancestor.number)
+        self.trust.rolled_back(ancestor.number)
         return self._observe(NOBODY)
 
-    def _fold(self, adapter: Adapter[Any], batch: BlockBatch) -> Iterable[Key]:
+    def look_again(self) -> Observation:
+        """Return the newest block anew, after a market was put in quarantine or let out of it."""
+        return self._observe(self.observation.liquidated if self.observation else NOBODY)
+
+    def _fold(self, adapter: Adapter[Any], batch: BlockBatch, mended: list[Key]) -> Iterable[Key]:
         accounts = self.book.accounts(adapter.name)
+        read = list(self._read_anew(adapter, batch))  # by the market that `needs` asked with
         for change in adapter.fold(accounts.market, accounts, batch):
             self.book.apply(adapter.name, change)
             if isinstance(change, Liquidated):
                 yield adapter.published(change.user)
+        for holder, account in read:
+            self.book.apply(adapter.name, AccountRead(holder, account))
+            mended.append((adapter.name, holder))
+
+    def _read_anew(
+        self, adapter: Adapter[Any], batch: BlockBatch
+    ) -> Iterable[tuple[Holder, Account]]:
+        """Take mistrusted accounts from the readings; who is mistrusted since waits a block."""
+        for holder in self.trust.to_read(adapter.name):
+            if not unanswered(self._account(adapter, holder, batch.block), batch.readings):
+                found = answer(self._account(adapter, holder, batch.block), batch.readings)
+                yield holder, found.get(holder, EMPTY)
+
+    def _account(
+        self, adapter: Adapter[Any], holder: Holder, block: Block
+    ) -> Inquiry[dict[Holder, Account]]:
+        return adapter.read_accounts(self.book.market(adapter.name), (holder,), block)
 
     def _screen(self, keys: Iterable[Key]) -> None:
         for protocol, user in keys:
@@ -185,7 +215,9 @@ class StateEngine(CacheFace):
             if decimals is None:  # a market's base currency never changes
                 decimals = adapter.value(market, account, timestamp).base_decimals
                 self._base_decimals[published[0]] = decimals
-            verdict = adapter.verdict(market, account, timestamp)
+            verdict = UNVERIFIED
+            if published[0] not in self.trust.quarantined:
+                verdict = adapter.verdict(market, account, timestamp)
             under[published] = underwater(published, health.factor, health, verdict, decimals)
 
     # --- what the feed asks (ports.Follower) -----------------------------------------------------
@@ -221,7 +253,11 @@ class StateEngine(CacheFace):
             )
             for name, adapter in self.adapters.items()
         ]
+        calls = [call for need in needs for call in need.calls]
+        for name, adapter in self.adapters.items():
+            for holder in self.trust.to_read(name):
+                calls += unanswered(self._account(adapter, holder, block), readings)
         return Needs(
-            calls=tuple(dict.fromkeys(call for need in needs for call in need.calls)),
+            calls=tuple(dict.fromkeys(calls)),
             addresses=frozenset().union(*(need.addresses for need in needs)),
         )
