@@ -1,0 +1,204 @@
+"""The markets of one block while its logs are being read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from chimera.domain.block import ZERO_ADDRESS, Address, BlockBatch
+from chimera.domain.call import Readings
+from chimera.domain.market import Holder, Token
+from chimera.errors import Rebuild
+from chimera.ports import Accounts
+from chimera.protocols.morpho_blue import calls
+from chimera.protocols.morpho_blue.lacking import MOST_CONTRACTS, Extras, foreign
+from chimera.protocols.morpho_blue.market import (
+    NOT_ASKED,
+    Id,
+    MorphoMarket,
+    PreLiquidation,
+    Quote,
+    Terms,
+    irms_of,
+    live_in,
+    oracles_of,
+    parts_of,
+    tokens_of,
+)
+from chimera.protocols.morpho_blue.math import Totals
+from chimera.protocols.morpho_blue.reading import joined, token_calls, token_in
+
+MOST_STRANGERS = 4096  # authorised contracts that are remembered to be nothing special
+MOST_AUTHORISED = 10_000  # holders of whom it is remembered which contract they authorised
+
+
+class Draft:
+    """
+    The markets while their block is being read, and who of the holders in it is followed.
+
+    Markets that are read at the end of the block hold it already: their logs move nothing.
+    """
+
+    def __init__(
+        self, market: MorphoMarket, accounts: Accounts, batch: BlockBatch, found: Extras
+    ) -> None:
+        self.market = joined(market, found.records) if found.records.terms else market
+        self.accounts = accounts
+        self.batch = batch
+        self.extras = found
+        self.fee_recipient = market.fee_recipient
+        self.created: dict[Id, Terms] = {}
+        self.totals: dict[Id, Totals] = {}  # of the markets that this block moves
+        self.targets: dict[Id, int] = {}
+        self.authorised = market.authorised
+        # What was read holds the end of this block, so this block's logs must not be added to it.
+        self._followed: dict[Holder, bool] = dict.fromkeys(found.accounts, False)
+
+    def moves(self, market: Id) -> bool:
+        """Tell whether the logs of this market move the mirror."""
+        if market in self.extras.records.terms:
+            return False
+        return market in self.market.terms or market in self.created
+
+    def follows(self, holder: Holder) -> bool:
+        """Tell whether this block's logs move the account, as decided at the first one."""
+        known = self._followed.get(holder)
+        if known is None:
+            known = self.accounts.complete or self.accounts.get(holder) is not None
+            self._followed[holder] = known
+        return known and self.moves(parts_of(holder)[0])
+
+    def create(self, market: Id, terms: Terms) -> None:
+        """Take in a market that was made in this block."""
+        time = 0 if terms.irm == ZERO_ADDRESS else self.batch.block.timestamp
+        self.created[market] = terms
+        self.totals[market] = Totals(updated=time)
+
+    def move(self, market: Id, **figures: int) -> None:
+        """
+        Add to the totals of a market, each figure by its name.
+
+        Raises:
+            Rebuild: One of them would go under zero.
+        """
+        totals = self.totals_of(market)
+        moved = {name: getattr(totals, name) + delta for name, delta in figures.items()}
+        for name, figure in moved.items():
+            if figure < 0:
+                raise Rebuild(f"{name} of market 0x{market.hex()} would be {figure}")
+        self.totals[market] = replace(totals, **moved)
+
+    def repay(self, market: Id, assets: int, shares: int) -> None:
+        """Take a repayment off the totals. Its assets may be one unit more than there are."""
+        assets = min(assets, self.totals_of(market).borrow_assets)
+        self.move(market, borrow_assets=-assets, borrow_shares=-shares)
+
+    def totals_of(self, market: Id) -> Totals:
+        """Return the totals as they stand before the next log."""
+        return self.totals.get(market) or self.market.totals[market]
+
+    def curve_of(self, market: Id) -> Address | None:
+        """Return the contract whose rates at target count for this market; None for no curve."""
+        irm = (self.created.get(market) or self.market.terms[market]).irm
+        return irm if irm in self.market.curves | self.extras.curves else None
+
+    def authorise(self, contract: Address, user: Address, *, allowed: bool) -> None:
+        """Remember that the user lets a pre-liquidation contract act, or no longer does."""
+        about = self._recognised(contract)
+        if about is None:
+            return
+        holder = Holder(about.market + user)
+        others = tuple(c for c in self.authorised.get(holder, ()) if c != contract)
+        after = {**self.authorised, holder: (*others, contract) if allowed else others}
+        if not after[holder]:
+            del after[holder]
+        if len(after) <= MOST_AUTHORISED:
+            self.authorised = after
+
+    def _recognised(self, contract: Address) -> PreLiquidation | None:
+        known = self.market.preliquidations.get(contract)
+        return known or self.extras.contracts.get(contract)
+
+    # --- the end of the block --------------------------------------------------------------------
+
+    def finished(self) -> MorphoMarket:
+        """Return the markets at the end of the block, with the prices read there."""
+        market, readings = self._recognising(self._moved()), self.batch.readings
+        return replace(
+            market,
+            fee_recipient=self.fee_recipient,
+            authorised=self.authorised,
+            quotes=_quotes(market, readings),
+            tokens=_tokens(market, readings),
+            rates=self._rates(market),
+        )
+
+    def _moved(self) -> MorphoMarket:
+        market = self.market
+        if not self.totals and not self.targets:
+            return market
+        totals = {**market.totals, **self.totals}
+        return replace(
+            market,
+            terms={**market.terms, **self.created} if self.created else market.terms,
+            irms=market.irms | irms_of(self.created.values()),
+            totals=totals,
+            targets={**market.targets, **self.targets} if self.targets else market.targets,
+            curves=market.curves | self.extras.curves,
+            live=live_in(totals) if self._wakes() else market.live,
+        )
+
+    def _wakes(self) -> bool:
+        """Tell whether a market got its first debt, or lost its last."""
+        before = self.market.totals
+        return any(
+            bool(after.borrow_shares) != bool(before.get(market, NOTHING).borrow_shares)
+            for market, after in self.totals.items()
+        )
+
+    def _rates(self, market: MorphoMarket) -> Mapping[Id, tuple[int, int | None]]:
+        """Return what IRMs of other kinds answered; it holds for this block's time alone."""
+        time, readings, before = self.batch.block.timestamp, self.batch.readings, self.market
+        told = {m: rate for m, rate in before.rates.items() if rate[0] == time}
+        for strange in foreign(market):
+            if strange in before.totals:  # with what was stored before this block, see `polls`
+                call = calls.rate_view(before.terms[strange], before.totals[strange])
+                if call in readings:
+                    told[strange] = (time, calls.number(readings[call]))
+        return told
+
+    def _recognising(self, market: MorphoMarket) -> MorphoMarket:
+        if not self.extras.contracts:
+            return market
+        known, strangers = dict(market.preliquidations), set(market.strangers)
+        for contract, about in self.extras.contracts.items():
+            there = [one for one in known.values() if about and one.market == about.market]
+            if about is None or not market.follows(about.market):
+                strangers.add(contract)
+            elif len(there) < MOST_CONTRACTS:
+                known[contract] = about
+        if len(strangers) > MOST_STRANGERS:
+            strangers.clear()
+        return replace(market, preliquidations=known, strangers=frozenset(strangers))
+
+
+NOTHING = Totals()
+
+
+def _quotes(market: MorphoMarket, readings: Readings) -> dict[Address, Quote]:
+    """Return what each oracle answered; one that it was not the turn of keeps its fault."""
+    found = {}
+    for oracle in oracles_of(market.terms, market.live):
+        for call in (calls.price(oracle), calls.wary_price(oracle)):
+            if call in readings:
+                found[oracle] = calls.quote(readings[call])
+                break
+        else:
+            found[oracle] = market.quotes.get(oracle, NOT_ASKED)
+    return found
+
+
+def _tokens(market: MorphoMarket, readings: Readings) -> Mapping[Address, Token]:
+    wanted = tokens_of(market.terms, market.live)
+    new = {t for t in wanted if t not in market.tokens and token_calls(t)[0] in readings}
+    return {**market.tokens, **{t: token_in(t, readings) for t in new}} if new else market.tokens

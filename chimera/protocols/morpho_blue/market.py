@@ -1,0 +1,222 @@
+"""What the mirror keeps about the singleton: terms, totals, rates and prices of its markets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from eth_utils.crypto import keccak
+
+from chimera.domain.block import ZERO_ADDRESS, Address
+from chimera.domain.market import Account, Holder, Market, Token
+from chimera.domain.numeric import Wad
+from chimera.errors import Skip
+from chimera.protocols.morpho_blue.math import Totals, accrued, borrow_rate, utilization_error
+
+Id = Address
+"""A market's id, 32 bytes: what the balances of an account are kept under."""
+
+ID_BYTES = 32
+
+
+def holder_of(market: Id, user: Address) -> Holder:
+    """Return whose account that is: the market's id, then the user."""
+    return Holder(market + user)
+
+
+def parts_of(holder: Holder) -> tuple[Id, Address]:
+    """Return the market's id and the user."""
+    return Id(holder[:ID_BYTES]), Address(holder[ID_BYTES:])
+
+
+def market_of(account: Account) -> Id | None:
+    """Return the one market that the account's balances are in, None without any."""
+    for held in (account.owed, account.supplied, account.marks):
+        for key in held:
+            if len(key) == ID_BYTES:  # a mark may also name a contract, see `preliquidation`
+                return Id(key)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The immutable terms of a market (MarketParams); `irm` may be the zero address."""
+
+    loan: Address
+    collateral: Address
+    oracle: Address
+    irm: Address
+    lltv: Wad
+
+    @property
+    def words(self) -> bytes:
+        """The five words of the ABI."""
+        named = (self.loan, self.collateral, self.oracle, self.irm)
+        return b"".join(name.rjust(32, b"\0") for name in named) + self.lltv.to_bytes(32, "big")
+
+    @property
+    def id(self) -> Id:
+        """The market's id. Mirrors MarketParamsLib.id."""
+        return Id(keccak(self.words))
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What an oracle answered last: loan units per collateral unit x 1e36, or why nothing."""
+
+    price: int | None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreLiquidation:
+    """
+    A contract that may liquidate part of a position before the market's own limit, if authorised.
+
+    Factors and thresholds are WAD: from `low` to `high` as the position nears the market's limit.
+    """
+
+    market: Id
+    lltv: Wad
+    close_low: Wad
+    close_high: Wad
+    incentive_low: Wad
+    incentive_high: Wad
+    oracle: Address
+
+
+@dataclass(frozen=True, slots=True)
+class MorphoMarket(Market):
+    """
+    All followed markets of the singleton at one block.
+
+    Attributes:
+        singleton: Entry contract.
+        chosen: Ids of the configuration, None for every market.
+        fee_recipient: Who gets the fee shares of all markets.
+        terms: By id; whatever market is in here is mirrored.
+        irms: Of all these markets, but for the zero address.
+        totals: Stored totals by id. Without an IRM their time is 0: it moves without a log.
+        targets: rateAtTarget by id, of markets whose IRM is in `curves`.
+        curves: IRMs that were proven to be AdaptiveCurveIrm.
+        rates: What any other IRM answered, by id: the block's time and the rate, None for a revert.
+        live: Ids of markets with debt, in order: only their oracles are asked.
+        quotes: By oracle, of live markets.
+        tokens: Both tokens of live markets.
+        preliquidations: Recognised contracts that somebody authorised.
+        strangers: Authorised contracts that are none, so as not to ask again.
+        authorised: Which of the recognised ones a holder authorised, as far as the logs told.
+    """
+
+    singleton: Address
+    chosen: frozenset[bytes] | None
+    fee_recipient: Address
+    terms: Mapping[Id, Terms] = field(default_factory=dict)
+    irms: frozenset[Address] = frozenset()
+    totals: Mapping[Id, Totals] = field(default_factory=dict)
+    targets: Mapping[Id, int] = field(default_factory=dict)
+    curves: frozenset[Address] = frozenset()
+    rates: Mapping[Id, tuple[int, int | None]] = field(default_factory=dict)
+    live: tuple[Id, ...] = ()
+    quotes: Mapping[Address, Quote] = field(default_factory=dict)
+    tokens: Mapping[Address, Token] = field(default_factory=dict)
+    preliquidations: Mapping[Address, PreLiquidation] = field(default_factory=dict)
+    strangers: frozenset[Address] = frozenset()
+    authorised: Mapping[Holder, tuple[Address, ...]] = field(default_factory=dict)
+    _accrued: dict[tuple[Id, int], Totals | str] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def emitters(self) -> frozenset[Address]:
+        """Every contract whose logs matter."""
+        return self.irms | {self.singleton}
+
+    def follows(self, market: Id) -> bool:
+        """Tell whether the configuration asks for this market."""
+        return self.chosen is None or market in self.chosen
+
+    def price(self, market: Id) -> int:
+        """
+        Return the price that the market's oracle answers at this block.
+
+        Raises:
+            Skip: It does not answer, or the market's tokens have not been read.
+        """
+        terms = self.terms[market]
+        quote = self.quotes.get(terms.oracle, NOT_ASKED)
+        if quote.price is None:
+            raise Skip(f"price unknown: {quote.fault}")
+        if terms.loan not in self.tokens or terms.collateral not in self.tokens:
+            raise Skip("price unknown: the market's tokens have not been read yet")
+        return quote.price
+
+    def rate(self, market: Id, timestamp: int) -> int:
+        """
+        Return the average rate per second (WAD) from the stored time to `timestamp`.
+
+        Raises:
+            Skip: The IRM is of a kind that nobody knows, and was not asked for this time.
+        """
+        terms, totals = self.terms[market], self.totals[market]
+        if terms.irm == ZERO_ADDRESS or timestamp == totals.updated:
+            return 0
+        if terms.irm in self.curves:
+            return self.rate_at(market, timestamp)
+        time, rate = self.rates.get(market, (None, None))
+        if rate is None or time != timestamp:
+            raise Skip(f"rate unknown: the IRM 0x{terms.irm.hex()} does not tell it")
+        return rate
+
+    def rate_at(self, market: Id, timestamp: int) -> int:
+        """Return what the market's AdaptiveCurveIrm answers as its rate at `timestamp`."""
+        totals = self.totals[market]
+        error = utilization_error(totals.supply_assets, totals.borrow_assets)
+        return borrow_rate(self.targets.get(market, 0), error, timestamp - totals.updated)[0]
+
+    def accrued(self, market: Id, timestamp: int) -> Totals:
+        """
+        Return the totals with interest up to `timestamp`; they are remembered.
+
+        Raises:
+            Skip: The rate is unknown, or the accrual reverts.
+        """
+        known = self._accrued.get((market, timestamp))
+        if known is None:
+            known = self._accrued[market, timestamp] = self._accrue(market, timestamp)
+        if isinstance(known, str):
+            raise Skip(known)
+        return known
+
+    def _accrue(self, market: Id, timestamp: int) -> Totals | str:
+        totals = self.totals[market]
+        if self.terms[market].irm == ZERO_ADDRESS:
+            return totals
+        try:
+            return accrued(totals, self.rate(market, timestamp), timestamp)
+        except Skip as reverts:
+            return str(reverts)
+
+
+NOT_ASKED = Quote(None, "the oracle has not been asked yet")
+
+
+def irms_of(terms: Iterable[Terms]) -> frozenset[Address]:
+    """Return the IRMs of these terms, but for the zero address."""
+    return frozenset(each.irm for each in terms) - {ZERO_ADDRESS}
+
+
+def live_in(totals: Mapping[Id, Totals]) -> tuple[Id, ...]:
+    """Return the markets with debt, in order. Nobody else's price or rate matters."""
+    return tuple(sorted(market for market, kept in totals.items() if kept.borrow_shares))
+
+
+def oracles_of(terms: Mapping[Id, Terms], markets: Iterable[Id]) -> tuple[Address, ...]:
+    """Return the oracles of these markets, each once."""
+    return tuple(dict.fromkeys(terms[market].oracle for market in markets))
+
+
+def tokens_of(terms: Mapping[Id, Terms], markets: Iterable[Id]) -> tuple[Address, ...]:
+    """Return the tokens of these markets, each once."""
+    pairs = ((terms[market].loan, terms[market].collateral) for market in markets)
+    return tuple(dict.fromkeys(token for pair in pairs for token in pair))

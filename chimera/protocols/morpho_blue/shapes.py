@@ -1,0 +1,51 @@
+"""How large every log is that we read, so that none is misread for want of a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chimera.domain.block import Log
+from chimera.errors import Rebuild
+from chimera.protocols.morpho_blue import events
+
+WORD = 32  # bytes
+
+# (topics, words of data at the least), as the ABIs have them
+SHAPES: dict[bytes, tuple[int, int]] = {
+    events.CREATE_MARKET: (2, 5),
+    events.SUPPLY: (4, 2),
+    events.WITHDRAW: (4, 3),
+    events.BORROW: (4, 3),
+    events.REPAY: (4, 2),
+    events.SUPPLY_COLLATERAL: (4, 1),
+    events.WITHDRAW_COLLATERAL: (4, 2),
+    events.LIQUIDATE: (4, 5),
+    events.ACCRUE_INTEREST: (2, 3),
+    events.SET_FEE: (2, 1),
+    events.SET_FEE_RECIPIENT: (2, 0),
+    events.SET_AUTHORIZATION: (4, 1),
+    events.BORROW_RATE_UPDATE: (2, 2),
+}
+
+
+def check(logs: Iterable[Log]) -> None:
+    """
+    Refuse logs that are cut short, and new markets whose terms are not those of their id.
+
+    Raises:
+        Rebuild: One of them does not decode, so what it says has to be read from the contracts.
+    """
+    for log in logs:
+        topics, words = SHAPES[log.topics[0]]
+        if len(log.topics) != topics or len(log.data) < words * WORD:
+            raise Rebuild(
+                f"{_place(log)} does not decode: {len(log.topics)} topics and "
+                f"{len(log.data)} bytes instead of {topics} and {words * WORD}"
+            )
+        is_new = log.topics[0] == events.CREATE_MARKET
+        if is_new and events.terms_in(log).id != events.market_in(log):
+            raise Rebuild(f"{_place(log)} does not decode: its terms have another id")
+
+
+def _place(log: Log) -> str:
+    return f"log {log.log_index} of block {log.block_number} from 0x{log.address.hex()}"
