@@ -1,0 +1,129 @@
+"""The comptroller and its markets of one block while its logs are being read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from chimera.domain.block import ZERO_ADDRESS, Address, BlockBatch, Log
+from chimera.domain.changes import Change, SupplyMoved
+from chimera.ports import Accounts
+from chimera.protocols.compound_v2 import calls, reading
+from chimera.protocols.compound_v2.lacking import Extras
+from chimera.protocols.compound_v2.market import CompoundMarket, Listing
+from chimera.protocols.compound_v2.math import RateModel, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """What the first topic of a log means, by the kind of contract that emits it."""
+
+    comptroller: dict[bytes, Handler]
+    mtoken: dict[bytes, Handler]
+    model: dict[bytes, Handler]
+
+
+class Draft:
+    """
+    The market while its block is being read, and who of the users in it is followed.
+
+    Of a market that this block lists nothing is known before its end. Its logs move accounts; its
+    own figures are those that were read.
+    """
+
+    def __init__(
+        self,
+        market: CompoundMarket,
+        accounts: Accounts,
+        batch: BlockBatch,
+        found: Extras,
+        tables: Tables,
+    ) -> None:
+        self.dialect = market.dialect
+        self.batch = batch
+        self.extras = found
+        self.accounts = accounts
+        self.oracle = market.oracle
+        self.close_factor = market.close_factor
+        self.incentive = market.incentive
+        self.is_paused = market.is_paused
+        self.listings = dict(market.listings)
+        self.states = dict(market.states)
+        self.moment = batch.block.timestamp if self.dialect.by_timestamp else batch.block.number
+        # By market: place and amount of the last Transfer to itself.
+        self.sent_back: dict[Address, tuple[int, int]] = {}
+        models = {listing.model for listing in market.listings.values()}
+        self.handlers: dict[Address, dict[bytes, Handler]] = {
+            market.comptroller: tables.comptroller,
+            **dict.fromkeys(models, tables.model),
+            **dict.fromkeys((*market.listings, *found.fresh), tables.mtoken),
+        }
+        # What was read holds the end of this block, so this block's logs must not be added to it.
+        self._followed: dict[Address, bool] = dict.fromkeys(found.accounts, False)
+
+    def follows(self, user: Address) -> bool:
+        """Tell whether this block's logs move the user's account, as decided at the first one."""
+        known = self._followed.get(user)
+        if known is None:
+            known = self.accounts.complete or self.accounts.get(user) is not None
+            self._followed[user] = known
+        return known
+
+    def moved(self, mtoken: Address, user: Address, delta: int) -> tuple[Change, ...]:
+        """Return the change of a balance. What a market holds of itself is nobody's account."""
+        if delta == 0 or user in (mtoken, ZERO_ADDRESS) or not self.follows(user):
+            return ()
+        return (SupplyMoved(user, mtoken, delta),)
+
+    def index_of(self, mtoken: Address) -> int:
+        """Return the borrow index as it stands before the next log."""
+        state = self.states.get(mtoken)
+        return self.extras.fresh[mtoken][1].index if state is None else state.index
+
+    def store(self, mtoken: Address, change: Callable[[State], State]) -> None:
+        """Change the figures of a market, if they are known."""
+        state = self.states.get(mtoken)
+        if state is not None:
+            self.states[mtoken] = change(state)
+
+    def configure(self, mtoken: Address, change: Callable[[Listing], Listing]) -> None:
+        """Change the terms of a market, if they are known."""
+        listing = self.listings.get(mtoken)
+        if listing is not None:
+            self.listings[mtoken] = change(listing)
+
+    def remodel(self, model: Address, rates: RateModel) -> None:
+        """Take new parameters into every market with this rate model, if it is understood."""
+        for mtoken, listing in self.listings.items():
+            if listing.model == model and listing.rates is not None:
+                self.listings[mtoken] = replace(listing, rates=rates)
+
+    def finished(self, market: CompoundMarket) -> CompoundMarket:
+        """Return the market at the end of the block, with prices and cash read there."""
+        if self.extras.replaced is not None:
+            return self.extras.replaced
+        readings = self.batch.readings
+        for mtoken, (listing, _) in self.extras.fresh.items():
+            own = self.dialect.has_thresholds
+            incentive = listing.incentive if own else self.incentive
+            self.listings[mtoken] = replace(listing, incentive=incentive)
+        for mtoken, state in self.states.items():
+            call = calls.plain(mtoken, calls.GET_CASH)
+            self.states[mtoken] = replace(state, cash=calls.required(call, readings[call]))
+        for mtoken, (_, state) in self.extras.fresh.items():
+            self.states[mtoken] = state
+        return replace(
+            market,
+            oracle=self.oracle,
+            close_factor=self.close_factor,
+            incentive=self.incentive,
+            is_paused=self.is_paused,
+            block_number=self.batch.block.number,
+            listings=self.listings,
+            states=self.states,
+            prices=reading.prices_in(self.oracle, tuple(self.listings), readings),
+            rates=reading.rates_in(self.dialect, self.listings, readings),
+        )
+
+
+Handler = Callable[[Draft, Log], Iterator[Change] | tuple[Change, ...]]

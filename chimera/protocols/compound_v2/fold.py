@@ -1,0 +1,335 @@
+"""One block of logs, in order, into changes of accounts and a new market."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from eth_utils.address import to_checksum_address
+
+from chimera.domain.block import BlockBatch, Log
+from chimera.domain.call import answer
+from chimera.domain.changes import (
+    AccountRead,
+    Change,
+    CollateralSwitched,
+    DebtSet,
+    Liquidated,
+    MarketMoved,
+)
+from chimera.errors import Rebuild, Refuse
+from chimera.ports import Accounts
+from chimera.protocols.compound_v2 import calls, events
+from chimera.protocols.compound_v2.draft import Draft, Handler, Tables
+from chimera.protocols.compound_v2.lacking import extras
+from chimera.protocols.compound_v2.market import CompoundMarket
+from chimera.protocols.compound_v2.math import RateModel, reserved
+
+CORE_POOL = 0  # of Venus
+
+
+def fold(market: CompoundMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[Change]:
+    """Turn one block into changes, strictly in the order of its logs; the market comes last."""
+    found = answer(extras(market, accounts, batch.block, batch.logs), batch.readings)
+    draft = Draft(market, accounts, batch, found, TABLES)
+    for user, account in found.accounts.items():
+        yield AccountRead(user, account)
+    for log in batch.logs:
+        handlers = draft.handlers.get(log.address)
+        handler = handlers.get(log.topics[0]) if handlers else None
+        if handler is not None:
+            yield from handler(draft, log)
+    yield MarketMoved(draft.finished(market))
+
+
+# --- mTokens: figures ----------------------------------------------------------------------------
+
+
+def _accrued(draft: Draft, log: Log) -> tuple[Change, ...]:
+    return _interest_added(draft, log, events.arguments(log)[events.WORD :])
+
+
+def _interest_added(draft: Draft, log: Log, words: bytes) -> tuple[Change, ...]:
+    """Add interest. Its part of the reserves is not logged: the factor before this log tells it."""
+    interest, index, borrows = (events.uint_at(words, place) for place in range(3))
+    listing = draft.listings.get(log.address)
+    share = 0 if listing is None else reserved(listing.reserve_factor, interest)
+    draft.store(
+        log.address,
+        lambda old: replace(
+            old,
+            borrows=borrows,
+            reserves=old.reserves + share,
+            index=index,
+            accrued=draft.moment,
+        ),
+    )
+    return ()
+
+
+def _old_accrued(draft: Draft, log: Log) -> tuple[Change, ...]:
+    return _interest_added(draft, log, events.arguments(log))
+
+
+def _minted(draft: Draft, log: Log) -> tuple[Change, ...]:
+    amount = events.uint_at(events.arguments(log), 2)
+    draft.store(log.address, lambda old: replace(old, supply=old.supply + amount))
+    return ()
+
+
+def _redeemed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    amount = events.uint_at(events.arguments(log), 2)
+    draft.store(log.address, lambda old: replace(old, supply=old.supply - amount))
+    return ()
+
+
+def _supply_told(draft: Draft, log: Log) -> tuple[Change, ...]:
+    """Take the new total supply: the last word in mTokens of Venus."""
+    supply = int.from_bytes(log.data[-events.WORD :], "big")
+    draft.store(log.address, lambda old: replace(old, supply=supply))
+    return ()
+
+
+def _reserves_added(draft: Draft, log: Log) -> tuple[Change, ...]:
+    """
+    Take the new reserves. What a market adds by itself is its share of a seizure.
+
+    That share was burned right before: a Transfer to the market, by the very log before this one.
+    A Transfer to the market that somebody made by mistake burns nothing.
+    """
+    words = events.arguments(log)
+    sent = draft.sent_back.get(log.address)
+    seized = events.address_at(words, 0) == log.address
+    burned = sent[1] if seized and sent is not None and sent[0] == log.log_index - 1 else 0
+    reserves = events.uint_at(words, 2)
+    draft.store(
+        log.address, lambda old: replace(old, reserves=reserves, supply=old.supply - burned)
+    )
+    return ()
+
+
+def _reserves_reduced(draft: Draft, log: Log) -> tuple[Change, ...]:
+    reserves = events.uint_at(events.arguments(log), 2)
+    draft.store(log.address, lambda old: replace(old, reserves=reserves))
+    return ()
+
+
+# --- mTokens: accounts ---------------------------------------------------------------------------
+
+
+def _transferred(draft: Draft, log: Log) -> tuple[Change, ...]:
+    """
+    Move a balance. Sent to the market itself it is a redemption, a seized share, or a mistake.
+
+    All three take it from the sender; what they do to the total supply is told by other logs.
+    """
+    words = events.arguments(log)
+    sender, receiver = events.address_at(words, 0), events.address_at(words, 1)
+    amount = events.uint_at(words, 2)
+    if receiver == log.address:
+        draft.sent_back[log.address] = (log.log_index, amount)
+    return (
+        *draft.moved(log.address, sender, -amount),
+        *draft.moved(log.address, receiver, amount),
+    )
+
+
+def _borrowed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    return _owing(draft, log, 0)
+
+
+def _repaid(draft: Draft, log: Log) -> tuple[Change, ...]:
+    return _owing(draft, log, 1)
+
+
+def _owing(draft: Draft, log: Log, place: int) -> tuple[Change, ...]:
+    """Settle a debt at the current index, which the last AccrueInterest before has set."""
+    words = events.arguments(log)
+    user = events.address_at(words, place)
+    amount, borrows = events.uint_at(words, place + 2), events.uint_at(words, place + 3)
+    index = draft.index_of(log.address)
+    draft.store(log.address, lambda old: replace(old, borrows=borrows))
+    if not draft.follows(user):
+        return ()
+    return (DebtSet(user, log.address, amount, index if amount else 0),)
+
+
+def _liquidated(_draft: Draft, log: Log) -> tuple[Change, ...]:
+    return (Liquidated(events.address_at(events.arguments(log), 1)),)
+
+
+# --- mTokens: terms ------------------------------------------------------------------------------
+
+
+def _reserve_factor_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    factor = events.uint_at(events.arguments(log), 1)
+    draft.configure(log.address, lambda old: replace(old, reserve_factor=factor))
+    return ()
+
+
+def _seize_share_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    share = events.uint_at(events.arguments(log), 1)
+    draft.configure(log.address, lambda old: replace(old, seize_share=share))
+    return ()
+
+
+def _comptroller_changed(_draft: Draft, log: Log) -> tuple[Change, ...]:
+    raise Rebuild(f"{to_checksum_address(log.address)} has another comptroller: read all anew")
+
+
+def _params_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    draft.remodel(log.address, RateModel(*(events.uint_at(words, place) for place in range(4))))
+    return ()
+
+
+# --- comptroller ---------------------------------------------------------------------------------
+
+
+def _entered(draft: Draft, log: Log) -> tuple[Change, ...]:
+    return _member(draft, log, enters=True)
+
+
+def _exited(draft: Draft, log: Log) -> tuple[Change, ...]:
+    return _member(draft, log, enters=False)
+
+
+def _member(draft: Draft, log: Log, *, enters: bool) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    mtoken, user = events.address_at(words, 0), events.address_at(words, 1)
+    return (CollateralSwitched(user, mtoken, enters),) if draft.follows(user) else ()
+
+
+def _factor_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    factor = events.uint_at(words, 2)
+    draft.configure(events.address_at(words, 0), lambda old: replace(old, factor=factor))
+    return ()
+
+
+def _threshold_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    if events.uint_at(words, 0) == CORE_POOL:
+        factor = events.uint_at(words, 3)
+        draft.configure(events.address_at(words, 1), lambda old: replace(old, factor=factor))
+    return ()
+
+
+def _incentive_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    draft.incentive = incentive = events.uint_at(events.arguments(log), 1)
+    for mtoken in draft.listings:
+        draft.configure(mtoken, lambda old: replace(old, incentive=incentive))
+    return ()
+
+
+def _market_incentive_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    if events.uint_at(words, 0) == CORE_POOL:
+        incentive = events.uint_at(words, 3)
+        draft.configure(events.address_at(words, 1), lambda old: replace(old, incentive=incentive))
+    return ()
+
+
+def _close_factor_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    draft.close_factor = events.uint_at(events.arguments(log), 1)
+    return ()
+
+
+def _oracle_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    draft.oracle = events.address_at(events.arguments(log), 1)
+    return ()
+
+
+def _action_paused(draft: Draft, log: Log) -> tuple[Change, ...]:
+    action, is_on = events.paused(log.data)
+    if action == events.SEIZE_ACTION:
+        draft.is_paused = is_on
+    return ()
+
+
+def _market_paused(draft: Draft, log: Log) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    mtoken, action = events.address_at(words, 0), events.uint_at(words, 1)
+    is_on = bool(events.uint_at(words, 2))
+    if action == calls.SEIZE:
+        draft.configure(mtoken, lambda old: replace(old, is_seize_paused=is_on))
+    if action == calls.LIQUIDATE:
+        draft.configure(mtoken, lambda old: replace(old, is_liquidation_paused=is_on))
+    return ()
+
+
+def _protocol_paused(draft: Draft, log: Log) -> tuple[Change, ...]:
+    draft.is_paused = bool(events.uint_at(events.arguments(log), 0))
+    return ()
+
+
+def _forced(draft: Draft, log: Log) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    is_on = bool(events.uint_at(words, 1))
+    draft.configure(events.address_at(words, 0), lambda old: replace(old, is_forced=is_on))
+    return ()
+
+
+def _unlisted(draft: Draft, log: Log) -> tuple[Change, ...]:
+    mtoken = events.address_at(events.arguments(log), 0)
+    draft.configure(mtoken, lambda old: replace(old, is_listed=False))
+    return ()
+
+
+def _unsupported(what: str) -> Handler:
+    def met(_draft: Draft, _log: Log) -> tuple[Change, ...]:
+        raise Refuse(f"{what} came up, which is not supported")
+
+    return met
+
+
+def _noted(_draft: Draft, _log: Log) -> tuple[Change, ...]:
+    """Change nothing: `lacking` has asked the chain about it."""
+    return ()
+
+
+MTOKEN: dict[bytes, Handler] = {
+    events.ACCRUE_INTEREST: _accrued,
+    events.OLD_ACCRUE_INTEREST: _old_accrued,
+    events.MINT: _minted,
+    events.REDEEM: _redeemed,
+    events.MINT_WITH_SUPPLY: _supply_told,
+    events.MINT_BEHALF: _supply_told,
+    events.REDEEM_WITH_SUPPLY: _supply_told,
+    events.RESERVES_ADDED: _reserves_added,
+    events.RESERVES_REDUCED: _reserves_reduced,
+    events.TRANSFER: _transferred,
+    events.BORROW: _borrowed,
+    events.REPAY_BORROW: _repaid,
+    events.LIQUIDATE_BORROW: _liquidated,
+    events.NEW_RESERVE_FACTOR: _reserve_factor_changed,
+    events.NEW_PROTOCOL_SEIZE_SHARE: _seize_share_changed,
+    events.NEW_MARKET_INTEREST_RATE_MODEL: _noted,
+    events.NEW_IMPLEMENTATION: _noted,
+    events.NEW_COMPTROLLER: _comptroller_changed,
+}
+COMPTROLLER: dict[bytes, Handler] = {
+    events.MARKET_LISTED: _noted,
+    events.MARKET_UNLISTED: _unlisted,
+    events.MARKET_ENTERED: _entered,
+    events.MARKET_EXITED: _exited,
+    events.NEW_COLLATERAL_FACTOR: _factor_changed,
+    events.NEW_LIQUIDATION_THRESHOLD: _threshold_changed,
+    events.NEW_LIQUIDATION_INCENTIVE: _incentive_changed,
+    events.NEW_MARKET_LIQUIDATION_INCENTIVE: _market_incentive_changed,
+    events.NEW_CLOSE_FACTOR: _close_factor_changed,
+    events.NEW_PRICE_ORACLE: _oracle_changed,
+    events.ACTION_PAUSED: _action_paused,
+    events.MARKET_ACTION_PAUSED: _noted,
+    events.ACTION_PAUSED_MARKET: _market_paused,
+    events.ACTION_PROTOCOL_PAUSED: _protocol_paused,
+    events.FORCED_LIQUIDATION_UPDATED: _forced,
+    events.POOL_CREATED: _unsupported("a pool besides the core pool"),
+    events.NEW_VAI_CONTROLLER: _unsupported("debt in VAI"),
+    events.NEW_IMPLEMENTATION: _noted,
+    events.DIAMOND_CUT: _noted,
+}
+MODEL: dict[bytes, Handler] = {events.NEW_INTEREST_PARAMS: _params_changed}
+
+TABLES = Tables(comptroller=COMPTROLLER, mtoken=MTOKEN, model=MODEL)
+TOPICS = frozenset().union(COMPTROLLER, MTOKEN, MODEL)

@@ -1,0 +1,239 @@
+"""
+Whether `liquidateBorrow` would go through, and for which pair of markets it pays most.
+
+It adds interest in two markets before it looks: that of the debt and that of the collateral. All
+others stay as they are stored. So its verdict is one per pair, and may differ from the view's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from chimera.domain.block import Address
+from chimera.domain.health import VERDICT, Pair, Step, Verdict
+from chimera.domain.market import Account
+from chimera.domain.numeric import MAX_UINT256, decimal_string
+from chimera.errors import Skip
+from chimera.protocols.compound_v2 import math
+from chimera.protocols.compound_v2.market import CompoundMarket, Figures, Listing
+from chimera.protocols.compound_v2.valuation import CURRENCY, PLACES, Liquidity, liquidity, owed_at
+
+HEALTHY, NO_COLLATERAL, UNPRICED = "healthy", "no collateral", "price unknown"
+PAUSED, INACTIVE, OVERFLOW = "seizing paused", "market inactive: not listed", "figures overflow"
+TOO_LITTLE, STUCK = "too little to seize", "interest cannot be added"
+# Why a pair fails, the first one told first.
+REASONS = (PAUSED, INACTIVE, STUCK, UNPRICED, OVERFLOW, TOO_LITTLE, NO_COLLATERAL, HEALTHY)
+
+# What liquidateBorrow returns. TokenErrorReporter.Error
+DONE, COMPTROLLER_REJECTION, INVALID_CLOSE_AMOUNT = 0, 3, 7
+
+
+class Limits(NamedTuple):
+    """The most that one call may repay, and how many mTokens a unit of it takes (WAD)."""
+
+    repay: int  # the close limit, unless the collateral or the market's total is less
+    ratio: int
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """
+    One debt and one collateral of an account, interest added in both markets.
+
+    Attributes:
+        market: The market at a block.
+        account: The borrower.
+        debt: The market of the debt.
+        collateral: The market of the collateral.
+        told: What the account comes to then.
+        debt_state: Figures of the market of the debt, interest added.
+        by: The same, as the account's arithmetic wants them.
+        of: Likewise of the collateral's market.
+    """
+
+    market: CompoundMarket
+    account: Account
+    debt: Listing
+    collateral: Listing
+    told: Liquidity
+    debt_state: math.State
+    by: Figures
+    of: Figures
+
+    def refusal(self) -> str | None:
+        """Return why nobody may repay anything by this pair, or None."""
+        if not (self.debt.is_listed and self.collateral.is_listed):
+            return INACTIVE
+        market = self.market
+        if market.is_paused or self.collateral.is_seize_paused or self.debt.is_liquidation_paused:
+            return PAUSED
+        if not self.debt.is_forced:
+            if self.told.error is not None:
+                return OVERFLOW if self._is_priced() else UNPRICED
+            if not self.told.shortfall:
+                return HEALTHY
+        entered = self.collateral.mtoken in self.account.enabled
+        if market.dialect.seizes_entered_only and not entered:
+            return NO_COLLATERAL
+        return None if self.of.price and self.by.price else UNPRICED
+
+    def _is_priced(self) -> bool:
+        """Tell whether every market that the account has entered has a price."""
+        return all(self.market.prices.get(mtoken) for mtoken in self.account.enabled)
+
+    def close_limit(self) -> int:
+        """Return the part of the debt that one call may repay, units of the underlying."""
+        owed = owed_at(self.account, self.debt.mtoken, self.by.borrow_index)
+        return owed if self.debt.is_forced else math.value_of(self.market.close_factor, owed)
+
+    def limits(self) -> Limits:
+        """
+        Return how much may be repaid at once.
+
+        Raises:
+            Skip: The contract reverts on the way.
+
+        Mirrors Comptroller.liquidateBorrowAllowed and liquidateCalculateSeizeTokens.
+        """
+        by_price, of_price = self.by.price or 0, self.of.price or 0
+        incentive = self.collateral.incentive
+        ratio = math.seize_ratio(incentive, by_price, of_price, self.of.rate or 0)
+        most = math.repayable(ratio, self.account.supplied.get(self.collateral.mtoken, 0))
+        # The total of all debts may be a few units under their sum.
+        return Limits(min(self.close_limit(), most, self.debt_state.borrows), ratio)
+
+    def returns(self, repay: int) -> int | None:
+        """
+        Return what `liquidateBorrow` of `repay` units returns, None where it reverts.
+
+        Anything but 0 is a refusal inside of a transaction that succeeds.
+        """
+        try:
+            if self._is_rejected(repay):
+                return COMPTROLLER_REJECTION
+            if repay in (0, MAX_UINT256):
+                return INVALID_CLOSE_AMOUNT
+            is_done = self.refusal() is None and repay <= self.limits().repay
+        except Skip:
+            return None
+        return DONE if is_done else None
+
+    def _is_rejected(self, repay: int) -> bool:
+        """Tell whether the comptroller refuses. Mirrors Comptroller.liquidateBorrowAllowed."""
+        if self.debt.is_liquidation_paused:
+            raise Skip("liquidating is paused")
+        if not (self.debt.is_listed and self.collateral.is_listed):
+            return True
+        if not self.debt.is_forced:
+            if self.told.code is None:
+                raise Skip("the oracle reverts")
+            if self.told.code or not self.told.shortfall:
+                return True
+        return repay > self.close_limit()
+
+    def pair(self) -> Pair | str:
+        """Return the pair at the contract's own limits, or why there is none."""
+        refused = self.refusal()
+        if refused is not None:
+            return refused
+        try:
+            repay, ratio = self.limits()
+            taken = math.value_of(ratio, repay)
+            kept = math.value_of(self.collateral.seize_share, taken)
+            seized = math.value_of(self.of.rate or 0, taken - kept)
+            gained = math.value_of(self.of.price or 0, seized)
+            paid = math.value_of(self.by.price or 0, repay)
+        except Skip:
+            return OVERFLOW
+        if not repay or not seized:
+            return TOO_LITTLE
+        return Pair(self.collateral.underlying, self.debt.underlying, repay, seized, gained - paid)
+
+
+def case(
+    market: CompoundMarket, account: Account, debt: Address, collateral: Address, timestamp: int
+) -> Case:
+    """
+    Add interest in both markets and value the account.
+
+    Raises:
+        Skip: That reverts.
+    """
+    states = {mtoken: market.accrued(mtoken, timestamp) for mtoken in (debt, collateral)}
+    instead = {mtoken: market.figures_of(mtoken, state) for mtoken, state in states.items()}
+    return Case(
+        market=market,
+        account=account,
+        debt=market.listings[debt],
+        collateral=market.listings[collateral],
+        told=liquidity(market, account, instead),
+        debt_state=states[debt],
+        by=instead[debt],
+        of=instead[collateral],
+    )
+
+
+def verdict(market: CompoundMarket, account: Account, timestamp: int) -> Verdict:
+    """
+    Tell whether anybody may liquidate the account at `timestamp`, and the best pair.
+
+    Each pair is taken at the contract's own limits: the most that one call may repay without being
+    refused. What the liquidator receives are mTokens; a pair's `seize` is what they are worth at
+    the exchange rate of the liquidation. Not looked at: whether the market has the cash to redeem
+    them, and who calls (Venus may let only its own Liquidator contract do it, which anybody can
+    call).
+
+    Mirrors MToken.liquidateBorrowFresh and seizeInternal.
+    """
+    if not account.owed:
+        return Verdict(liquidatable=False, reason=HEALTHY)
+    if not account.supplied:
+        return Verdict(liquidatable=False, reason=_without_collateral(market, account))
+    tried = [
+        _tried(market, account, debt, collateral, timestamp)
+        for debt in account.owed
+        for collateral in account.supplied
+    ]
+    pairs = [pair for pair in tried if isinstance(pair, Pair)]
+    if not pairs:
+        return Verdict(liquidatable=False, reason=min(map(str, tried), key=REASONS.index))
+    return Verdict(liquidatable=True, best=max(pairs, key=lambda pair: pair.gross_bonus))
+
+
+def _without_collateral(market: CompoundMarket, account: Account) -> str:
+    return UNPRICED if liquidity(market, account).error is not None else NO_COLLATERAL
+
+
+def _tried(
+    market: CompoundMarket, account: Account, debt: Address, collateral: Address, timestamp: int
+) -> Pair | str:
+    try:
+        return case(market, account, debt, collateral, timestamp).pair()
+    except Skip:
+        return STUCK
+
+
+def explain(market: CompoundMarket, account: Account, timestamp: int) -> Iterator[Step]:
+    """List what each pair comes to with interest added in both of its markets, and the verdict."""
+    for debt in account.owed:
+        for collateral in account.supplied:
+            symbols = [market.listings[mtoken].symbol for mtoken in (debt, collateral)]
+            try:
+                told = case(market, account, debt, collateral, timestamp).told
+            except Skip as reverts:
+                shown = f"none: {reverts}"
+            else:
+                shown = told.error or f"{decimal_string(told.shortfall, PLACES)} {CURRENCY}"
+            name = f"shortfall with interest added in {symbols[0]} and {symbols[1]}"
+            yield Step(name, f"{shown} (liquidateBorrow)")
+    yield Step(VERDICT, outcome(verdict(market, account, timestamp)))
+
+
+def outcome(verdict: Verdict) -> str:
+    """Say in a line what `liquidateBorrow` would do."""
+    accrued = "with interest added in the markets of debt and collateral"
+    if verdict.liquidatable:
+        return f"liquidatable, {accrued}"
+    return f"not liquidatable: {verdict.reason} ({accrued})"

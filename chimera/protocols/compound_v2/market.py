@@ -1,0 +1,179 @@
+"""What the mirror keeps about one comptroller: its markets, their figures, prices of the block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from chimera.domain.block import Address
+from chimera.domain.market import Market
+from chimera.errors import Skip
+from chimera.protocols.compound_v2 import math
+from chimera.protocols.compound_v2.dialect import Dialect
+from chimera.protocols.compound_v2.math import RateModel, State
+
+USUAL_SLOT = 16
+"""Where every member of the family keeps `accountBorrows`, for storage that cannot be searched."""
+
+NATIVE = Address(b"\xee" * 20)
+"""Stands for the chain's own coin, which has no token contract (ERC-7528)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """
+    One market's terms. Factors and shares in WAD.
+
+    Attributes:
+        mtoken: The market's contract, by which it is known here.
+        underlying: Its token, `NATIVE` for the chain's own coin.
+        symbol: Of the underlying.
+        decimals: Of the underlying.
+        is_listed: Whether the comptroller lists it; one that was taken off still counts.
+        factor: By how much its collateral counts (Venus: the liquidation threshold).
+        incentive: What a liquidator may seize for each unit repaid.
+        reserve_factor: Part of the interest that goes to the reserves.
+        seize_share: Part of what is seized that the protocol keeps.
+        model: The rate model's contract.
+        rates: What the model computes; None where it is not understood and the rate is polled.
+        slot: Storage position of `accountBorrows`, proved by the words before it, or None.
+        is_seize_paused: Nobody's collateral here may be seized.
+        is_liquidation_paused: Nobody's debt here may be liquidated.
+        is_forced: Debts here may be liquidated in full, without a shortfall.
+    """
+
+    mtoken: Address
+    underlying: Address
+    symbol: str
+    decimals: int
+    is_listed: bool
+    factor: int
+    incentive: int
+    reserve_factor: int
+    seize_share: int
+    model: Address
+    rates: RateModel | None
+    slot: int | None = None
+    is_seize_paused: bool = False
+    is_liquidation_paused: bool = False
+    is_forced: bool = False
+
+
+class Figures(NamedTuple):
+    """
+    What one market contributes to an account, its state being stored or accrued.
+
+    `rate` (mToken to underlying) and `weight` (mToken to collateral that counts) are None where the
+    contract cannot tell; `price` is None where the oracle reverts.
+    """
+
+    borrow_index: int
+    rate: int | None
+    price: int | None
+    weight: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CompoundMarket(Market):
+    """
+    One comptroller at one block.
+
+    Attributes:
+        dialect: Which member of the family it is.
+        comptroller: Its proxy, the entry contract.
+        oracle: Current price oracle.
+        close_factor: Part of one debt that a call may repay, WAD.
+        incentive: The comptroller's own, for markets without one.
+        is_paused: Seizing (Venus: everything) is paused.
+        block_number: The block it stands at, by which interest may run.
+        listings: Terms, by mToken.
+        states: Stored figures, by mToken.
+        prices: What the oracle answers, by mToken; WAD times 10 to (18 - decimals) per unit.
+        rates: Polled borrow rates, of markets whose model is not understood.
+    """
+
+    dialect: Dialect
+    comptroller: Address
+    oracle: Address
+    close_factor: int
+    incentive: int
+    is_paused: bool
+    block_number: int
+    listings: Mapping[Address, Listing]
+    states: Mapping[Address, State]
+    prices: Mapping[Address, int | None]
+    rates: Mapping[Address, int | None] = field(default_factory=dict)
+    _stored: dict[Address, Figures] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _accrued: dict[Address, State | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _accrued_at: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def figures(self, mtoken: Address) -> Figures:
+        """Return the figures by what the market stores, as the views use them."""
+        known = self._stored.get(mtoken)
+        if known is None:
+            known = self._stored[mtoken] = self.figures_of(mtoken, self.states[mtoken])
+        return known
+
+    def figures_of(self, mtoken: Address, state: State) -> Figures:
+        """Return the figures of a market in this state."""
+        price, factor = self.prices[mtoken], self.listings[mtoken].factor
+        try:
+            rate = math.exchange_rate(state)
+        except Skip:
+            return Figures(state.index, None, price, None)
+        try:
+            weight = None if price is None else math.weight_of(factor, rate, price)
+        except Skip:
+            weight = None
+        return Figures(state.index, rate, price, weight)
+
+    def moment(self, timestamp: int) -> int:
+        """Return what interest runs by: the time, or the block that the market stands at."""
+        return timestamp if self.dialect.by_timestamp else self.block_number
+
+    def accrued(self, mtoken: Address, timestamp: int) -> State:
+        """
+        Return what the market would store after `accrueInterest` at `timestamp`.
+
+        Raises:
+            Skip: That call reverts.
+        """
+        if self._accrued_at != [timestamp]:
+            self._accrued.clear()
+            self._accrued_at[:] = [timestamp]
+        if mtoken not in self._accrued:
+            try:
+                self._accrued[mtoken] = self._accrue(mtoken, timestamp)
+            except Skip:
+                self._accrued[mtoken] = None
+        state = self._accrued[mtoken]
+        if state is None:
+            raise Skip(f"interest of {self.listings[mtoken].symbol} cannot be added")
+        return state
+
+    def _accrue(self, mtoken: Address, timestamp: int) -> State:
+        listing, state = self.listings[mtoken], self.states[mtoken]
+        moment = self.moment(timestamp)
+        if state.accrued == moment:
+            return state
+        return math.accrued(state, listing.reserve_factor, self.borrow_rate(mtoken), moment)
+
+    def borrow_rate(self, mtoken: Address) -> int:
+        """
+        Return the rate that the next accrual uses.
+
+        Raises:
+            Skip: The rate model reverts.
+        """
+        model, state = self.listings[mtoken].rates, self.states[mtoken]
+        if model is not None:
+            return math.borrow_rate(model, state.cash, state.borrows, state.reserves)
+        polled = self.rates.get(mtoken)
+        if polled is None:
+            raise Skip(f"the rate model of {self.listings[mtoken].symbol} reverts")
+        return polled

@@ -1,0 +1,67 @@
+"""How large every log is that we read, so that none is misread for want of a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chimera.domain.block import Log
+from chimera.errors import Rebuild
+from chimera.protocols.compound_v2 import events
+
+# Words of topics and data together, at the least
+SHAPES: dict[bytes, int] = {
+    events.ACCRUE_INTEREST: 4,
+    events.OLD_ACCRUE_INTEREST: 3,
+    events.MINT: 3,
+    events.REDEEM: 3,
+    events.TRANSFER: 3,
+    events.BORROW: 4,
+    events.REPAY_BORROW: 5,
+    events.LIQUIDATE_BORROW: 5,
+    events.RESERVES_ADDED: 3,
+    events.RESERVES_REDUCED: 3,
+    events.NEW_RESERVE_FACTOR: 2,
+    events.NEW_PROTOCOL_SEIZE_SHARE: 2,
+    events.NEW_MARKET_INTEREST_RATE_MODEL: 2,
+    events.NEW_COMPTROLLER: 2,
+    events.NEW_IMPLEMENTATION: 2,
+    events.MINT_WITH_SUPPLY: 4,
+    events.MINT_BEHALF: 5,
+    events.REDEEM_WITH_SUPPLY: 4,
+    events.MARKET_LISTED: 1,
+    events.MARKET_ENTERED: 2,
+    events.MARKET_EXITED: 2,
+    events.NEW_COLLATERAL_FACTOR: 3,
+    events.NEW_CLOSE_FACTOR: 2,
+    events.NEW_LIQUIDATION_INCENTIVE: 2,
+    events.NEW_PRICE_ORACLE: 2,
+    events.ACTION_PAUSED: 4,
+    events.MARKET_ACTION_PAUSED: 5,
+    events.NEW_LIQUIDATION_THRESHOLD: 4,
+    events.NEW_MARKET_LIQUIDATION_INCENTIVE: 4,
+    events.ACTION_PAUSED_MARKET: 3,
+    events.ACTION_PROTOCOL_PAUSED: 1,
+    events.FORCED_LIQUIDATION_UPDATED: 2,
+    events.MARKET_UNLISTED: 1,
+    events.POOL_CREATED: 3,
+    events.NEW_VAI_CONTROLLER: 2,
+    events.DIAMOND_CUT: 2,
+    events.NEW_INTEREST_PARAMS: 4,
+}
+
+
+def check(logs: Iterable[Log]) -> None:
+    """
+    Refuse logs that are cut short.
+
+    Raises:
+        Rebuild: One of them does not decode, so what it says has to be read from the contracts.
+    """
+    for log in logs:
+        needed = SHAPES.get(log.topics[0], 0)
+        found = len(log.topics) - 1 + len(log.data) // events.WORD
+        if found < needed:
+            raise Rebuild(
+                f"log {log.log_index} of block {log.block_number} from 0x{log.address.hex()} "
+                f"does not decode: {found} words instead of {needed}"
+            )
