@@ -1,0 +1,1 @@
+"""Compound v3 (Comet): one market with one borrowable base asset behind each proxy."""

@@ -1,0 +1,152 @@
+"""The reads of a Comet: how each call is written, and how its answer is understood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eth_utils.address import to_checksum_address
+
+from chimera.domain.block import Address
+from chimera.domain.call import Answer, Call
+from chimera.errors import Refuse
+from chimera.protocols.compound_v3.market import FIRST_RESERVED
+from chimera.protocols.compound_v3.math import Indexes, Totals
+
+# Comet, with what it passes on to its extension
+BASE_TOKEN = bytes.fromhex("c55dae63")
+BASE_TOKEN_PRICE_FEED = bytes.fromhex("e7dad6bd")
+BASE_SCALE = bytes.fromhex("44c1e5eb")
+BASE_INDEX_SCALE = bytes.fromhex("96e7a9c1")
+FACTOR_SCALE = bytes.fromhex("0f21d96b")
+PRICE_SCALE = bytes.fromhex("a0fbddaf")
+NUM_ASSETS = bytes.fromhex("a46fe83b")
+GET_ASSET_INFO = bytes.fromhex("c8c7fe6b")
+SUPPLY_KINK = bytes.fromhex("a5b4ff79")
+SUPPLY_PER_SECOND_INTEREST_RATE_SLOPE_LOW = bytes.fromhex("5a94b8d1")
+SUPPLY_PER_SECOND_INTEREST_RATE_SLOPE_HIGH = bytes.fromhex("804de71f")
+SUPPLY_PER_SECOND_INTEREST_RATE_BASE = bytes.fromhex("94920cca")
+BORROW_KINK = bytes.fromhex("9241a561")
+BORROW_PER_SECOND_INTEREST_RATE_SLOPE_LOW = bytes.fromhex("2d05670b")
+BORROW_PER_SECOND_INTEREST_RATE_SLOPE_HIGH = bytes.fromhex("2a48cf12")
+BORROW_PER_SECOND_INTEREST_RATE_BASE = bytes.fromhex("7914acc7")
+STORE_FRONT_PRICE_FACTOR = bytes.fromhex("1f5954bd")
+TARGET_RESERVES = bytes.fromhex("32176c49")
+TOTALS_BASIC = bytes.fromhex("b9f0baf7")
+TOTALS_COLLATERAL = bytes.fromhex("59e017bd")
+TOTAL_SUPPLY = bytes.fromhex("18160ddd")
+TOTAL_BORROW = bytes.fromhex("8285ef40")
+GET_PRICE = bytes.fromhex("41976e09")
+USER_BASIC = bytes.fromhex("dc4abafd")
+USER_COLLATERAL = bytes.fromhex("2b92a07d")
+BORROW_BALANCE_OF = bytes.fromhex("374c49b4")
+IS_LIQUIDATABLE = bytes.fromhex("042e02cf")
+
+# Tokens and feeds; a Comet has `balanceOf`, too
+BALANCE_OF = bytes.fromhex("70a08231")
+SYMBOL = bytes.fromhex("95d89b41")
+DESCRIPTION = bytes.fromhex("7284e416")
+
+WORD = 32
+ASSET_INFO_WORDS, TOTALS_WORDS, USER_WORDS = 8, 8, 5
+
+
+def plain(to: Address, selector: bytes) -> Call:
+    """Call a function without arguments."""
+    return Call(to, selector)
+
+
+def of_address(to: Address, selector: bytes, *arguments: Address) -> Call:
+    """Call a function of addresses."""
+    return Call(to, selector + b"".join(argument.rjust(WORD, b"\0") for argument in arguments))
+
+
+def of_number(to: Address, selector: bytes, argument: int) -> Call:
+    """Call a function of one unsigned integer."""
+    return Call(to, selector + argument.to_bytes(WORD, "big"))
+
+
+def user_basic(comet: Address, user: Address) -> Call:
+    """Ask for the principal and the bitmaps of an account."""
+    return of_address(comet, USER_BASIC, user)
+
+
+def user_of(comet: Address, call: Call) -> Address | None:
+    """Return whose `userBasic` of this Comet the call asks for, or None."""
+    ours = call.to == comet and call.data[:4] == USER_BASIC
+    return Address(call.data[-20:]) if ours else None
+
+
+def words(answer: Answer) -> list[int]:
+    """Return the answer as 32-byte words; an empty list for a revert or no code."""
+    if answer is None:
+        return []
+    whole = len(answer) - len(answer) % WORD
+    return [int.from_bytes(answer[at : at + WORD], "big") for at in range(0, whole, WORD)]
+
+
+def number(answer: Answer) -> int | None:
+    """Return the first word; None for a revert or an address without code."""
+    found = words(answer)
+    return found[0] if found else None
+
+
+def required(call: Call, answer: Answer, size: int = 1) -> list[int]:
+    """
+    Return the words of an answer, at least `size` of them.
+
+    Raises:
+        Refuse: There are fewer.
+    """
+    found = words(answer)
+    if len(found) < size:
+        raise Refuse(
+            f"{to_checksum_address(call.to)} does not answer 0x{call.data[:4].hex()} as a "
+            "Compound v3 market (Comet) does"
+        )
+    return found
+
+
+def signed(word: int) -> int:
+    """Return a word as the signed integer that it stands for."""
+    return word - (1 << 256) if word >> 255 else word
+
+
+def as_address(word: int) -> Address:
+    """Return the address in a word."""
+    return Address((word & (2**160 - 1)).to_bytes(20, "big"))
+
+
+def text(answer: Answer) -> str:
+    """Return a string, or a bytes32 as old tokens have it; "" for what is neither."""
+    raw = answer or b""
+    if len(raw) > WORD:
+        length = int.from_bytes(raw[WORD : 2 * WORD], "big")
+        raw = raw[2 * WORD : 2 * WORD + length]
+    decoded = raw.rstrip(b"\0").decode("utf-8", "ignore")
+    return decoded if decoded.isprintable() else ""
+
+
+def symbol(answer: Answer, token: Address) -> str:
+    """Return a token's symbol; a short address where it tells none."""
+    return text(answer) or f"0x{token[:4].hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class UserBasic:
+    """Signed principal of an account, and its bitmap over the offsets of all collaterals."""
+
+    principal: int
+    bits: int
+
+
+def user_basic_in(call: Call, answer: Answer) -> UserBasic:
+    """Read an answer to `userBasic`. Raises Refuse."""
+    principal, _, _, assets_in, reserved = required(call, answer, USER_WORDS)[:USER_WORDS]
+    return UserBasic(signed(principal), assets_in | reserved << FIRST_RESERVED)
+
+
+def totals_in(call: Call, answer: Answer) -> Totals:
+    """Read an answer to `totalsBasic`. Raises Refuse."""
+    found = required(call, answer, TOTALS_WORDS)
+    supply_index, borrow_index, _, _, supply, borrow, accrued_at, pauses = found[:TOTALS_WORDS]
+    return Totals(Indexes(supply_index, borrow_index), supply, borrow, accrued_at, pauses)

@@ -1,0 +1,22 @@
+"""The prices of a Comet: of which tokens, and from which feeds."""
+
+from __future__ import annotations
+
+from chimera.domain.block import Address
+from chimera.domain.call import Inquiry
+from chimera.domain.market import Token
+from chimera.protocols.compound_v3.market import CometMarket, places
+
+
+def tokens(market: CometMarket) -> dict[Address, Token]:
+    """Return symbol and decimals of the base token and every collateral."""
+    base, collaterals = market.terms.base, market.terms.collaterals
+    listed = {asset: Token(one.symbol, places(one.scale)) for asset, one in collaterals.items()}
+    return {**listed, base.token: Token(base.symbol, places(base.scale))}
+
+
+def sources(market: CometMarket) -> Inquiry[dict[Address, Address]]:
+    """Name the feed behind each price; the terms tell, so that nothing is asked."""
+    yield from ()
+    base, collaterals = market.terms.base, market.terms.collaterals
+    return {base.token: base.feed, **{asset: one.feed for asset, one in collaterals.items()}}

@@ -1,0 +1,75 @@
+"""
+The account as cells of a float matrix, and weights that cannot miss a liquidatable account.
+
+Why no account under a limit escapes the band, for any timestamp. Let x be the true value of a leg,
+for collateral times its factor.
+
+1. The contract rounds the value of each collateral down, and that value times the factor again: it
+   counts at least x - 2 for each of at most 24 collaterals. Together it loses less than 48 units.
+2. It rounds the present value of the debt down, and its value again: it counts at most x.
+3. Hence "health factor < limit" implies sum(x of collateral) - 48 < limit * (x of debt), and the
+   `absolute_band` is more than 48 units of a price with 8 places.
+4. float32 rounds a weight, an amount and each product by 2**-24 of itself, and a sum of n terms by
+   at most n 2**-24 more: 4e-6 of both sums covers 64 legs; there are 25.
+
+Infinite weights send every holder to the exact integers: unknown prices, and overflows, too. Base
+that is supplied has no cell: it is no collateral.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from chimera.domain.market import Account, Column
+from chimera.errors import Skip
+from chimera.protocols.compound_v3.market import CometMarket
+from chimera.protocols.compound_v3.math import FACTOR_SCALE, INDEX_SCALE
+
+RELATIVE_BAND = 4e-6  # float32, 64 legs
+ABSOLUTE_BAND = 64.0  # units of a price: 8 places
+FLOAT32_MAX = 3.4e38
+
+Weights = tuple[list[float], list[float]]
+"""Per column, the weight on the collateral side and on the debt side."""
+
+
+def columns(account: Account) -> Iterator[tuple[Column, int]]:
+    """Yield a cell for each collateral in token units, and one for the principal of the debt."""
+    for asset, amount in account.supplied.items():
+        if asset in account.enabled:
+            yield (asset, False, 0), amount
+    for asset, principal in account.owed.items():
+        yield (asset, True, 0), principal
+
+
+def weights(market: CometMarket, columns: Sequence[Column], timestamp: int) -> Weights:
+    """Return, per column, value per unit: of collateral at its factor, and of debt."""
+    collateral, debt = [], []
+    for asset, is_debt, _ in columns:
+        weight = math.inf
+        price = market.prices.get(asset)
+        if price is not None:
+            weight = _of_debt(market, price, timestamp) if is_debt else math.inf
+            if not is_debt and asset in market.terms.collaterals:
+                one = market.terms.collaterals[asset]
+                weight = _quotient(price * one.liquidate_factor, one.scale * FACTOR_SCALE)
+        collateral.append(0.0 if is_debt else weight)
+        debt.append(weight if is_debt else 0.0)
+    return collateral, debt
+
+
+def _of_debt(market: CometMarket, price: int, timestamp: int) -> float:
+    try:
+        index = market.indexes(timestamp).borrow
+    except Skip:
+        return math.inf
+    return _quotient(price * index, market.terms.base.scale * INDEX_SCALE)
+
+
+def _quotient(numerator: int, denominator: int) -> float:
+    try:
+        quotient = numerator / denominator
+    except OverflowError:
+        return math.inf
+    return quotient if quotient < FLOAT32_MAX else math.inf
