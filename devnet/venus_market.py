@@ -43,8 +43,12 @@ KINKED = (
     *(percent(0), percent(8), percent(40), percent(15), percent(2), percent(80), percent(150)),
     BLOCKS_PER_YEAR,
 )
-LOW = ("TwoKinksInterestRateModel", 0, 0, 1, percent(1), 0, percent(90), percent(50))
-MODELS = (JUMP, KINKED, PLAIN, (*LOW, BLOCKS_PER_YEAR))
+# Negative beyond its first kink: the rate is held at 0 there, and rises again after the second.
+FALLING = (
+    "TwoKinksInterestRateModel",
+    *(percent(3), percent(4), percent(10), -percent(20), percent(1), percent(85), percent(300)),
+    BLOCKS_PER_YEAR,
+)
 
 
 @dataclass(frozen=True, slots=True)
