@@ -8,9 +8,8 @@ or derived from logs: debts, index and time by AccrueInterest, Borrow and RepayB
 the interest times the reserve factor in force before the log, the total of mTokens by Mint, Redeem
 and the share of a seizure that is burned.
 
-Left out, and refused where it is met: debt in VAI, and pools of Venus besides the core pool. Left
-out silently: forced liquidation of single users of Venus (`isForcedLiquidationEnabledForUser`),
-which no health factor depends on.
+Left out, and refused where it is met: debt in VAI. Left out silently: forced liquidation of single
+users of Venus (`isForcedLiquidationEnabledForUser`), which no health factor depends on.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from chimera.protocols.compound_v2.market import CompoundMarket
 
 # The word in which the logs of `discovery` name their user. None of them can be filtered by user.
 BORROWER = {events.BORROW: 0}
-HOLDER = {**BORROWER, events.TRANSFER: 1, events.MARKET_ENTERED: 1}
+HOLDER = {**BORROWER, events.TRANSFER: 1, events.MARKET_ENTERED: 1, events.POOL_SELECTED: 0}
 
 
 class CompoundV2:
@@ -91,7 +90,7 @@ class CompoundV2:
         return reading.read_market(self.address, block)
 
     def discovery(self, market: CompoundMarket, *, suppliers: bool) -> LogQuery:
-        """Name the mTokens' Borrows; for suppliers also Transfers and entered markets."""
+        """Name the mTokens' Borrows; for suppliers also Transfers, members of markets and pools."""
         if not suppliers:
             return LogQuery(frozenset(market.listings), frozenset(BORROWER))
         return LogQuery(frozenset({*market.listings, market.comptroller}), frozenset(HOLDER))
@@ -111,7 +110,9 @@ class CompoundV2:
         self, market: CompoundMarket, users: Sequence[Address], block: Block
     ) -> Inquiry[dict[Address, Account]]:
         """Read memberships, balances and settled debts; users who have nothing are left out."""
-        return layout.read_accounts(market.comptroller, market.listings, users, block)
+        return layout.read_accounts(
+            market.comptroller, market.dialect, market.listings, users, block
+        )
 
     # --- following -------------------------------------------------------------------------------
 
@@ -153,7 +154,7 @@ class CompoundV2:
         Turn one block into changes, in the order of its logs.
 
         Raises:
-            Refuse: Something came up that is not supported: debt in VAI, a second pool.
+            Refuse: Debt in VAI came up, which is not supported.
             Rebuild: A market went over to another comptroller.
         """
         return fold.fold(market, accounts, batch)

@@ -26,6 +26,10 @@ ACTION_PAUSED = bytes.fromhex("e85a2960")
 IS_FORCED_LIQUIDATION_ENABLED = bytes.fromhex("8c1ac18a")
 VAI_CONTROLLER = bytes.fromhex("9254f5e5")
 LAST_POOL_ID = bytes.fromhex("a657e579")
+POOLS = bytes.fromhex("96c99064")
+GET_POOL_VTOKENS = bytes.fromhex("63e0d634")
+POOL_MARKETS = bytes.fromhex("3093c11e")
+USER_POOL_ID = bytes.fromhex("73769099")
 
 # mToken
 UNDERLYING = bytes.fromhex("6f307dc3")
@@ -73,6 +77,16 @@ def plain(to: Address, selector: bytes) -> Call:
 def of_address(to: Address, selector: bytes, argument: Address) -> Call:
     """Call a function of one address."""
     return Call(to, selector + argument.rjust(WORD, b"\0"))
+
+
+def of_number(to: Address, selector: bytes, argument: int) -> Call:
+    """Call a function of one unsigned integer."""
+    return Call(to, selector + argument.to_bytes(WORD, "big"))
+
+
+def of_pool_market(to: Address, selector: bytes, pool: int, mtoken: Address) -> Call:
+    """Call a function of a pool's number and a market."""
+    return Call(to, selector + pool.to_bytes(WORD, "big") + mtoken.rjust(WORD, b"\0"))
 
 
 def of_market_action(to: Address, selector: bytes, mtoken: Address, action: int) -> Call:

@@ -13,8 +13,8 @@ class Dialect:
     Attributes:
         name: As people call it.
         by_timestamp: Interest runs by seconds; else by block numbers.
-        has_thresholds: A liquidation threshold and an incentive of its own per market; else the
-            collateral factor, and one incentive of the comptroller.
+        has_thresholds: A liquidation threshold and an incentive of its own per market, also in
+            pools of risk; else the collateral factor, and one incentive of the comptroller.
         seizes_entered_only: Only collateral in markets that the borrower has entered.
         skips_blank: Entered markets in which an account has nothing do not count, whatever their
             price.

@@ -12,6 +12,7 @@ from chimera.protocols.compound_v2 import calls, reading
 from chimera.protocols.compound_v2.lacking import Extras
 from chimera.protocols.compound_v2.market import CompoundMarket, Listing
 from chimera.protocols.compound_v2.math import RateModel, State
+from chimera.protocols.compound_v2.pools import Pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class Draft:
         self.is_paused = market.is_paused
         self.listings = dict(market.listings)
         self.states = dict(market.states)
+        self.pools = dict(market.pools)
         self.moment = batch.block.timestamp if self.dialect.by_timestamp else batch.block.number
         # By market: place and amount of the last Transfer to itself.
         self.sent_back: dict[Address, tuple[int, int]] = {}
@@ -92,6 +94,12 @@ class Draft:
         if listing is not None:
             self.listings[mtoken] = change(listing)
 
+    def retune(self, number: int, change: Callable[[Pool], Pool]) -> None:
+        """Change a pool of risk, if it is known."""
+        pool = self.pools.get(number)
+        if pool is not None:
+            self.pools[number] = change(pool)
+
     def remodel(self, model: Address, rates: RateModel) -> None:
         """Take new parameters into every market with this rate model, if it is understood."""
         for mtoken, listing in self.listings.items():
@@ -123,6 +131,7 @@ class Draft:
             states=self.states,
             prices=reading.prices_in(self.oracle, tuple(self.listings), readings),
             rates=reading.rates_in(self.dialect, self.listings, readings),
+            pools=self.pools,
         )
 
 

@@ -70,6 +70,19 @@ FORCED_LIQUIDATION_UPDATED = bytes.fromhex(
 )
 MARKET_UNLISTED = bytes.fromhex("302feb03efd5741df80efe7f97f5d93d74d46a542a3d312d0faae64fa1f3e0e9")
 POOL_CREATED = bytes.fromhex("c419386a8582a5374f4db03fdbb9fd99c73ef32d6ce9fc3a8c249e97bf31f9af")
+POOL_MARKET_INITIALIZED = bytes.fromhex(
+    "2159e9508e372ac69e1047a124c5478445206066e5d7df7e4214a1986cd78c80"
+)
+POOL_MARKET_REMOVED = bytes.fromhex(
+    "c8bef274db6d8c804aba68a69e64268bcfe7dd0aead2efcec0cac73a2df56e12"
+)
+POOL_ACTIVE_STATUS_UPDATED = bytes.fromhex(
+    "75e42fceb039532886a9d75717e843bfef67fd7f6f91f0fc5b1d48e9ce8a1ba9"
+)
+POOL_FALLBACK_STATUS_UPDATED = bytes.fromhex(
+    "9d2a9183b06e3492f91d3d88ae222e700c8873dd0068f9c3fc783eccb96a1ec4"
+)
+POOL_SELECTED = bytes.fromhex("9181876220501cdac3aa7278fd34e9bd150c30a27b6ed95458fe859761b071f7")
 NEW_VAI_CONTROLLER = bytes.fromhex(
     "e1ddcb2dab8e5b03cfc8c67a0d5861d91d16f7bd2612fd381faf4541d212c9b2"
 )
@@ -91,7 +104,8 @@ def arguments(log: Log) -> bytes:
     """
     Return all arguments as words: the indexed ones, then the data.
 
-    Forks index other arguments than Compound, yet never one behind an argument that they do not.
+    Forks index arguments that Compound does not, yet of the same log never one behind another that
+    they do not.
     """
     return b"".join(log.topics[1:]) + log.data
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from eth_utils.address import to_checksum_address
@@ -16,6 +16,7 @@ from chimera.domain.changes import (
     DebtSet,
     Liquidated,
     MarketMoved,
+    ModeSet,
 )
 from chimera.errors import Rebuild, Refuse
 from chimera.ports import Accounts
@@ -24,8 +25,7 @@ from chimera.protocols.compound_v2.draft import Draft, Handler, Tables
 from chimera.protocols.compound_v2.lacking import extras
 from chimera.protocols.compound_v2.market import CompoundMarket
 from chimera.protocols.compound_v2.math import RateModel, reserved
-
-CORE_POOL = 0  # of Venus
+from chimera.protocols.compound_v2.pools import CORE_POOL, NO_TERMS, Pool, Terms
 
 
 def fold(market: CompoundMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[Change]:
@@ -208,11 +208,8 @@ def _factor_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _threshold_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    words = events.arguments(log)
-    if events.uint_at(words, 0) == CORE_POOL:
-        factor = events.uint_at(words, 3)
-        draft.configure(events.address_at(words, 1), lambda old: replace(old, factor=factor))
-    return ()
+    factor = events.uint_at(events.arguments(log), 3)
+    return _terms_changed(draft, log, lambda old: old._replace(factor=factor))
 
 
 def _incentive_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
@@ -223,11 +220,64 @@ def _incentive_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _market_incentive_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    incentive = events.uint_at(events.arguments(log), 3)
+    return _terms_changed(draft, log, lambda old: old._replace(incentive=incentive))
+
+
+def _terms_changed(draft: Draft, log: Log, change: Callable[[Terms], Terms]) -> tuple[Change, ...]:
+    """Change the terms of a market in one pool, the core pool's being the market's own."""
     words = events.arguments(log)
-    if events.uint_at(words, 0) == CORE_POOL:
-        incentive = events.uint_at(words, 3)
-        draft.configure(events.address_at(words, 1), lambda old: replace(old, incentive=incentive))
+    number, mtoken = events.uint_at(words, 0), events.address_at(words, 1)
+    if number == CORE_POOL:
+        listing = draft.listings.get(mtoken)
+        if listing is not None:
+            factor, incentive = change(Terms(listing.factor, listing.incentive))
+            draft.listings[mtoken] = replace(listing, factor=factor, incentive=incentive)
+        return ()
+    draft.retune(number, lambda p: p.including(mtoken, change(p.terms.get(mtoken, NO_TERMS))))
     return ()
+
+
+# --- pools of risk -------------------------------------------------------------------------------
+
+
+def _pool_created(draft: Draft, log: Log) -> tuple[Change, ...]:
+    draft.pools[events.uint_at(events.arguments(log), 0)] = Pool()
+    return ()
+
+
+def _pool_joined(draft: Draft, log: Log) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    mtoken = events.address_at(words, 1)
+    draft.retune(events.uint_at(words, 0), lambda old: old.including(mtoken, NO_TERMS))
+    return ()
+
+
+def _pool_left(draft: Draft, log: Log) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    mtoken = events.address_at(words, 1)
+    draft.retune(events.uint_at(words, 0), lambda old: old.without(mtoken))
+    return ()
+
+
+def _pool_switched(draft: Draft, log: Log) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    is_on = bool(events.uint_at(words, 2))
+    draft.retune(events.uint_at(words, 0), lambda old: replace(old, is_active=is_on))
+    return ()
+
+
+def _fallback_switched(draft: Draft, log: Log) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    is_on = bool(events.uint_at(words, 2))
+    draft.retune(events.uint_at(words, 0), lambda old: replace(old, falls_back=is_on))
+    return ()
+
+
+def _pool_selected(draft: Draft, log: Log) -> tuple[Change, ...]:
+    words = events.arguments(log)
+    user, number = events.address_at(words, 0), events.uint_at(words, 1)
+    return (ModeSet(user, number),) if draft.follows(user) else ()
 
 
 def _close_factor_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
@@ -324,7 +374,12 @@ COMPTROLLER: dict[bytes, Handler] = {
     events.ACTION_PAUSED_MARKET: _market_paused,
     events.ACTION_PROTOCOL_PAUSED: _protocol_paused,
     events.FORCED_LIQUIDATION_UPDATED: _forced,
-    events.POOL_CREATED: _unsupported("a pool besides the core pool"),
+    events.POOL_CREATED: _pool_created,
+    events.POOL_MARKET_INITIALIZED: _pool_joined,
+    events.POOL_MARKET_REMOVED: _pool_left,
+    events.POOL_ACTIVE_STATUS_UPDATED: _pool_switched,
+    events.POOL_FALLBACK_STATUS_UPDATED: _fallback_switched,
+    events.POOL_SELECTED: _pool_selected,
     events.NEW_VAI_CONTROLLER: _unsupported("debt in VAI"),
     events.NEW_IMPLEMENTATION: _noted,
     events.DIAMOND_CUT: _noted,

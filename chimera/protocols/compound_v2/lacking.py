@@ -63,7 +63,8 @@ def extras(
     if not users:
         return found
     terms = {**market.listings, **{mtoken: read[0] for mtoken, read in found.fresh.items()}}
-    read = yield from layout.read_accounts(market.comptroller, terms, users, block)
+    asked = (market.comptroller, market.dialect)
+    read = yield from layout.read_accounts(*asked, terms, users, block)
     empty = Account(updated_block=block.number)
     return replace(found, accounts={user: read.get(user, empty) for user in users})
 

@@ -11,6 +11,7 @@ from chimera.domain.call import Answer, Call, Inquiry, Readings
 from chimera.domain.market import Account
 from chimera.errors import Rebuild, Refuse
 from chimera.protocols.compound_v2 import calls
+from chimera.protocols.compound_v2.dialect import Dialect
 from chimera.protocols.compound_v2.market import USUAL_SLOT, Listing
 from chimera.protocols.compound_v2.math import State
 
@@ -61,6 +62,7 @@ def _searched(
 
 def read_accounts(
     comptroller: Address,
+    dialect: Dialect,
     listings: Mapping[Address, Listing],
     users: Sequence[Address],
     block: Block,
@@ -80,7 +82,12 @@ def read_accounts(
         return {}
     indexes = {mtoken: calls.plain(mtoken, calls.BORROW_INDEX) for mtoken in listings}
     questions = [call for user in users for call in _account_calls(comptroller, listings, user)]
-    answers = yield (*indexes.values(), *questions)
+    pools = {
+        user: calls.of_address(comptroller, calls.USER_POOL_ID, user)
+        for user in users
+        if dialect.has_thresholds
+    }
+    answers = yield (*indexes.values(), *questions, *pools.values())
     index = {mtoken: calls.required(call, answers[call]) for mtoken, call in indexes.items()}
     supplied, owing = _snapshots(listings, users, answers)
     entries = {
@@ -100,10 +107,11 @@ def read_accounts(
             supplied=supplied[user],
             owed={mtoken: principal for mtoken, (principal, _) in debts[user].items()},
             enabled=frozenset(calls.addresses(entered)),
+            mode=calls.number(answers[pools[user]]) or 0 if user in pools else 0,
             updated_block=block.number,
             marks={mtoken: mark for mtoken, (_, mark) in debts[user].items()},
         )
-    return {user: a for user, a in found.items() if a.supplied or a.owed or a.enabled}
+    return {user: a for user, a in found.items() if a.supplied or a.owed or a.enabled or a.mode}
 
 
 def _account_calls(

@@ -17,7 +17,8 @@ from chimera.domain.market import Account
 from chimera.domain.numeric import MAX_UINT256, decimal_string
 from chimera.errors import Skip
 from chimera.protocols.compound_v2 import math
-from chimera.protocols.compound_v2.market import CompoundMarket, Figures, Listing
+from chimera.protocols.compound_v2.market import NATIVE, CompoundMarket, Figures, Listing
+from chimera.protocols.compound_v2.pools import CORE_POOL
 from chimera.protocols.compound_v2.valuation import CURRENCY, PLACES, Liquidity, liquidity, owed_at
 
 HEALTHY, NO_COLLATERAL, UNPRICED = "healthy", "no collateral", "price unknown"
@@ -98,7 +99,9 @@ class Case:
         Mirrors Comptroller.liquidateBorrowAllowed and liquidateCalculateSeizeTokens.
         """
         by_price, of_price = self.by.price or 0, self.of.price or 0
-        incentive = self.collateral.incentive
+        # A market of the chain's own coin asks for the core pool's.
+        mode = CORE_POOL if self.debt.underlying == NATIVE else self.account.mode
+        incentive = self.market.terms(self.collateral.mtoken, mode).incentive
         ratio = math.seize_ratio(incentive, by_price, of_price, self.of.rate or 0)
         most = math.repayable(ratio, self.account.supplied.get(self.collateral.mtoken, 0))
         # The total of all debts may be a few units under their sum.
@@ -122,9 +125,12 @@ class Case:
 
     def _is_rejected(self, repay: int) -> bool:
         """Tell whether the comptroller refuses. Mirrors Comptroller.liquidateBorrowAllowed."""
-        if self.debt.is_liquidation_paused:
+        has_terms, is_paused = self.market.dialect.has_thresholds, self.market.is_paused
+        if self.debt.is_liquidation_paused or (has_terms and is_paused):
             raise Skip("liquidating is paused")
         if not (self.debt.is_listed and self.collateral.is_listed):
+            if has_terms:
+                raise Skip("the market is not listed")
             return True
         if not self.debt.is_forced:
             if self.told.code is None:
@@ -162,7 +168,9 @@ def case(
         Skip: That reverts.
     """
     states = {mtoken: market.accrued(mtoken, timestamp) for mtoken in (debt, collateral)}
-    instead = {mtoken: market.figures_of(mtoken, state) for mtoken, state in states.items()}
+    instead = {
+        mtoken: market.figures_of(mtoken, state, account.mode) for mtoken, state in states.items()
+    }
     return Case(
         market=market,
         account=account,

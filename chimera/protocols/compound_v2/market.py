@@ -12,6 +12,7 @@ from chimera.errors import Skip
 from chimera.protocols.compound_v2 import math
 from chimera.protocols.compound_v2.dialect import Dialect
 from chimera.protocols.compound_v2.math import RateModel, State
+from chimera.protocols.compound_v2.pools import CORE_POOL, Pool, Terms
 
 USUAL_SLOT = 16
 """Where every member of the family keeps `accountBorrows`, for storage that cannot be searched."""
@@ -91,6 +92,7 @@ class CompoundMarket(Market):
         states: Stored figures, by mToken.
         prices: What the oracle answers, by mToken; WAD times 10 to (18 - decimals) per unit.
         rates: Polled borrow rates, of markets whose model is not understood.
+        pools: Pools of risk besides the core pool, by number: the mode of their accounts.
     """
 
     dialect: Dialect
@@ -104,7 +106,8 @@ class CompoundMarket(Market):
     states: Mapping[Address, State]
     prices: Mapping[Address, int | None]
     rates: Mapping[Address, int | None] = field(default_factory=dict)
-    _stored: dict[Address, Figures] = field(
+    pools: Mapping[int, Pool] = field(default_factory=dict)
+    _stored: dict[tuple[Address, int], Figures] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _accrued: dict[Address, State | None] = field(
@@ -112,16 +115,24 @@ class CompoundMarket(Market):
     )
     _accrued_at: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def figures(self, mtoken: Address) -> Figures:
+    def terms(self, mtoken: Address, mode: int) -> Terms:
+        """Return factor and incentive of a market for the members of a pool."""
+        listing = self.listings[mtoken]
+        core = Terms(listing.factor, listing.incentive)
+        pool = self.pools.get(mode)
+        return core if mode == CORE_POOL or pool is None else pool.terms_of(mtoken, core)
+
+    def figures(self, mtoken: Address, mode: int) -> Figures:
         """Return the figures by what the market stores, as the views use them."""
-        known = self._stored.get(mtoken)
+        known = self._stored.get((mtoken, mode))
         if known is None:
-            known = self._stored[mtoken] = self.figures_of(mtoken, self.states[mtoken])
+            known = self.figures_of(mtoken, self.states[mtoken], mode)
+            self._stored[mtoken, mode] = known
         return known
 
-    def figures_of(self, mtoken: Address, state: State) -> Figures:
-        """Return the figures of a market in this state."""
-        price, factor = self.prices[mtoken], self.listings[mtoken].factor
+    def figures_of(self, mtoken: Address, state: State, mode: int) -> Figures:
+        """Return the figures of a market in this state, for the members of a pool."""
+        price, factor = self.prices[mtoken], self.terms(mtoken, mode).factor
         try:
             rate = math.exchange_rate(state)
         except Skip:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from eth_utils.address import to_checksum_address
@@ -17,10 +17,15 @@ from chimera.protocols.compound_v2.dialect import COMPOUND, MOONWELL, VENUS, Dia
 from chimera.protocols.compound_v2.layout import layouts
 from chimera.protocols.compound_v2.market import NATIVE, CompoundMarket, Listing
 from chimera.protocols.compound_v2.math import RateModel, State
+from chimera.protocols.compound_v2.pools import (
+    INCENTIVE_WORD,
+    TERM_WORDS,
+    THRESHOLD_WORD,
+    Pool,
+)
+from chimera.protocols.compound_v2.pools import read as read_pools
 
 NATIVE_DECIMALS = 18
-THRESHOLD_WORD, INCENTIVE_WORD = 3, 4  # of Venus' `markets`
-VENUS_WORDS = 5  # at the least
 
 Fresh = tuple[Listing, State]
 """A market as it was read at one block: terms and figures."""
@@ -41,6 +46,7 @@ class Settings:
 
     incentive: int  # 0 where every market has its own
     is_paused: bool
+    pools: Mapping[int, Pool] = field(default_factory=dict)
 
 
 def doors(comptroller: Address) -> Inquiry[Doors]:
@@ -79,7 +85,7 @@ def detect(comptroller: Address, mtoken: Address) -> Inquiry[Dialect]:
     terms = calls.of_address(comptroller, calls.MARKETS, mtoken)
     answers = yield (blocks, terms)
     calls.required(blocks, answers[blocks])
-    return VENUS if len(calls.words(answers[terms])) >= VENUS_WORDS else COMPOUND
+    return VENUS if len(calls.words(answers[terms])) >= TERM_WORDS else COMPOUND
 
 
 def settings(comptroller: Address, dialect: Dialect) -> Inquiry[Settings]:
@@ -87,8 +93,7 @@ def settings(comptroller: Address, dialect: Dialect) -> Inquiry[Settings]:
     Read what counts for all markets.
 
     Raises:
-        Refuse: There are debts or terms that no log of the markets tells: VAI, and pools of Venus
-            other than the core pool.
+        Refuse: There are debts that no log of the markets tells: VAI.
     """
     if not dialect.has_thresholds:
         incentive = calls.plain(comptroller, calls.LIQUIDATION_INCENTIVE_MANTISSA)
@@ -98,13 +103,11 @@ def settings(comptroller: Address, dialect: Dialect) -> Inquiry[Settings]:
         return Settings(told, bool(calls.number(answers[paused])))
     paused = calls.plain(comptroller, calls.PROTOCOL_PAUSED)
     vai = calls.plain(comptroller, calls.VAI_CONTROLLER)
-    pools = calls.plain(comptroller, calls.LAST_POOL_ID)
-    answers = yield (paused, vai, pools)
+    answers = yield (paused, vai)
     if calls.number(answers[vai]):
         raise Refuse("this comptroller counts debts in VAI, which are not supported")
-    if calls.number(answers[pools]):
-        raise Refuse("this comptroller has pools besides the core pool, which are not supported")
-    return Settings(0, bool(calls.number(answers[paused])))
+    pools = yield from read_pools(comptroller)
+    return Settings(0, bool(calls.number(answers[paused])), pools)
 
 
 # --- markets -------------------------------------------------------------------------------------
@@ -153,7 +156,7 @@ def listings(
     answers = yield tuple(call for each in questions.values() for call in each)
     found = {}
     for mtoken, (terms, underlying, factor, share, model, *flags) in questions.items():
-        told = calls.words(answers[terms]) + [0] * VENUS_WORDS
+        told = calls.words(answers[terms]) + [0] * TERM_WORDS
         token = calls.number(answers[underlying])
         forced, *paused = [bool(calls.number(answers[flag])) for flag in flags] or [False]
         seizing, liquidating = paused or (False, False)
@@ -344,8 +347,8 @@ def read_market(comptroller: Address, block: Block) -> Inquiry[CompoundMarket]:
     found = yield from doors(comptroller)
     dialect = yield from detect(comptroller, found.mtokens[0])
     told = yield from settings(comptroller, dialect)
-    read = yield from fresh(comptroller, dialect, found.mtokens, told.incentive)
-    terms = {mtoken: listing for mtoken, (listing, _) in read.items()}
+    markets = yield from fresh(comptroller, dialect, found.mtokens, told.incentive)
+    terms = {mtoken: listing for mtoken, (listing, _) in markets.items()}
     polled = rate_calls(dialect, terms)
     answers = yield (*price_calls(found.oracle, found.mtokens), *polled)
     return CompoundMarket(
@@ -357,7 +360,8 @@ def read_market(comptroller: Address, block: Block) -> Inquiry[CompoundMarket]:
         is_paused=told.is_paused,
         block_number=block.number,
         listings=terms,
-        states={mtoken: state for mtoken, (_, state) in read.items()},
+        states={mtoken: state for mtoken, (_, state) in markets.items()},
         prices=prices_in(found.oracle, found.mtokens, answers),
         rates=rates_in(dialect, terms, answers),
+        pools=told.pools,
     )

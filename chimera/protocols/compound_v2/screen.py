@@ -42,28 +42,28 @@ def columns(account: Account) -> Iterator[tuple[Column, int]]:
     """Yield a cell for each collateral that counts, each debt, and each market with neither."""
     for mtoken, balance in account.supplied.items():
         if mtoken in account.enabled:
-            yield (mtoken, False, 0), balance
+            yield (mtoken, False, account.mode), balance
     for mtoken, principal in account.owed.items():
-        yield (mtoken, True, 0), -(-principal * FINENESS * WAD // account.marks[mtoken])
+        yield (mtoken, True, account.mode), -(-principal * FINENESS * WAD // account.marks[mtoken])
     for mtoken in account.enabled:
         if mtoken not in account.supplied and mtoken not in account.owed:
-            yield (mtoken, True, 0), 1
+            yield (mtoken, True, account.mode), 1
 
 
 def weights(market: CompoundMarket, columns: Sequence[Column]) -> Weights:
     """Return, per column, value per cell: of collateral as it counts, and of debt."""
     collateral, debt = [], []
-    for mtoken, is_debt, _ in columns:
-        weight = _weight(market, mtoken, is_debt=is_debt)
+    for mtoken, is_debt, mode in columns:
+        weight = _weight(market, mtoken, mode, is_debt=is_debt)
         collateral.append(0.0 if is_debt else weight)
         debt.append(weight if is_debt else 0.0)
     return collateral, debt
 
 
-def _weight(market: CompoundMarket, mtoken: Address, *, is_debt: bool) -> float:
+def _weight(market: CompoundMarket, mtoken: Address, mode: int, *, is_debt: bool) -> float:
     if mtoken not in market.listings:
         return math.inf
-    figures = market.figures(mtoken)
+    figures = market.figures(mtoken, mode)
     if not figures.price or figures.weight is None:
         return math.inf
     if is_debt:

@@ -75,7 +75,7 @@ def liquidity(
         if mtoken not in account.enabled or _is_skipped(market, account, mtoken):
             continue
         listing = market.listings[mtoken]
-        figures = instead.get(mtoken) or market.figures(mtoken)
+        figures = instead.get(mtoken) or market.figures(mtoken, account.mode)
         fault = _fault(listing, figures)
         if fault is not None:
             return Liquidity((), 0, 0, *fault)
@@ -163,21 +163,21 @@ def value(market: CompoundMarket, account: Account) -> Valuation:
 
 def _collateral_legs(market: CompoundMarket, account: Account) -> Iterator[CollateralLeg]:
     for mtoken, balance in account.supplied.items():
-        listing, figures = market.listings[mtoken], market.figures(mtoken)
+        listing, figures = market.listings[mtoken], market.figures(mtoken, account.mode)
         amount = supplied_at(balance, figures.rate)
         yield CollateralLeg(
             asset=listing.underlying,
             symbol=listing.symbol,
             amount=amount,
             value=(figures.price or 0) * amount // WAD,
-            threshold=short_decimal(listing.factor, PLACES),
+            threshold=short_decimal(market.terms(mtoken, account.mode).factor, PLACES),
             enabled=mtoken in account.enabled,
         )
 
 
 def _debt_legs(market: CompoundMarket, account: Account) -> Iterator[DebtLeg]:
     for mtoken in account.owed:
-        listing, figures = market.listings[mtoken], market.figures(mtoken)
+        listing, figures = market.listings[mtoken], market.figures(mtoken, account.mode)
         amount = owed_at(account, mtoken, figures.borrow_index)
         worth = (figures.price or 0) * amount // WAD
         yield DebtLeg(listing.underlying, listing.symbol, amount, worth)
@@ -190,6 +190,8 @@ def explain(market: CompoundMarket, account: Account, timestamp: int) -> Iterato
     """List the arithmetic of the health factor, in the order of the contract."""
     yield Step("revision", market.dialect.name)
     yield Step("time", f"{timestamp} s, block {market.block_number}")
+    if account.mode:
+        yield Step("pool", str(account.mode))
     told = liquidity(market, account)
     for use in told.uses:
         yield from _explain_use(market, account, use)
@@ -218,7 +220,8 @@ def _explain_use(market: CompoundMarket, account: Account, use: Use) -> Iterator
         yield Step(f"{name} exchange rate", f"{figures.rate} wad")
         amount = supplied_at(use.balance, figures.rate)
         yield Step(f"{name} supplied", f"{decimal_string(amount, listing.decimals)} {name}")
-        yield Step(f"{name} factor", short_decimal(listing.factor, PLACES))
+        factor = market.terms(listing.mtoken, account.mode).factor
+        yield Step(f"{name} factor", short_decimal(factor, PLACES))
         yield Step(f"{name} collateral that counts", _money(use.collateral))
     if use.owed:
         mtoken = listing.mtoken
@@ -244,7 +247,7 @@ def _explain_uncounted(market: CompoundMarket, account: Account) -> Iterator[Ste
         listing = market.listings[mtoken]
         if mtoken in account.enabled:
             continue
-        amount = supplied_at(balance, market.figures(mtoken).rate)
+        amount = supplied_at(balance, market.figures(mtoken, account.mode).rate)
         shown = f"{decimal_string(amount, listing.decimals)} {listing.symbol}"
         taken = "" if market.dialect.seizes_entered_only else ", yet it may be seized"
         why = f"market not entered: no collateral{taken}"
