@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from devnet.node import MULTICALL3, Node, Reverted, Transaction, tag
+from devnet.node import MULTICALL3, Contract, Node, Reverted, Transaction, tag
 from devnet.venus_happenings import VenusHappenings
 from devnet.venus_market import OWNER, VenusMarket, deploy, venus
 from devnet.venus_owners import Spares, VenusOwners
@@ -45,8 +45,8 @@ CHURN = {
     "soft_exit": 2,
 }
 EVENTS = {
-    "price": 60,
-    "slide": 12,
+    "price": 50,
+    "slide": 30,
     "dip": 3,
     "zero_price": 2,
     "dead_price": 2,
@@ -168,6 +168,8 @@ class VenusStage:
         outcomes = self._outcomes(number)
         for transaction in self._pending:
             kind = transaction.kind
+            if not outcomes.get(_key(transaction)):
+                raise Reverted(f"{kind} of {transaction.sender} is not in block {number}")
             status, quiet = outcomes[_key(transaction)].pop(0)
             if transaction.sender == OWNER and (not status or quiet > kind.startswith(REFUSED)):
                 raise Reverted(f"an owner's {kind} failed in block {number}")
@@ -188,16 +190,17 @@ class VenusStage:
     @contextmanager
     def undone(self) -> Iterator[None]:
         """Take back everything that happens inside the block, on the chain and in the books."""
-        identity, oracle = self.node.snapshot(), self.market.oracle
-        listings, population = dict(self.market.listings), copy.deepcopy(vars(self.population))
-        answers = dict(self._owners.answers)
+        identity = self.node.snapshot()
+        books = [self, self.market, self.population, self._people, self._owners]
+        pages = [(book, _page(book)) for book in books]
+        chance = self._rng.getstate()
         try:
             yield
         finally:
             self.node.revert(identity)
-            self.market.listings, self.market.oracle = listings, oracle
-            self._owners.answers = answers
-            vars(self.population).update(population)
+            self._rng.setstate(chance)
+            for book, page in pages:
+                vars(book).update(page)
 
     def _happening(self, name: str) -> list[Transaction]:
         happens: Callable[[], list[Transaction]] = getattr(self._people, name)
@@ -223,6 +226,15 @@ class VenusStage:
             key = (sent["from"].lower(), (sent["to"] or "").lower(), sent["input"])
             found.setdefault(key, []).append((receipt["status"] == "0x1", quiet))
         return found
+
+
+def _page(book: object) -> dict[str, object]:
+    # What changes in place is copied; the books that they share stay the same objects.
+    return {
+        name: copy.deepcopy(value) if name == "people" else copy.copy(value)
+        for name, value in vars(book).items()
+        if isinstance(value, dict | list | int | tuple | Contract) or value is None
+    }
 
 
 def _key(transaction: Transaction) -> tuple[str, str, str]:

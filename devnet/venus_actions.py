@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devnet.actions import PURSE
 from devnet.node import Contract, Node, Transaction
-from devnet.venus_market import UNLIMITED, Listing, VenusMarket
+from devnet.venus_market import ON, UNLIMITED, Listing, VenusMarket
 
 BANK = "0x3000000000000000000000000000000000000023"  # lends, and pays for others
 LIQUIDATOR = "0x4000000000000000000000000000000000000024"
@@ -58,7 +58,7 @@ class VenusActions:
         """Let someone else take the money, at the user's expense."""
         pool = self._market.comptroller
         return [
-            self.to(pool, user, "setup", "updateDelegate", caller, True),
+            self.to(pool, user, "setup", "updateDelegate", caller, ON),
             self._at(symbol, caller, "borrow_behalf", "borrowBehalf", user, amount),
         ]
 

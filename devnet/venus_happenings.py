@@ -194,7 +194,8 @@ class VenusHappenings:
                     self._act.repay_behalf(one.user, symbol, owed * 21 // 20 + 1, "close")
                     for symbol, owed in one.owed.items()
                 ]
-                return [*repaid, *(self._act.redeem(one.user, *i, "close") for i in one.tokens.items())]
+                taken = one.tokens.items()
+                return [*repaid, *(self._act.redeem(one.user, *item, "close") for item in taken)]
         return []
 
     # -- what concerns nobody in particular ------------------------------------------------------
@@ -244,7 +245,7 @@ class VenusHappenings:
 
     def liquidations(self, most: int) -> list[Transaction]:
         """Liquidate some of those whom the view puts in shortfall, as far as it goes."""
-        under = sorted(liquidatable(self._truth.at()))
+        under = sorted(liquidatable(self._truth.at())) if most else []
         chosen = self._rng.sample(under, min(most, len(under)))
         return [t for one in self._look(chosen) for t in self._liquidation(one)]
 

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
-from eth_utils.abi import function_abi_to_4byte_selector
+from eth_utils.abi import collapse_if_tuple
+from eth_utils.crypto import keccak
 
 from devnet.artifacts import Artifact, ArtifactError, ours
 from devnet.compiler import MODULES
@@ -17,13 +19,14 @@ VENUS = MODULES / "@venusprotocol" / "venus-protocol" / "artifacts" / "contracts
 OWNER = "0x1000000000000000000000000000000000000021"
 TREASURY = "0x2000000000000000000000000000000000000022"
 ZERO = "0x0000000000000000000000000000000000000000"
+ON, OFF = True, False
 WAD = 10**18
 UNLIMITED = 2**256 - 1
 SETUP_GAS = 20_000_000
 CORE, STABLE_POOL, STRICT_POOL = 0, 1, 2
 FACETS = ("MarketFacet", "PolicyFacet", "SetterFacet", "RewardFacet", "FlashLoanFacet")
 ADD = 0  # IDiamondCut.FacetCutAction
-V_TOKEN_DECIMALS = 8
+V_TOKEN_DECIMALS, V_TOKEN_UNIT = 8, 10**8
 START_RATE = WAD // 50  # underlying per vToken, both in whole tokens
 CLOSE_FACTOR = WAD // 2
 # Rates are capped at 5e-6 per block, so a year has to be at least so short for interest to show.
@@ -82,12 +85,13 @@ class Asset:
     @property
     def unit(self) -> int:
         """Smallest units in a whole token."""
-        return int(10**self.decimals)
+        unit: int = 10**self.decimals
+        return unit
 
     @property
     def first_rate(self) -> int:
         """The exchange rate before anybody has supplied."""
-        return START_RATE * self.unit // 10**V_TOKEN_DECIMALS
+        return START_RATE * self.unit // V_TOKEN_UNIT
 
     def answer(self, price: int) -> int:
         """Return a price in dollars per whole token as the oracle of Venus answers it."""
@@ -122,6 +126,7 @@ class VenusMarket:
     access: str
     share_reserve: str
     implementation: str
+    lens: Contract
     listings: dict[str, Listing] = field(default_factory=dict)
 
     def listing_at(self, v_token: str) -> Listing:
@@ -217,7 +222,7 @@ def listing_orders(market: VenusMarket, listing: Listing) -> Iterator[Transactio
         (pool, "_setMarketBorrowCaps", [place], [UNLIMITED]),
         (pool, "setLiquidationIncentive", place, percent(asset.incentive)),
         (pool, "setCollateralFactor", place, percent(asset.factor), percent(asset.threshold)),
-        (pool, "setIsBorrowAllowed", CORE, place, True),
+        (pool, "setIsBorrowAllowed", CORE, place, ON),
     )
     for target, function, *arguments in orders:
         yield order(target, "setup", function, *arguments)
@@ -239,7 +244,8 @@ def _deploy_core(node: Node) -> VenusMarket:
     admin(node, pool, "_setCloseFactor", CLOSE_FACTOR)
     share_reserve = create(node, ours("VenusShareReserve")).address
     implementation = create(node, venus("VBep20Delegate")).address
-    return VenusMarket(pool, oracle, access, share_reserve, implementation)
+    lens = create(node, ours("VenusLens"))
+    return VenusMarket(pool, oracle, access, share_reserve, implementation, lens)
 
 
 def _cut(node: Node) -> list[tuple[str, int, list[bytes]]]:
@@ -254,8 +260,15 @@ def _cut(node: Node) -> list[tuple[str, int, list[bytes]]]:
 
 
 def _selectors(artifact: Artifact) -> list[bytes]:
-    functions = (entry for entry in artifact.abi if entry["type"] == "function")
-    return [function_abi_to_4byte_selector(entry) for entry in functions]
+    return [
+        keccak(text=f"{entry['name']}({','.join(_types(entry['inputs']))})")[:4]
+        for entry in artifact.abi
+        if entry["type"] == "function"
+    ]
+
+
+def _types(parameters: list[dict[str, Any]]) -> list[str]:
+    return [collapse_if_tuple(parameter) for parameter in parameters]
 
 
 def _pool_orders(market: VenusMarket) -> Iterator[Transaction]:
@@ -267,9 +280,9 @@ def _pool_orders(market: VenusMarket) -> Iterator[Transaction]:
     members.append((STRICT_POOL, "USDC"))
     numbers, symbols = zip(*members, strict=True)
     yield order(pool, "setup", "addPoolMarkets", numbers, [at[symbol] for symbol in symbols])
-    yield order(pool, "setup", "setAllowCorePoolFallback", STABLE_POOL, True)
+    yield order(pool, "setup", "setAllowCorePoolFallback", STABLE_POOL, ON)
     for number, symbol in members:
         place, limits = at[symbol], (percent(90), percent(93))
         yield order(pool, "setup", "setLiquidationIncentive", number, place, percent(105))
         yield order(pool, "setup", "setCollateralFactor", number, place, *limits)
-        yield order(pool, "setup", "setIsBorrowAllowed", number, place, True)
+        yield order(pool, "setup", "setIsBorrowAllowed", number, place, ON)

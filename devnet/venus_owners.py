@@ -16,7 +16,9 @@ from devnet.venus_market import (
     JUMP,
     KINKED,
     LATECOMER,
+    OFF,
     OFTEN,
+    ON,
     OWNER,
     PLAIN,
     SELDOM,
@@ -61,7 +63,9 @@ class Spares:
     @classmethod
     def make(cls, node: Node, market: VenusMarket) -> Spares:
         """Deploy them."""
-        made = [create(node, venus(str(m[0])), *m[1:]).address for m in (KINKED, PLAIN, FALLING, JUMP)]
+        made = [
+            create(node, venus(str(m[0])), *m[1:]).address for m in (KINKED, PLAIN, FALLING, JUMP)
+        ]
         switch = node.time + SWITCH_WAIT
         made.insert(2, create(node, venus("CheckpointView"), made[0], made[1], switch).address)
         oracles = market.oracle, create(node, ours("VenusOracle"))
@@ -132,8 +136,8 @@ class VenusOwners:
     def dead_price(self) -> list[Transaction]:
         """Let the oracle revert for a while."""
         dead, at = self._market.oracle, self._at(DARK)
-        self._later_off(lambda: self._order(dead, "oracle_back", "kill", at, False))
-        return self._order(dead, "dead_price", "kill", at, True)
+        self._later_off(lambda: self._order(dead, "oracle_back", "kill", at, OFF))
+        return self._order(dead, "dead_price", "kill", at, ON)
 
     def oracle(self) -> list[Transaction]:
         """Replace the oracle by another one with the same prices."""
@@ -217,30 +221,30 @@ class VenusOwners:
         """Pause an action on a market for a while."""
         places, actions = [self._at(self._restless())], [self._rng.choice(ACTIONS_PAUSED)]
         pause = "setActionsPaused"
-        self._later_off(lambda: self._pool("unpause", pause, places, actions, False))
-        return self._pool("pause", pause, places, actions, True)
+        self._later_off(lambda: self._pool("unpause", pause, places, actions, OFF))
+        return self._pool("pause", pause, places, actions, ON)
 
     def protocol_pause(self) -> list[Transaction]:
         """Pause everything for one block."""
-        self._later(1, lambda: self._pool("protocol_unpause", "_setProtocolPaused", False))
-        return self._pool("protocol_pause", "_setProtocolPaused", True)
+        self._later(1, lambda: self._pool("protocol_unpause", "_setProtocolPaused", OFF))
+        return self._pool("protocol_pause", "_setProtocolPaused", ON)
 
     def pool_off(self) -> list[Transaction]:
         """Switch the stable pool off for a while: its people fall back to the core limits."""
-        self._later_off(lambda: self._pool("pool_on", "setPoolActive", STABLE_POOL, True))
-        return self._pool("pool_off", "setPoolActive", STABLE_POOL, False)
+        self._later_off(lambda: self._pool("pool_on", "setPoolActive", STABLE_POOL, ON))
+        return self._pool("pool_off", "setPoolActive", STABLE_POOL, OFF)
 
     def fallback_off(self) -> list[Transaction]:
         """Let what is no member of the stable pool count for nothing, for a while."""
         switch = "setAllowCorePoolFallback"
-        self._later_off(lambda: self._pool("fallback_on", switch, STABLE_POOL, True))
-        return self._pool("fallback_off", switch, STABLE_POOL, False)
+        self._later_off(lambda: self._pool("fallback_on", switch, STABLE_POOL, ON))
+        return self._pool("fallback_off", switch, STABLE_POOL, OFF)
 
     def forced(self) -> list[Transaction]:
         """Allow everybody who owes an asset to be liquidated, for a while."""
         place, switch = self._at("DAI"), "setForcedLiquidation"
-        self._later_off(lambda: self._pool("unforced", switch, place, False))
-        return self._pool("forced", switch, place, True)
+        self._later_off(lambda: self._pool("unforced", switch, place, OFF))
+        return self._pool("forced", switch, place, ON)
 
     # -- new parts -------------------------------------------------------------------------------
 
@@ -248,7 +252,7 @@ class VenusOwners:
         """Put another implementation behind a vToken."""
         implementation = self._next("upgrade", self._spares.implementations)
         target = Contract(self._at("WETH"), venus("VBep20Delegator"))
-        return self._order(target, "upgrade", "_setImplementation", implementation, False, b"")
+        return self._order(target, "upgrade", "_setImplementation", implementation, OFF, b"")
 
     def listing(self) -> list[Transaction]:
         """List a market that nobody has known before, and supply a lot of it."""
@@ -319,8 +323,5 @@ class VenusOwners:
         return self._order(self._market.comptroller, kind, function, *arguments)
 
     @staticmethod
-    def _order(
-        target: Contract, kind: str, function: str, *arguments: object
-    ) -> list[Transaction]:
+    def _order(target: Contract, kind: str, function: str, *arguments: object) -> list[Transaction]:
         return [order(target, kind, function, *arguments)]
-

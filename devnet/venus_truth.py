@@ -10,7 +10,7 @@ from eth_utils.address import to_checksum_address
 
 from devnet.node import Node, RpcError, address_in, bytes_of, tag
 from devnet.venus_actions import LIQUIDATOR, VenusActions
-from devnet.venus_market import CORE, WAD, VenusMarket, venus
+from devnet.venus_market import WAD, ZERO, VenusMarket, venus
 
 NO_ERROR, PRICE_ERROR, SNAPSHOT_ERROR = 0, 13, 15  # ComptrollerErrorReporter.Error
 THRESHOLD = 1  # WeightFunction.USE_LIQUIDATION_THRESHOLD
@@ -75,12 +75,12 @@ class VenusTruth:
         self, users: Sequence[str], block: int | str = "latest", view: str = "getAccountLiquidity"
     ) -> dict[str, View | None]:
         """Return a view of each account: the error, and by how much it is over or under."""
-        pool = self._market.comptroller
-        calls = [(pool.address, pool.artifact.encode(view, user)) for user in users]
-        answers = self._node.multicall(calls, block)
+        pool, width = self._market.comptroller, 4
+        selector = pool.artifact.encode(view, ZERO)[:4]
+        words = self._look("views", block, pool.address, selector, users)
         return {
-            user: None if answer is None else _view(pool.artifact.decode(view, answer))
-            for user, answer in zip(users, answers, strict=True)
+            user: (words[at + 1], words[at + 2], words[at + 3]) if words[at] else None
+            for user, at in zip(users, range(0, len(words), width), strict=True)
         }
 
     def sums(self, block: int | str = "latest") -> dict[str, Sums | None]:
@@ -90,8 +90,8 @@ class VenusTruth:
         Raises:
             TruthError: They are not what the view says, for somebody.
         """
-        users = self.borrowers_now(block)
-        positions, views = self.positions(users, block), self.views(users, block)
+        positions = self.debtors(block)
+        views = self.views(list(positions), block)
         prices = self.prices(block)
         limits = self._thresholds(positions, block)
         found: dict[str, Sums | None] = {}
@@ -111,27 +111,13 @@ class VenusTruth:
 
     def positions(self, users: Sequence[str], block: int | str = "latest") -> dict[str, Position]:
         """Return what each account has and owes, in every market that is listed."""
-        pool, places = self._market.comptroller, self.v_tokens(block)
-        code = venus("VBep20Delegate")
-        calls = []
-        for user in users:
-            calls.append((pool.address, pool.artifact.encode("userPoolId", user)))
-            calls.append((pool.address, pool.artifact.encode("getAssetsIn", user)))
-            snapshot = code.encode("getAccountSnapshot", user)
-            calls += [(place, snapshot) for place in places]
-        answers = self._node.multicall(calls, block)
-        width = 2 + len(places)
-        found = {}
-        for number, user in enumerate(users):
-            own = [answer or b"" for answer in answers[number * width : (number + 1) * width]]
-            entered = pool.artifact.decode("getAssetsIn", own[1])[0]
-            snapshots = (Snapshot(*code.decode("getAccountSnapshot", one)) for one in own[2:])
-            found[user] = Position(
-                int.from_bytes(own[0]),
-                tuple(to_checksum_address(place) for place in entered),
-                dict(zip(places, snapshots, strict=True)),
-            )
-        return found
+        places = self.v_tokens(block)
+        pool, width = self._market.comptroller, 2 + len(Snapshot._fields) * len(places)
+        words = self._look("positions", block, pool.address, users, places)
+        return {
+            user: _position(words[at : at + width], places)
+            for user, at in zip(users, range(0, len(words), width), strict=True)
+        }
 
     def prices(self, block: int | str = "latest") -> dict[str, int | None]:
         """Return the spot price of every market; None where the oracle reverts."""
@@ -161,8 +147,12 @@ class VenusTruth:
 
     def borrowers_now(self, block: int | str = "latest") -> list[str]:
         """Return everyone with a debt in some market."""
-        ever = self.borrowers_ever(block)
-        return [user for user, one in self.positions(ever, block).items() if one.owes]
+        return list(self.debtors(block))
+
+    def debtors(self, block: int | str = "latest") -> dict[str, Position]:
+        """Return the position of everyone with a debt in some market."""
+        positions = self.positions(self.borrowers_ever(block), block)
+        return {user: one for user, one in positions.items() if one.owes}
 
     def liquidation(
         self, user: str, debt: str, collateral: str, repay: int, block: int | str = "latest"
@@ -186,6 +176,12 @@ class VenusTruth:
         positions, views = self.positions(users, block), self.views(users, block)
         text = "\n".join(f"{user} {positions[user]} {views[user]}" for user in users)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _look(self, function: str, block: int | str, *arguments: object) -> list[int]:
+        lens = self._market.lens
+        answer = self._node.call(lens.address, lens.artifact.encode(function, *arguments), block)
+        words = [int.from_bytes(answer[at : at + 32]) for at in range(0, len(answer), 32)]
+        return words[2:]  # an array comes behind its place and its length
 
     def _thresholds(
         self, positions: dict[str, Position], block: int | str
@@ -239,9 +235,11 @@ def _add_up(
     return NO_ERROR, Sums(collateral, borrow)
 
 
-def _view(answer: tuple[int, ...]) -> View:
-    error, liquidity, shortfall = answer
-    return error, liquidity, shortfall
-
-
-__all__ = ("CORE", "LIQUIDATOR", "Position", "Snapshot", "Sums", "TruthError", "VenusTruth")
+def _position(words: Sequence[int], places: Sequence[str]) -> Position:
+    width = len(Snapshot._fields)
+    snapshots = {
+        place: Snapshot(*words[at : at + width])
+        for place, at in zip(places, range(2, len(words), width), strict=True)
+    }
+    entered = words[1].to_bytes(32).lstrip(b"\0")
+    return Position(words[0], tuple(places[number - 1] for number in entered), snapshots)
