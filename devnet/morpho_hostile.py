@@ -24,7 +24,7 @@ ORACLES: Mapping[str, tuple[int, int]] = {
     "gas_burning": (ENDLESS, 0),
     "huge_answer": (HUGE, PRICE),
     "huge_revert": (HUGE_REVERT, PRICE),
-    "garbage": (SHORT, 2**256 - 1),
+    "garbage": (SHORT, PRICE),
     "price_zero": (HONEST, 0),
     "price_above_128_bits": (HONEST, 2**130),
     "price_overflowing": (HONEST, 2**255),
@@ -34,7 +34,7 @@ TOKENS: Mapping[str, tuple[int, int]] = {
     "token_reverting": (REVERTING, 0),
     "token_gas_burning": (ENDLESS, 0),
     "token_huge_answer": (HUGE, 18),
-    "token_garbage": (SHORT, 2**256 - 1),
+    "token_garbage": (SHORT, 18),
     "token_300_decimals": (HONEST, 300),
 }
 KINDS = (*ORACLES, *TOKENS)

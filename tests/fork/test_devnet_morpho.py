@@ -287,7 +287,9 @@ def test_hostile_markets_do_what_they_are_called(morpho: MorphoStage, kind: str)
         market = "0x" + morpho.add_hostile(kind).hex()
         block = morpho.node.settle()
         health = {k: f for k, f in morpho.truth.health(block).items() if k[0] == market}
+        standings = {k: one for k, one in morpho.truth.at(block).items() if k[0] == market}
 
+        assert len(standings) == 3
         assert len(health) == 2
         assert [factor is not None for factor in health.values()] == [known] * 2
         judged = morpho.truth.liquidatable(health, block)
