@@ -54,6 +54,7 @@ class Draft:
         self.moment = batch.block.timestamp if self.dialect.by_timestamp else batch.block.number
         # By market: place and amount of the last Transfer to itself.
         self.sent_back: dict[Address, tuple[int, int]] = {}
+        self.reduced: set[Address] = set()  # markets that have paid reserves out in this block
         models = {listing.model for listing in market.listings.values()}
         self.handlers: dict[Address, dict[bytes, Handler]] = {
             market.comptroller: tables.comptroller,

@@ -28,10 +28,12 @@ NEW_MARKET_INTEREST_RATE_MODEL = bytes.fromhex(
 )
 NEW_COMPTROLLER = bytes.fromhex("7ac369dbd14fa5ea3f473ed67cc9d598964a77501540ba6751eb0b3decf5870d")
 
-# mTokens of Venus, whose last word is the new total supply
-MINT_WITH_SUPPLY = bytes.fromhex("b4c03061fb5b7fed76389d5af8f2e0ddb09f8c70d1333abbb62582835e10accb")
+# mTokens of Venus. The last word is the new balance of the user, though the ABI says totalSupply
+MINT_WITH_BALANCE = bytes.fromhex(
+    "b4c03061fb5b7fed76389d5af8f2e0ddb09f8c70d1333abbb62582835e10accb"
+)
 MINT_BEHALF = bytes.fromhex("a24ddbdf0865ba440d364725c062eac72a908faeedffc33fe64d4640c82e3ab8")
-REDEEM_WITH_SUPPLY = bytes.fromhex(
+REDEEM_WITH_BALANCE = bytes.fromhex(
     "bd5034ffbd47e4e72a94baa2cdb74c6fad73cb3bcdc13036b72ec8306f5a7646"
 )
 

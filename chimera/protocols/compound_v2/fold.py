@@ -50,10 +50,16 @@ def _accrued(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _interest_added(draft: Draft, log: Log, words: bytes) -> tuple[Change, ...]:
-    """Add interest. Its part of the reserves is not logged: the factor before this log tells it."""
+    """
+    Add interest. Its part of the reserves is not logged: the factor before this log tells it.
+
+    Venus may pay the reserves out while it adds interest, and logs that first: the reserves that
+    are left have their part already. Nothing else reduces reserves before interest is added.
+    """
     interest, index, borrows = (events.uint_at(words, place) for place in range(3))
     listing = draft.listings.get(log.address)
-    share = 0 if listing is None else reserved(listing.reserve_factor, interest)
+    factor = 0 if listing is None or log.address in draft.reduced else listing.reserve_factor
+    share = reserved(factor, interest)
     draft.store(
         log.address,
         lambda old: replace(
@@ -72,21 +78,19 @@ def _old_accrued(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _minted(draft: Draft, log: Log) -> tuple[Change, ...]:
-    amount = events.uint_at(events.arguments(log), 2)
-    draft.store(log.address, lambda old: replace(old, supply=old.supply + amount))
-    return ()
+    return _supply_moved(draft, log, events.uint_at(events.arguments(log), 2))
+
+
+def _minted_behalf(draft: Draft, log: Log) -> tuple[Change, ...]:
+    return _supply_moved(draft, log, events.uint_at(events.arguments(log), 3))
 
 
 def _redeemed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    amount = events.uint_at(events.arguments(log), 2)
-    draft.store(log.address, lambda old: replace(old, supply=old.supply - amount))
-    return ()
+    return _supply_moved(draft, log, -events.uint_at(events.arguments(log), 2))
 
 
-def _supply_told(draft: Draft, log: Log) -> tuple[Change, ...]:
-    """Take the new total supply: the last word in mTokens of Venus."""
-    supply = int.from_bytes(log.data[-events.WORD :], "big")
-    draft.store(log.address, lambda old: replace(old, supply=supply))
+def _supply_moved(draft: Draft, log: Log, delta: int) -> tuple[Change, ...]:
+    draft.store(log.address, lambda old: replace(old, supply=old.supply + delta))
     return ()
 
 
@@ -110,6 +114,7 @@ def _reserves_added(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 def _reserves_reduced(draft: Draft, log: Log) -> tuple[Change, ...]:
     reserves = events.uint_at(events.arguments(log), 2)
+    draft.reduced.add(log.address)
     draft.store(log.address, lambda old: replace(old, reserves=reserves))
     return ()
 
@@ -343,9 +348,9 @@ MTOKEN: dict[bytes, Handler] = {
     events.OLD_ACCRUE_INTEREST: _old_accrued,
     events.MINT: _minted,
     events.REDEEM: _redeemed,
-    events.MINT_WITH_SUPPLY: _supply_told,
-    events.MINT_BEHALF: _supply_told,
-    events.REDEEM_WITH_SUPPLY: _supply_told,
+    events.MINT_WITH_BALANCE: _minted,
+    events.MINT_BEHALF: _minted_behalf,
+    events.REDEEM_WITH_BALANCE: _redeemed,
     events.RESERVES_ADDED: _reserves_added,
     events.RESERVES_REDUCED: _reserves_reduced,
     events.TRANSFER: _transferred,
