@@ -245,6 +245,12 @@ def known(tape: Tape, market: Market) -> dict[str, Any]:
     return {its.name: getattr(market, its.name) for its in every if its.name not in unknowable}
 
 
+def noted(market: Market) -> dict[str, Any]:
+    """What a market remembers of its block beside its state, such as corrections by readings."""
+    its_own = [its.name for its in fields(market) if not its.compare]  # type: ignore[arg-type]
+    return {name: getattr(market, name) for name in its_own if not name.startswith("_")}
+
+
 def contents(
     accounts: Mapping[Holder, Account], *, balances_only: Iterable[Holder] = ()
 ) -> dict[Holder, Account]:
