@@ -25,10 +25,13 @@ from chimera.service import Service
 from chimera.settings import Settings
 from chimera.state.book import Book
 from chimera.state.cache import PositionCache
+from chimera.state.documents import Documents
 from chimera.state.engine import StateEngine
 from chimera.state.listing import Listing
 from chimera.state.publisher import CachePublisher
 from chimera.state.rebuild import Bootstrap
+from chimera.state.reconcile import Reconciler
+from chimera.state.trust import Trust
 from chimera.store.history import SqlHistory
 from chimera.store.writer import HistoryWriter
 
@@ -72,6 +75,7 @@ class Rooms:
     flags: FlagStream
     listing: Listing
     labour: Labour
+    reconciler: Reconciler | None = None
 
     @property
     def episodes_kept(self) -> int:
@@ -97,6 +101,8 @@ class Rooms:
             ),
             *(self.cache, self.writer, self.flags, self.publisher),
         ]
+        if self.reconciler is not None:
+            services.append(self.reconciler)
         http = self.settings.http
         if http.listen:
             app = build_app(
@@ -168,6 +174,7 @@ def build_rooms(settings: Settings, *, progress: Progress | None = None) -> Room
         cache,
         streaks=detector.streaks,
         watch_below=float(settings.detection.watch_below),
+        trust=Trust(window=settings.reconcile.within),
     )
     bootstrap = Bootstrap(
         chain.reader.labelled("bootstrap"),
@@ -199,7 +206,38 @@ def build_rooms(settings: Settings, *, progress: Progress | None = None) -> Room
         labour=labour,
     )
     _watch(rooms)
+    if settings.reconcile.enabled:
+        rooms.reconciler = _reconciler(rooms)
     return rooms
+
+
+def _reconciler(rooms: Rooms) -> Reconciler:
+    settings, metrics = rooms.settings.reconcile, rooms.metrics
+    documents = Documents(
+        rooms.cache,
+        rooms.engine.mirror,
+        rooms.publisher,
+        rooms.engine.trust,
+        on_fault=lambda fault: metrics.cache_mismatches.labels(fault).inc(),
+    )
+
+    def returned() -> None:
+        documents.settle()
+        rooms.publisher.publish_everything()
+
+    rooms.cache.on_returned = returned
+    # A reader of its own: what a node refuses to it must not make the blocks' multicalls smaller.
+    reader = RpcReader(rooms.chain.pool, purpose="reconcile")
+    reconciler = Reconciler(
+        reader,
+        rooms.engine,
+        documents,
+        metrics,
+        within=settings.within,
+        most_calls=settings.calls,
+    )
+    metrics.reconcile_age.set_function(lambda: reconciler.age)
+    return reconciler
 
 
 def _feed(chain: Chain, engine: StateEngine) -> ChainFeed:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import structlog
 from tenacity import (
@@ -40,11 +40,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A rebuild that an operator has asked for."""
+    """
+    A rebuild that somebody has asked for.
+
+    An operator is told how many accounts were wrong, so they are compared with the chain first; the
+    reconciler knows that some are, and wants them right.
+    """
 
     protocol: str | None
     from_block: int | None
     answer: asyncio.Future[RebuildReport]
+    cause: Literal["operator", "reconcile"] = "operator"
 
 
 class Daemon:
@@ -62,6 +68,9 @@ class Daemon:
         self._rebuilding = False
         self._fell_at: int | None = None  # block after which the mirror last failed to fit
         rooms.metrics.ready.set_function(self._is_ready)
+        if rooms.reconciler is not None:
+            rooms.reconciler.rebuild = self._mend
+            rooms.reconciler.look_again = self._path.look_again
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -224,10 +233,18 @@ class Daemon:
             redis=rooms.cache.state,
             breaker="closed",
             reasons=tuple(self._reasons(head)),
-            protocols={
-                name: ProtocolStatus(len(rooms.book.keys(name)), len(rooms.book.open_keys(name)))
-                for name in rooms.book.protocols
-            },
+            protocols={name: self._status_of(name) for name in rooms.book.protocols},
+        )
+
+    def _status_of(self, name: str) -> ProtocolStatus:
+        rooms = self._rooms
+        reconciled = {} if rooms.reconciler is None else rooms.reconciler.last_blocks
+        return ProtocolStatus(
+            accounts=len(rooms.book.keys(name)),
+            borrowers=len(rooms.book.open_keys(name)),
+            last_reconciled_block=reconciled.get(name),
+            mismatches=rooms.engine.trust.mismatches[name],
+            exact_within_blocks=rooms.chain.adapters[name].exact_within(rooms.book.accounts(name)),
         )
 
     def _is_ready(self) -> bool:
@@ -248,6 +265,10 @@ class Daemon:
             found.append(rooms.feed.trouble)
         if rooms.cache.state == "fallback":
             found.append("Redis does not answer: positions are kept in memory")
+        found += [
+            f"{market} is unverified: accounts differed from the contract's own view"
+            for market in rooms.engine.trust.quarantined
+        ]
         age = int(time.time()) - rooms.book.block.timestamp
         if age > STALE_AFTER:
             found.append(f"the newest block is {age} s old")
@@ -269,6 +290,12 @@ class Daemon:
         self._jobs.put_nowait(job)
         return await job.answer
 
+    async def _mend(self, protocol: str) -> None:
+        """Read one protocol anew, for the reconciler."""
+        answer = asyncio.get_running_loop().create_future()
+        self._jobs.put_nowait(Job(protocol, None, answer, "reconcile"))
+        await answer
+
     async def _meet(self, job: Job) -> Block:
         """Do a job between two blocks; return the block to go on from."""
         self._rebuilding = True
@@ -289,13 +316,16 @@ class Daemon:
         rooms, began = self._rooms, time.monotonic_ns()
         block = rooms.book.block
         names = rooms.book.protocols if job.protocol is None else (job.protocol,)
-        wrong = {key for name in names for key in await self._differing(name)}
+        wrong: set[Key] = set()
+        if job.cause == "operator":
+            wrong = {key for name in names for key in await self._differing(name)}
         accounts = await rooms.bootstrap.load(block, protocols=names, from_block=job.from_block)
         observation = rooms.engine.adopt()
         await self._path.record(rooms.detector.reconsider(observation))
         rooms.publisher.publish_everything(force=True)
-        rooms.metrics.rebuilds.labels("operator").inc()
+        rooms.metrics.rebuilds.labels(job.cause).inc()
         for protocol, _ in wrong:
+            rooms.engine.trust.mismatches[protocol] += 1
             rooms.metrics.mirror_mismatches.labels(protocol).inc()
         return RebuildReport(accounts, len(wrong), (time.monotonic_ns() - began) // 1_000_000)
 

@@ -67,13 +67,27 @@ class BlockPath:
         rooms.metrics.logs.inc(len(batch.logs))
         if not batch.arrived_ns:
             rooms.metrics.gap_blocks.inc()
+        if rooms.reconciler is not None:
+            live = batch.arrived_ns > 0
+            rooms.reconciler.decided(batch.block, rooms.engine.touched, live=live)
 
     async def _undo(self, message: Rollback) -> None:
         rooms = self._rooms
         rooms.metrics.reorg_depth.set(self.processed - message.ancestor.number)
-        rooms.engine.rollback(message)
-        await self.record(rooms.detector.rollback(message.ancestor))
+        observation = rooms.engine.rollback(message)
+        reopened = rooms.detector.rollback(message.ancestor)
+        if rooms.engine.trust.quarantined:  # the values there are from before the quarantine
+            rooms.detector.observe(observation)
+            flags = {flag.id: flag for flag in rooms.detector.open_opportunities()}
+            reopened = [flags[flag.id] for flag in reopened]
+        await self.record(reopened)
         rooms.publisher.publish_everything(force=True)
+        if rooms.reconciler is not None:
+            rooms.reconciler.rolled_back()
+
+    async def look_again(self) -> None:
+        """Make open flags heed a quarantine that began or ended since the newest block."""
+        await self.decide(self._rooms.engine.look_again())
 
     async def decide(self, observation: Observation, newcomers: Newcomers | None = None) -> None:
         """Let detection see a block, and hand on what it makes of it."""

@@ -38,6 +38,7 @@ class Metrics:
         ProcessCollector(namespace="chimera", registry=self.registry)
         self._add_chain()
         self._add_mirror()
+        self._add_reconciling()
         self._add_edges()
 
     def render(self) -> bytes:
@@ -51,6 +52,7 @@ class Metrics:
             self.borrowers.labels(name)
             self.unhealthy_accounts.labels(name)
             self.mirror_mismatches.labels(name)
+            self.reconciled_accounts.labels(name)
 
     def _add_chain(self) -> None:
         self.head_block = self._gauge("head_block", "Newest block the node has told us of")
@@ -92,6 +94,26 @@ class Metrics:
             "mirror_mismatches", "Accounts that differed from the contract's own view", "protocol"
         )
         self.rebuilds = self._counter("rebuilds", "Times the book was read anew", "cause")
+
+    def _add_reconciling(self) -> None:
+        self.reconciled_accounts = self._counter(
+            "reconciled_accounts", "Accounts compared with the contract's own view", "protocol"
+        )
+        self.reconciled_block = self._gauge(
+            "reconciled_block", "Newest block at which accounts were compared", "protocol"
+        )
+        self.reconcile_age = self._gauge(
+            "reconcile_age_seconds", "Time since every account had been compared"
+        )
+        self.reconcile_skipped = self._counter(
+            "reconcile_skipped", "Samples that could not be compared at their block"
+        )
+        self.markets_unverified = self._gauge(
+            "markets_unverified", "Markets in quarantine, whose flags are held back"
+        )
+        self.cache_mismatches = self._counter(
+            "cache_mismatches", "Cached positions that were not the book's", "fault"
+        )
 
     def _add_edges(self) -> None:
         self.ready = self._gauge("ready", "1 when caught up with the newest head")

@@ -152,9 +152,15 @@ class DetectionSettings(Section):
 
 
 class ReconcileSettings(Section):
-    """Whether the mirror is compared with the chain's own views."""
+    """
+    Whether the mirror is compared with the chain's own views while it runs.
+
+    `within` is the seconds in which every account is compared, `calls` the most of one sample.
+    """
 
     enabled: bool = True
+    within: int = Field(default=600, ge=10, le=86_400)
+    calls: int = Field(default=500, ge=10, le=500)
 
 
 class HttpSettings(Section):

@@ -97,6 +97,13 @@ class PositionCache(Service):
                 return await self._redis.read(name)
         return self._memory.read(name)
 
+    async def stored(self, names: Sequence[str]) -> list[Position | None] | None:
+        """Return what stands in Redis under each of these keys; None where Redis is not there."""
+        if self._redis is not None and self._connected:
+            with self._watched():
+                return await self._redis.read_many(names)
+        return None
+
     async def get_all(self) -> list[Position]:
         """Return every published position."""
         if self._redis is not None and self._connected:

@@ -97,6 +97,11 @@ class RedisPositions:
         """Return what stands under the key, or None; bad JSON is logged and is None."""
         return self._decoded(name, (await self._client.mget([name]))[0])
 
+    async def read_many(self, names: Sequence[str]) -> list[Position | None]:
+        """Return what stands under each key; bad JSON is logged and is None."""
+        answers = [answer for chunk in _chunks(names) for answer in await self._client.mget(chunk)]
+        return [self._decoded(*entry) for entry in zip(names, answers, strict=True)]
+
     async def read_all(self) -> list[Position]:
         """Return every position; bad JSON is logged and left out."""
         found: list[Position] = []

@@ -68,6 +68,7 @@ async def test_readiness_has_every_promised_field(daemon: Daemon) -> None:
                 "borrowers": 2,
                 "last_reconciled_block": 118,
                 "mismatches": 0,
+                "exact_within_blocks": 0,
             }
         },
     }

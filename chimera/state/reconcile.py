@@ -1,0 +1,280 @@
+"""The mirror compared with the contracts' own views while it runs, beside the blocks' path."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from chimera.domain.block import Block
+from chimera.domain.call import Call, Readings
+from chimera.domain.health import Difference
+from chimera.domain.market import Account, Key, Market
+from chimera.errors import ChimeraError
+from chimera.observability.metrics import Metrics
+from chimera.ports import ChainReader
+from chimera.service import Service
+from chimera.state.documents import Documents
+from chimera.state.engine import StateEngine
+from chimera.state.publisher import slices
+from chimera.state.rebuild import Mismatch, compare_views
+from chimera.state.sampling import Turns
+from chimera.state.valuation import checksummed, instance_of
+
+MOST_CALLS: Final = 500  # of one multicall
+MOST_LINES: Final = 10  # of the log, per comparison
+FIRST_PAUSE, LONGEST_PAUSE = 15.0, 1800.0  # seconds between attempts to get a market out again
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Accounts as they were at one block, and what to ask the contracts about them."""
+
+    block: Block
+    generation: int
+    accounts: Mapping[Key, Account]
+    markets: Mapping[str, Market]
+    calls: tuple[Call, ...]
+
+
+class Reconciler(Service):
+    """
+    Compares a sample of accounts after each live block; mends what differs.
+
+    One comparison runs at a time, always about the newest block; no block waits for it. An account
+    that differs is read anew by the next block. A market with two divergences is put in quarantine,
+    its protocol is rebuilt, and once all its views agree again the quarantine ends.
+
+    Args:
+        reader: The chain; not the block path's own, so that neither slows the other down.
+        engine: The mirror.
+        documents: Compares the cached positions of the same accounts.
+        metrics: Where everything is counted.
+        within: Seconds in which every account has to be compared.
+        most_calls: The most calls of one sample.
+        clock: Seconds of a monotonic clock.
+
+    Attributes:
+        rebuild: Reads one protocol anew between two blocks; set by the daemon.
+        look_again: Makes flags and opportunities heed a quarantine; set by the daemon.
+        last_blocks: Newest block at which each protocol was compared.
+    """
+
+    def __init__(
+        self,
+        reader: ChainReader,
+        engine: StateEngine,
+        documents: Documents,
+        metrics: Metrics,
+        *,
+        within: float,
+        most_calls: int = MOST_CALLS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.rebuild: Callable[[str], Awaitable[object]] | None = None
+        self.look_again: Callable[[], Awaitable[None]] | None = None
+        self.last_blocks: dict[str, int] = {}
+        self._reader = reader
+        self._engine = engine
+        self._trust = engine.trust
+        self._documents = documents
+        self._metrics = metrics
+        self._within = within
+        self._most_calls = most_calls
+        self._clock = clock
+        self._turns = Turns(engine.book, engine.trust, within=within, clock=clock)
+        self._generation = engine.trust.generation
+        self._due = asyncio.Event()
+        self._pauses: dict[str, float] = {}  # by protocol: seconds after the last attempt
+        self._not_before: dict[str, float] = {}  # by protocol: when the next attempt may be made
+
+    # --- told by the block path ------------------------------------------------------------------
+
+    def decided(self, block: Block, touched: Iterable[Key], *, live: bool) -> None:
+        """Note that a block was decided; a live one is compared soon."""
+        self._documents.decided(block)
+        self._turns.touched(touched)
+        if live:
+            self._due.set()
+
+    def rolled_back(self) -> None:
+        """Note that blocks left the chain: positions are being written anew."""
+        self._documents.settle()
+        self._turns.restart()
+
+    @property
+    def age(self) -> float:
+        """Seconds since every account had been compared for the last time."""
+        return self._clock() - self._turns.since
+
+    # --- comparing -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Compare until cancelled."""
+        self.ready.set()
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await self.compare()
+            await self.heal()
+
+    async def compare(self) -> None:
+        """Compare one sample at the book's block, and the cached positions of its accounts."""
+        sample = self._sample()
+        try:
+            answers = await self._reader.read(sample.calls, sample.block) if sample.calls else {}
+        except ChimeraError as fault:  # the node failed, or no longer knows this block
+            self._skip(sample, str(fault))
+            return
+        found = await self._differing(sample, answers)
+        if not self._holds(sample):
+            self._skip(sample, "the block is not ours any more")
+            return
+        self._note(sample, found)
+        if await self._judge(found, sample.block):
+            await self._heed()
+        await self._documents.check(sample.accounts)
+
+    def _sample(self) -> Sample:
+        """Take as many accounts as one multicall can ask about, at least one."""
+        book, adapters = self._engine.book, self._engine.adapters
+        if self._generation != self._trust.generation:
+            self._generation = self._trust.generation
+            self._turns.restart()
+        markets = {name: book.market(name) for name in book.protocols}
+        accounts: dict[Key, Account] = {}
+        calls: dict[Call, None] = {}
+        for key in self._turns.candidates():
+            account = book.get(key)
+            if account is None:
+                continue
+            proof = dict.fromkeys(adapters[key[0]].proof(markets[key[0]], key[1]))
+            if calls and len(calls | proof) > self._most_calls:
+                break
+            calls |= proof
+            accounts[key] = account
+        return Sample(book.block, self._generation, accounts, markets, tuple(calls))
+
+    async def _differing(self, sample: Sample, answers: Readings) -> list[Mismatch]:
+        found = []
+        for part in slices(list(sample.accounts)):
+            for key in part:
+                differences = self._engine.adapters[key[0]].differences(
+                    sample.markets[key[0]], key[1], sample.accounts[key], sample.block, answers
+                )
+                if differences:
+                    found.append(Mismatch(key, differences))
+            await asyncio.sleep(0)
+        return found
+
+    def _holds(self, sample: Sample) -> bool:
+        """Tell whether its block is still on our chain, and the book the one it was taken from."""
+        book = self._engine.book
+        same = sample.generation == self._trust.generation
+        return same and book.canonical(sample.block.number) == sample.block
+
+    def _skip(self, sample: Sample, reason: str) -> None:
+        self._metrics.reconcile_skipped.inc()
+        log.debug("reconcile_skipped", block=sample.block.number, reason=reason)
+
+    def _note(self, sample: Sample, found: Sequence[Mismatch]) -> None:
+        """Count what was compared; what is clean again is no longer watched."""
+        wrong, took = {mismatch.key for mismatch in found}, self._turns.took
+        for name, _ in sample.accounts:
+            self._metrics.reconciled_accounts.labels(name).inc()
+        for name in {name for name, _ in sample.accounts}:
+            self.last_blocks[name] = sample.block.number
+            self._metrics.reconciled_block.labels(name).set(sample.block.number)
+        for key in sample.accounts.keys() - wrong:
+            if self._trust.agreed(key):
+                protocol, user = self._engine.adapters[key[0]].published(key[1])
+                log.info("account_mended", protocol=protocol, user=checksummed(user))
+        self._turns.compared(sample.accounts)
+        if self._turns.took != took and (self._turns.took or 0) > self._within:
+            log.warning("reconcile_late", seconds=round(self._turns.took or 0), within=self._within)
+
+    # --- when something differs ------------------------------------------------------------------
+
+    async def _judge(self, found: Sequence[Mismatch], block: Block) -> bool:
+        """Have these accounts read anew; tell whether a market fell by it."""
+        self._tell(found, block)
+        fallen = []
+        for mismatch in found:
+            name, holder = mismatch.key
+            adapter = self._engine.adapters[name]
+            market, _ = adapter.published(holder)
+            excused = adapter.exact_within(self._engine.book.accounts(name)) > 0
+            if self._trust.diverged(mismatch.key, market, now=self._clock(), excused=excused):
+                fallen.append(market)
+        for market in fallen:
+            log.error("market_quarantined", protocol=market, reason="two accounts diverged")
+        return bool(fallen)
+
+    def _tell(self, found: Sequence[Mismatch], block: Block) -> None:
+        for count, mismatch in enumerate(found):
+            name, holder = mismatch.key
+            self._metrics.mirror_mismatches.labels(name).inc()
+            protocol, user = self._engine.adapters[name].published(holder)
+            if count < MOST_LINES:
+                log.error(
+                    "account_diverges",
+                    protocol=protocol,
+                    user=checksummed(user),
+                    block=block.number,
+                    differences=_figures(mismatch.differences),
+                )
+        if len(found) > MOST_LINES:
+            log.error("more_accounts_diverge", accounts=len(found) - MOST_LINES)
+
+    async def _heed(self) -> None:
+        self._metrics.markets_unverified.set(len(self._trust.quarantined))
+        if self.look_again is not None:
+            await self.look_again()
+
+    async def heal(self) -> None:
+        """Rebuild the protocols of markets in quarantine, those whose time has come."""
+        for name in dict.fromkeys(instance_of(market) for market in self._trust.quarantined):
+            if self.rebuild is None or self._clock() < self._not_before.get(name, 0.0):
+                continue
+            clean = await self._heal(name, self.rebuild)
+            pause = min(LONGEST_PAUSE, 2 * self._pauses.get(name, FIRST_PAUSE / 2))
+            self._pauses[name] = FIRST_PAUSE / 2 if clean else pause
+            self._not_before[name] = self._clock() + (0.0 if clean else pause)
+            await self._heed()
+
+    async def _heal(self, name: str, rebuild: Callable[[str], Awaitable[object]]) -> bool:
+        """Rebuild a protocol and compare all its views; tell whether they agreed."""
+        engine = self._engine
+        try:
+            await rebuild(name)
+            generation = self._trust.generation
+            compared, wrong = await compare_views(
+                self._reader, engine.adapters, engine.book, protocol=name
+            )
+        except ChimeraError as fault:
+            log.warning("market_stays_quarantined", protocol=name, reason=str(fault))
+            return False
+        if generation != self._trust.generation:
+            return False
+        adapter = engine.adapters[name]
+        unclean = {adapter.published(mismatch.key[1])[0] for mismatch in wrong}
+        self._tell(wrong, engine.book.block)
+        self._trust.mismatches[name] += len(wrong)
+        for market in [its for its in self._trust.quarantined if instance_of(its) == name]:
+            if market in unclean:
+                log.error("market_stays_quarantined", protocol=market, reason="it still differs")
+            else:
+                self._trust.lift(market)
+                log.info("market_verified", protocol=market, accounts=compared)
+        return not unclean
+
+
+def _figures(differences: Iterable[Difference]) -> dict[str, dict[str, str]]:
+    return {its.name: {"ours": its.ours, "theirs": its.theirs} for its in differences}
