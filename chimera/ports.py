@@ -86,6 +86,9 @@ class Adapter(Protocol[M]):
     def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Holder]:
         """Return the borrowers (with `suppliers`, the holders) that these logs name."""
 
+    def read_rest(self, market: M, holders: Iterable[Holder], block: Block) -> Inquiry[M]:
+        """Read what of the market only its holders tell: the isolated markets that they are in."""
+
     def read_accounts(
         self, market: M, users: Sequence[Holder], block: Block
     ) -> Inquiry[dict[Holder, Account]]:

@@ -9,13 +9,21 @@ from typing import Any
 from chimera.domain.block import Address
 from chimera.ports import Adapter
 from chimera.protocols.aave_v3.adapter import AaveV3
+from chimera.protocols.compound_v2.adapter import CompoundV2
+from chimera.protocols.compound_v3.adapter import CompoundV3
+from chimera.protocols.morpho_blue.adapter import MorphoBlue
 
 ENTRY_POINTS = "chimera.protocols"
 """Group under which another package offers a family: `name = package.module:AdapterClass`."""
 
 Factory = Callable[..., Adapter[Any]]
 
-BUILT_IN: dict[str, Factory] = {"aave_v3": AaveV3}
+BUILT_IN: dict[str, Factory] = {
+    "aave_v3": AaveV3,
+    "compound_v2": CompoundV2,
+    "compound_v3": CompoundV3,
+    "morpho_blue": MorphoBlue,
+}
 
 
 def families() -> dict[str, Factory]:

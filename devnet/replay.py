@@ -153,6 +153,7 @@ class Replay:
         users: set[Holder] = set()
         for past in (*self.recording.history, line):
             users |= adapter.users_in(past.logs_of(query), suppliers=True)
+        market = self.ask(adapter.read_rest(market, users, block), line)
         accounts = self.ask(adapter.read_accounts(market, sorted(users), block), line)
         self.book.load(adapter.name, market, accounts, complete=True, block=block)
 

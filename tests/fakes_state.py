@@ -108,6 +108,13 @@ class FakeAdapter:
         kinds = {BORROW, SUPPLY} if suppliers else {BORROW}
         return {Address(log.data[1:21]) for log in logs if log.data[0] in kinds}
 
+    def read_rest(
+        self, market: FakeMarket, holders: Iterable[Holder], block: Block
+    ) -> Inquiry[FakeMarket]:
+        del holders, block
+        yield ()
+        return market
+
     def read_accounts(
         self, market: FakeMarket, users: Sequence[Address], block: Block
     ) -> Inquiry[dict[Address, Account]]:

@@ -43,6 +43,7 @@ async def explain(settings: Settings, protocol: str, user: Address) -> dict[str,
         block = await reader.head()
         await drive(adapter.prove(), reader, block)
         market = await drive(adapter.read_market(block), reader, block)
+        market = await drive(adapter.read_rest(market, [holder], block), reader, block)
         accounts = await drive(adapter.read_accounts(market, [holder], block), reader, block)
     finally:
         await chain.close()

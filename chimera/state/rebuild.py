@@ -183,6 +183,7 @@ class Bootstrap:
         adapter = self._adapters[protocol]
         market: Market = await drive(adapter.read_market(block), self._reader, block)
         users = await self._discover(adapter, market, block, from_block)
+        market = await drive(adapter.read_rest(market, users, block), self._reader, block)
         accounts = await self._read_accounts(adapter, market, users, block)
         log.info("protocol_read", protocol=protocol, block=block.number, accounts=len(accounts))
         return market, accounts

@@ -96,6 +96,16 @@ class AaveV3:
             if log.topics[0] in place
         }
 
+    def read_rest(
+        self,
+        market: AaveMarket,
+        holders: Iterable[Holder],  # noqa: ARG002  (the market names all of its own)
+        block: Block,  # noqa: ARG002
+    ) -> Inquiry[AaveMarket]:
+        """Read nothing more."""
+        yield ()
+        return market
+
     def read_accounts(
         self, market: AaveMarket, users: Sequence[Address], block: Block
     ) -> Inquiry[dict[Address, Account]]:

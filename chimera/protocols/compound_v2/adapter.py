@@ -106,6 +106,16 @@ class CompoundV2:
         # What a market holds of itself is nobody's.
         return {user for emitter, user in found if user not in (emitter, ZERO_ADDRESS)}
 
+    def read_rest(
+        self,
+        market: CompoundMarket,
+        holders: Iterable[Holder],  # noqa: ARG002  (the market names all of its own)
+        block: Block,  # noqa: ARG002
+    ) -> Inquiry[CompoundMarket]:
+        """Read nothing more."""
+        yield ()
+        return market
+
     def read_accounts(
         self, market: CompoundMarket, users: Sequence[Address], block: Block
     ) -> Inquiry[dict[Address, Account]]:

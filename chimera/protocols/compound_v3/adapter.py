@@ -91,6 +91,16 @@ class CompoundV3:
         gained = (log for log in logs if log.topics[0] in topics)
         return {events.address_of(log.topics[HOLDER]) for log in gained} - {ZERO_ADDRESS}
 
+    def read_rest(
+        self,
+        market: CometMarket,
+        holders: Iterable[Holder],  # noqa: ARG002  (the market names all of its own)
+        block: Block,  # noqa: ARG002
+    ) -> Inquiry[CometMarket]:
+        """Read nothing more."""
+        yield ()
+        return market
+
     def read_accounts(
         self, market: CometMarket, users: Sequence[Holder], block: Block
     ) -> Inquiry[dict[Holder, Account]]:
@@ -117,10 +127,11 @@ class CompoundV3:
         logs: Sequence[Log],
         readings: Readings,
     ) -> Needs:
-        """Name what an upgrade or a newcomer leaves open, and whom a silent action may have hit."""
+        """Name what an upgrade leaves open, and whose principals to read beyond the rotation."""
         missing = unanswered(lacking.extras(market, accounts, block, logs), readings)
-        hit = lacking.silent(market, accounts, block, logs, readings)
-        return Needs((*missing, *(call for call in hit if call not in readings)))
+        principals = lacking.beyond(market, accounts, block, logs, readings)
+        unread = (call for call in principals if call not in readings)
+        return Needs(tuple(dict.fromkeys((*missing, *unread))))
 
     def fold(self, market: CometMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[Change]:
         """
