@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from devnet.node import MULTICALL3, Contract, Node, Reverted, Transaction, tag
+from devnet.venus_actions import VenusActions
 from devnet.venus_happenings import VenusHappenings
 from devnet.venus_market import OWNER, VenusMarket, deploy, venus
 from devnet.venus_owners import Spares, VenusOwners
@@ -187,6 +188,20 @@ class VenusStage:
             self.node.send(transaction)
         return self.mined(self.node.mine(seconds))
 
+    def shock(self, symbol: str, bps: int, seconds: int = 2) -> int:
+        """Move a price by `bps` basis points (down: negative) in a block of its own. Its number."""
+        return self._alone(self._owners.move(symbol, bps), seconds)
+
+    def cure(self, symbol: str, seconds: int = 2) -> int:
+        """Bring a price back to where the stage began, in a block of its own. Its number."""
+        first = self.market.listings[symbol].asset.price
+        return self._alone(self._owners.quote(symbol, first), seconds)
+
+    def fresh(self, seconds: int = 2) -> int:
+        """Accrue every market in a block of its own, so that views and calls agree. Its number."""
+        actions = VenusActions(self.market)
+        return self._alone([actions.accrue(symbol) for symbol in self.market.listings], seconds)
+
     @contextmanager
     def undone(self) -> Iterator[None]:
         """Take back everything that happens inside the block, on the chain and in the books."""
@@ -201,6 +216,11 @@ class VenusStage:
             self._rng.setstate(chance)
             for book, page in pages:
                 vars(book).update(page)
+
+    def _alone(self, transactions: list[Transaction], seconds: int) -> int:
+        for transaction in transactions:
+            self.node.send(transaction)
+        return self.node.settle(seconds)
 
     def _happening(self, name: str) -> list[Transaction]:
         happens: Callable[[], list[Transaction]] = getattr(self._people, name)

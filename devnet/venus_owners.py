@@ -113,7 +113,7 @@ class VenusOwners:
         symbol = self._restless()
         most = LEAP if self._rng.random() < LEAPS else STEP
         most //= 1 if self._asset(symbol).restless > 1 else 6
-        return self._move(symbol, self._rng.randint(-most, most))
+        return self.move(symbol, self._rng.randint(-most, most))
 
     def slide(self) -> list[Transaction]:
         """Begin to move one price in one direction for several blocks."""
@@ -125,12 +125,12 @@ class VenusOwners:
     def dip(self) -> list[Transaction]:
         """Let a price fall, and come back after one block."""
         before = self.answers[DIP_SYMBOL]
-        self._later(1, lambda: self._set(DIP_SYMBOL, before, "recovery"))
-        return self._set(DIP_SYMBOL, before * DIP // 100, "dip")
+        self._later(1, lambda: self.quote(DIP_SYMBOL, before, "recovery"))
+        return self.quote(DIP_SYMBOL, before * DIP // 100, "dip")
 
     def zero_price(self) -> list[Transaction]:
         """Let the oracle answer 0 for a while."""
-        self._later_off(lambda: self._set(DARK, self.answers[DARK], "price_back"))
+        self._later_off(lambda: self.quote(DARK, self.answers[DARK], "price_back"))
         return self._order(self._market.oracle, "zero_price", "set", self._at(DARK), 0)
 
     def dead_price(self) -> list[Transaction]:
@@ -143,7 +143,7 @@ class VenusOwners:
         """Replace the oracle by another one with the same prices."""
         fresh, pool = self._next("oracle", self._spares.oracles), self._market.comptroller
         self._market.oracle = fresh
-        orders = [t for s, price in self.answers.items() for t in self._set(s, price, "setup")]
+        orders = [t for s, price in self.answers.items() for t in self.quote(s, price, "setup")]
         orders += self._order(pool, "oracle", "setPriceOracle", fresh.address)
         return orders + self._order(pool, "setup", "setDeviationBoundedOracle", fresh.address)
 
@@ -279,22 +279,24 @@ class VenusOwners:
 
     # -- the tools of all these ------------------------------------------------------------------
 
+    def move(self, symbol: str, bps: int, kind: str = "price") -> list[Transaction]:
+        """Move a price by basis points, within reason."""
+        first = self._asset(symbol).price
+        moved = self.answers[symbol] * (BPS + bps) // BPS
+        return self.quote(symbol, min(max(moved, first * LEAST // 100), first * MOST // 100), kind)
+
+    def quote(self, symbol: str, price: int, kind: str = "price") -> list[Transaction]:
+        """Let the oracle answer a price, dollars per whole token (mantissa)."""
+        self.answers[symbol] = price
+        answer = self._asset(symbol).answer(price)
+        return self._order(self._market.oracle, kind, "set", self._at(symbol), answer)
+
     def _slide_on(self) -> list[Transaction]:
         if self._slide is None:
             return []
         symbol, direction, left = self._slide
         self._slide = (symbol, direction, left - 1) if left > 1 else None
-        return self._move(symbol, direction * self._rng.randint(*SLIDE_STEP), "slide")
-
-    def _move(self, symbol: str, bps: int, kind: str = "price") -> list[Transaction]:
-        first = self._asset(symbol).price
-        moved = self.answers[symbol] * (BPS + bps) // BPS
-        return self._set(symbol, min(max(moved, first * LEAST // 100), first * MOST // 100), kind)
-
-    def _set(self, symbol: str, price: int, kind: str) -> list[Transaction]:
-        self.answers[symbol] = price
-        answer = self._asset(symbol).answer(price)
-        return self._order(self._market.oracle, kind, "set", self._at(symbol), answer)
+        return self.move(symbol, direction * self._rng.randint(*SLIDE_STEP), "slide")
 
     def _later(self, steps: int, end: Callable[[], list[Transaction]]) -> None:
         self._ends.append((self._steps + steps, end))
