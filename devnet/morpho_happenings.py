@@ -185,7 +185,9 @@ class Happenings:
         if not self._state.closed:
             return []
         market, user = self._state.closed.pop(0)
-        place = self._head.places[market]
+        place = self._head.places.get(market)
+        if place is None:  # a reorg took the market away
+            return []
         return self._populator.arrive(place.listed.params, user, self._stake(place), "reopen")
 
     def newcomer(self) -> list[Transaction]:

@@ -12,7 +12,7 @@ from devnet.anvil import Anvil
 from devnet.market import ZERO
 from devnet.morpho import MorphoStage
 from devnet.morpho_core import HAND, LATER, PLANS, WAD, blue
-from devnet.morpho_hostile import KINDS, ORACLES, PRICE, TOKENS
+from devnet.morpho_hostile import KINDS, ORACLES, PRICE, TOKENS, UNBOUNDED
 from devnet.morpho_life import CHURN, OTHERS, REFUSED
 from devnet.morpho_truth import PRICE_SCALE, Key, near
 from devnet.node import Node, RpcError, bytes_of
@@ -309,7 +309,7 @@ def test_a_hostile_oracle_was_honest_once(morpho: MorphoStage, kind: str) -> Non
         morpho.node.send(morpho.hostile[market].turn(honest=True))
         back = morpho.truth.markets(morpho.node.settle())["0x" + market.hex()]
 
-        assert (turned.price == PRICE) is (kind == "huge_answer")
+        assert (turned.price == PRICE) is (kind in UNBOUNDED)
         assert back.price == PRICE
 
 
@@ -354,6 +354,21 @@ def test_two_protocols_live_in_the_same_blocks(stage: Stage) -> None:
     assert stage.truth.digest() != aave_before
     assert morpho.truth.digest() != morpho_before
     assert unbalanced(morpho, stage.node.number) == []
+
+
+def test_life_goes_on_after_a_reorg() -> None:
+    with Anvil() as anvil, Node(anvil.http) as node:
+        stage = MorphoStage(node, SEED, 20)
+        start = node.number
+        while stage.state.succeeded["new_market"] == 0 or stage.state.succeeded["close"] == 0:
+            stage.step()
+        node.reorg(node.number - start)
+        markets = len(stage.truth.markets())
+        for _ in range(8):
+            stage.step()
+
+        assert markets == len(PLANS)
+        assert unbalanced(stage, node.number) == []
 
 
 def test_what_is_undone_leaves_no_trace(morpho: MorphoStage) -> None:
