@@ -98,7 +98,7 @@ def account(principal: int = 0, **held: int) -> Account:
 
 def block_at(timestamp: int, number: int = 100, salt: bytes = b"") -> Block:
     mine, parent = (
-        BlockHash(hashlib.sha256(place.to_bytes(8, "big") + salt).digest())
+        BlockHash(hashlib.sha256(place.to_bytes(8, "big", signed=True) + salt).digest())
         for place in (number, number - 1)
     )
     return Block(number, mine, parent, timestamp)
@@ -242,9 +242,13 @@ class FakeComet:
         return accrued(self.market.totals, terms.supply, terms.borrow, self.timestamp)
 
 
+def _always(value: int) -> Callable[[FakeComet], int]:
+    return lambda _: value
+
+
 NAMES = {value: name for name, value in vars(calls).items() if isinstance(value, bytes)}
 PLAIN: dict[bytes, Callable[[FakeComet], int]] = {
-    **{getter: lambda _, value=value: value for getter, value in reading.CONSTANTS.items()},
+    **{getter: _always(value) for getter, value in reading.CONSTANTS.items()},
     calls.BASE_TOKEN: lambda fake: _as_int(fake.market.terms.base.token),
     calls.BASE_TOKEN_PRICE_FEED: lambda fake: _as_int(fake.market.terms.base.feed),
     calls.BASE_SCALE: lambda fake: fake.market.terms.base.scale,

@@ -23,6 +23,7 @@ class Draft:
         totals: As `totalsBasic` answers at the end of the block.
         expected: The `Transfer` that must stand right after the last log: (index, from, to).
         announced: Whether logs tell why interest accrued, so that this is no hint.
+        read: Whose principal was read.
         hinted: Whether a transfer of base was logged, which may have moved debts besides.
     """
 
@@ -38,6 +39,7 @@ class Draft:
         self.expected: tuple[int, Address, Address] | None = None
         self.corrections = 0
         self.unannounced = 0
+        self.read: set[Address] = set()
         self.announced = False
         self.hinted = False
         # What was read holds the end of this block, so this block's logs must not be added to it.
@@ -113,9 +115,11 @@ class Draft:
         Compare an account with what `userBasic` says after all logs.
 
         Raises:
-            Rebuild: The bitmaps differ, which only logs can change; or the principals do, in a
-                block in which interest did not accrue, so that no base can have moved.
+            Rebuild: The bitmaps differ, which only logs can change; or the principals do, although
+                all were read at the block before and interest has not accrued since, so that no
+                base can have moved.
         """
+        self.read.add(user)
         terms, account = self._terms, self.accounts.get(user)
         bits = terms.bits(account) if account else 0
         if bits != basic.bits:
@@ -124,7 +128,7 @@ class Draft:
         if ours == basic.principal:
             return
         block = self.batch.block
-        if self.totals.accrued_at != block.timestamp:
+        if self.market.is_exact and self.totals.accrued_at != block.timestamp:
             raise Rebuild(
                 f"0x{user.hex()} has a principal of {basic.principal}, by us {ours}, "
                 f"and nothing moved base in block {block.number}"
@@ -148,6 +152,7 @@ class Draft:
             cash=reading.cash_in(comet, terms, readings),
             corrections=self.corrections,
             unannounced=self.unannounced,
+            is_exact=self.accounts.keys() <= self.read,
         )
 
     def check(self) -> None:

@@ -20,6 +20,8 @@ NAMED = {
     events.SUPPLY_COLLATERAL: (2,),
     events.TRANSFER_COLLATERAL: (1, 2),
     events.WITHDRAW_COLLATERAL: (1,),
+    events.ABSORB_COLLATERAL: (2,),
+    events.ABSORB_DEBT: (2,),
 }
 
 
@@ -84,7 +86,7 @@ def _named(logs: Sequence[Log]) -> Iterator[Address]:
                 yield user
 
 
-def silent(
+def beyond(
     market: CometMarket,
     accounts: Accounts,
     block: Block,
@@ -92,14 +94,19 @@ def silent(
     readings: Readings,
 ) -> tuple[Call, ...]:
     """
-    Name the principals to read beyond the rotation, when interest accrued and no log says why.
+    Name whose principals to read beyond the rotation: everybody in the logs, and more if silent.
 
-    Then it was `accrueAccount`, or a transfer of base between two borrowers.
+    Silent: interest accrued and no log says why. Then it was `accrueAccount`, or a transfer of base
+    between two borrowers.
     """
-    if reading.totals_in(market.comet, readings).accrued_at != block.timestamp:
-        return ()
-    if any(log.address == market.comet and log.topics[0] in events.BASE_SIDE for log in logs):
-        return ()
-    asked = frozenset(rotation.turn(accounts, block))
-    more = rotation.left_out(accounts, asked, block)
-    return tuple(calls.user_basic(market.comet, user) for user in more)
+    ours = [log for log in logs if log.address == market.comet]
+    asked = set(rotation.turn(accounts, block))
+    users = [user for user in dict.fromkeys(_named(ours)) if user not in asked]
+    if _is_silent(market, block, ours, readings):
+        users += rotation.left_out(accounts, asked.union(users), block)
+    return tuple(calls.user_basic(market.comet, user) for user in users)
+
+
+def _is_silent(market: CometMarket, block: Block, logs: Sequence[Log], readings: Readings) -> bool:
+    has_accrued = reading.totals_in(market.comet, readings).accrued_at == block.timestamp
+    return has_accrued and not any(log.topics[0] in events.BASE_SIDE for log in logs)

@@ -99,6 +99,7 @@ class CometMarket(Market):
         corrections: Principals that this block's logs left wrong and `userBasic` put right.
         unannounced: Those of them in a block whose logs explain the accrual by themselves, so that
             nothing pointed at a silent transfer.
+        is_exact: Whether every principal of the book was read at this block.
     """
 
     comet: Address
@@ -109,6 +110,7 @@ class CometMarket(Market):
     cash: int
     corrections: int = field(default=0, compare=False)
     unannounced: int = field(default=0, compare=False)
+    is_exact: bool = field(default=True, compare=False)
     _indexes: dict[int, Indexes] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -1,0 +1,205 @@
+"""Who is read when more hold something than one block can ask for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chimera.domain.block import Address, Block
+from chimera.domain.market import Account
+from chimera.protocols.compound_v3 import calls
+from chimera.protocols.compound_v3.rotation import BOUND, ROTATING, exact_within, left_out, turn
+from chimera.state.shelf import Shelf
+from tests.fakes_compound_v3 import (
+    COMET,
+    COMPOUND,
+    NAME,
+    START,
+    USDC,
+    WETH,
+    FakeComet,
+    Follower,
+    account,
+    address,
+    block_at,
+    in_order,
+    market,
+    supplied,
+)
+
+BORROWER, HOLDER = account(-(10**9), weth=10**18), account(weth=10**18)
+NOW = START.accrued_at
+
+
+def crowd(borrowers: int, holders: int = 0) -> dict[Address, Account]:
+    """Return accounts, borrowers at the lower addresses."""
+    users = (address(0x1000 + place) for place in range(borrowers + holders))
+    kinds = [BORROWER] * borrowers + [HOLDER] * holders
+    return dict(zip(users, kinds, strict=True))
+
+
+def shelf(borrowers: int, holders: int = 0, *, near: int = 0) -> Shelf:
+    found = Shelf(NAME, market(), crowd(borrowers, holders), complete=True)
+    found.near = frozenset(sorted(found.open)[:near])
+    return found
+
+
+def at(number: int) -> Block:
+    return block_at(NOW, number)
+
+
+def test_everybody_is_read_at_every_block_while_they_fit() -> None:
+    accounts = shelf(BOUND - 10, 10)
+
+    assert set(turn(accounts, at(7))) == accounts.keys()
+    assert COMPOUND.exact_within(accounts) == 0
+    assert left_out(accounts, frozenset(turn(accounts, at(7))), at(7)) == ()
+
+
+def test_borrowers_come_first_while_they_leave_room_for_turns() -> None:
+    accounts = shelf(BOUND - ROTATING, 3 * ROTATING)
+
+    turns = [set(turn(accounts, at(number))) for number in range(3)]
+
+    assert all(accounts.open <= asked and len(asked) == BOUND for asked in turns)
+    assert set.union(*turns) == accounts.keys()
+    assert exact_within(accounts) == 3
+
+
+def test_above_that_the_riskiest_are_read_always_and_all_others_in_turn() -> None:
+    accounts = shelf(1200, 300, near=20)
+
+    within = exact_within(accounts)
+
+    assert within == -(-1480 // (BOUND - 20)) == 4
+    for first in (0, 17, 10**7 + 3):
+        turns = [turn(accounts, at(number)) for number in range(first, first + within)]
+        assert all(len(asked) == len(set(asked)) <= BOUND for asked in turns)
+        assert all(accounts.near <= set(asked) for asked in turns)
+        assert set().union(*turns) == accounts.keys()
+
+
+def test_too_many_at_risk_leave_room_for_turns() -> None:
+    accounts = shelf(2000, near=1000)
+
+    turns = [turn(accounts, at(number)) for number in range(exact_within(accounts))]
+
+    assert all(len(asked) <= BOUND for asked in turns)
+    assert set().union(*turns) == accounts.keys()
+
+
+def test_a_risk_that_is_gone_from_the_book_is_not_read() -> None:
+    accounts = shelf(1200)
+    accounts.near = frozenset({address(1)})
+
+    assert address(1) not in turn(accounts, at(0))
+
+
+def test_polls_name_totals_cash_prices_and_the_principals_in_turn() -> None:
+    accounts = shelf(1200, near=20)
+
+    polled = COMPOUND.polls(market(), accounts, at(3))
+
+    principals = [
+        calls.user_of(COMET, call) for call in polled if call.data[:4] == calls.USER_BASIC
+    ]
+    assert tuple(principals) == turn(accounts, at(3))
+    rest = [call.data[:4] for call in polled[: -len(principals)]]
+    assert rest == [calls.TOTALS_BASIC, calls.BALANCE_OF, *[calls.GET_PRICE] * 3]
+
+
+# --- following many -------------------------------------------------------------------------------
+
+
+def follower(borrowers: int, holders: int = 0) -> Follower:
+    return Follower(FakeComet(market(), NOW, crowd(borrowers, holders)))
+
+
+def accrue(follower: Follower) -> None:
+    comet = follower.comet
+    comet.timestamp += 60
+    totals = replace(comet.market.totals, indexes=comet.indexes, accrued_at=comet.timestamp)
+    comet.market = replace(comet.market, totals=totals)
+
+
+def differing(follower: Follower) -> set[Address]:
+    truth = follower.comet.accounts
+    return {user for user, found in truth.items() if follower.account(user).owed != found.owed}
+
+
+def change(follower: Follower, *places: int, by: int = 1) -> set[Address]:
+    """Move the debts at these places without a log."""
+    users = sorted(follower.comet.accounts)
+    for place in places:
+        owed = follower.comet.accounts[users[place]].owed[USDC] + by
+        follower.comet.accounts[users[place]] = account(-owed, weth=10**18)
+    return {users[place] for place in places}
+
+
+def test_a_silent_block_reads_as_many_again() -> None:
+    run = follower(2 * BOUND)
+    changed = change(run, *range(0, 2 * BOUND, 100))
+    accrue(run)
+
+    after = run.follow()
+
+    assert differing(run) == set()
+    assert after.corrections == len(changed)
+    assert after.is_exact
+
+
+def test_beyond_that_everybody_is_exact_within_the_stated_blocks() -> None:
+    run = follower(3 * BOUND)
+    within = COMPOUND.exact_within(run.book.accounts(NAME))
+    change(run, *range(0, 3 * BOUND, 50))
+    accrue(run)
+    run.follow()
+    assert differing(run)
+    assert not run.market.is_exact
+
+    for _ in range(within):
+        run.comet.timestamp += 2
+        run.follow()  # late corrections without accrual are no fault here
+
+    assert differing(run) == set()
+
+
+def test_a_silent_transfer_beside_a_logged_action_waits_for_its_turn() -> None:
+    run = follower(2 * BOUND)
+    hidden = change(run, 2 * BOUND - 1)
+    accrue(run)
+    known = min(run.comet.accounts)
+    run.comet.accounts[known] = account(-(10**9) + 99446, weth=10**18)
+
+    repay = supplied(known, 100_000)
+    turns = [set(turn(run.book.accounts(NAME), at(number))) for number in range(100, 103)]
+    run.follow(repay)
+
+    late = next(place for place, asked in enumerate(turns) if hidden <= asked)
+    assert (differing(run) == hidden) is (late > 0)
+    for _ in range(late):
+        run.comet.timestamp += 2
+        run.follow()
+    assert differing(run) == set()
+
+
+def test_whoever_a_log_names_is_read_at_once() -> None:
+    run = follower(2 * BOUND)
+    block = block_at(NOW, 100)
+    accounts = run.book.accounts(NAME)
+    outside = max(accounts.keys() - set(turn(accounts, block)))
+    newcomer = address(0x9999)
+
+    batch = run.seal(block, in_order(supplied(outside, 0), supplied(newcomer, 1)))
+
+    asked = {calls.user_of(COMET, call) for call in batch.readings}
+    assert {outside, newcomer} <= asked
+
+
+def test_accounts_without_any_reading_keep_what_logs_said() -> None:
+    run = follower(2 * BOUND, 0)
+    run.comet.timestamp += 2
+
+    after = run.follow()
+
+    assert after.corrections == 0
+    assert run.account(min(run.comet.accounts)).supplied == {WETH: 10**18}
