@@ -12,7 +12,7 @@ from chimera.domain.block import Address
 from chimera.errors import Refuse
 from chimera.protocols.aave_v3.adapter import AaveV3
 from chimera.registry import BUILT_IN, ENTRY_POINTS, build_adapter, families
-from chimera.settings import load
+from chimera.settings import load, shipped_config
 from tests.settings_files import BASE
 
 ADAPTER = """\
@@ -97,3 +97,21 @@ def test_a_family_is_built_under_its_own_kind(kind: str) -> None:
 
     assert (adapter.kind, adapter.name) == (kind, "one")
     assert (adapter.address, adapter.from_block) == (ENTRY, 7)
+
+
+def test_the_shipped_configuration_of_base_has_every_family_and_each_can_be_built() -> None:
+    entries = load(shipped_config() / "base.toml", kinds=BUILT_IN.keys()).protocols
+    built = [
+        build_adapter(
+            kind=entry.kind,
+            name=entry.name,
+            address=entry.address_bytes,
+            from_block=entry.from_block,
+            markets=entry.market_ids,
+        )
+        for entry in entries
+    ]
+
+    assert {adapter.kind for adapter in built} == BUILT_IN.keys()
+    assert len({adapter.address for adapter in built}) == len(built) == 9
+    assert all(entry.from_block > 0 for entry in entries)
