@@ -78,7 +78,7 @@ SCRIPT = dict(
             *("close_factor", "incentive", "zero_price", "pool_off", "dead_price", "slide"),
             *("fallback_off", "pool_limits", "pause", "sync_cash", "reduce_reserves"),
             *("treasury", "forced", "reserve_factor", "upgrade", "reserve_delta"),
-            *("soft_reduce", "protocol_pause", "rate_model", "price"),
+            *("modernise", "soft_reduce", "protocol_pause", "rate_model", "price"),
         ),
         2,
     )

@@ -69,6 +69,8 @@ class Asset:
         model: Constructor of the rate model.
         restless: How far its price moves, against the others.
         delta: Blocks after which an accrual sends the reserves away.
+        old: Whether it has the proxy, and at first the implementation, that came before: its cash
+            is whatever it has, donations included, and it logs Mint and Redeem as Compound does.
     """
 
     symbol: str
@@ -81,6 +83,7 @@ class Asset:
     model: tuple[object, ...] = JUMP
     restless: int = 3
     delta: int = SELDOM
+    old: bool = False
 
     @property
     def unit(self) -> int:
@@ -102,7 +105,7 @@ ASSETS = (
     Asset("USDC", 6, WAD, 82, 86, 107, 60_000_000, KINKED, restless=1),
     Asset("DAI", 18, WAD * 9998 // 10000, 75, 80, 108, 40_000_000, KINKED, 1, OFTEN),
     Asset("WETH", 18, 2_500 * WAD, 78, 83, 110, 20_000, JUMP),
-    Asset("WBTC", 8, 61_000 * WAD + 7, 72, 78, 110, 900, PLAIN),
+    Asset("WBTC", 8, 61_000 * WAD + 7, 72, 78, 110, 900, PLAIN, old=True),
     Asset("CARDS", 0, 37 * WAD, 50, 60, 115, 400_000, JUMP, delta=OFTEN),
 )
 LATECOMER = Asset("XVS", 18, 6 * WAD, 55, 62, 120, 2_000_000, KINKED)
@@ -126,6 +129,7 @@ class VenusMarket:
     access: str
     share_reserve: str
     implementation: str
+    old_implementation: str
     lens: Contract
     listings: dict[str, Listing] = field(default_factory=dict)
 
@@ -199,10 +203,10 @@ def create_market(node: Node, market: VenusMarket, asset: Asset) -> Listing:
     model = create(node, venus(str(asset.model[0])), *asset.model[1:])
     v_token = create(
         node,
-        venus("VBep20Delegator"),
+        venus("VBep20DelegatorR1" if asset.old else "VBep20Delegator"),
         *(token.address, market.comptroller.address, model.address, asset.first_rate),
         *(f"Venus {asset.symbol}", f"v{asset.symbol}", V_TOKEN_DECIMALS),
-        *(OWNER, market.implementation, b""),
+        *(OWNER, market.old_implementation if asset.old else market.implementation, b""),
     )
     return Listing(asset, token, Contract(v_token.address, venus("VBep20Delegate")))
 
@@ -244,8 +248,9 @@ def _deploy_core(node: Node) -> VenusMarket:
     admin(node, pool, "_setCloseFactor", CLOSE_FACTOR)
     share_reserve = create(node, ours("VenusShareReserve")).address
     implementation = create(node, venus("VBep20Delegate")).address
+    old = create(node, venus("VBep20DelegateR1")).address
     lens = create(node, ours("VenusLens"))
-    return VenusMarket(pool, oracle, access, share_reserve, implementation, lens)
+    return VenusMarket(pool, oracle, access, share_reserve, implementation, old, lens)
 
 
 def _cut(node: Node) -> list[tuple[str, int, list[bytes]]]:

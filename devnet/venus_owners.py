@@ -208,7 +208,9 @@ class VenusOwners:
 
     def sync_cash(self) -> list[Transaction]:
         """Count in what was donated."""
-        return self._order(self._any(), "sync_cash", "sweepTokenAndSync", 0)
+        choices = [symbol for symbol in self.answers if not self._asset(symbol).old]
+        v_token = self._market.listings[self._rng.choice(choices)].v_token
+        return self._order(v_token, "sync_cash", "sweepTokenAndSync", 0)
 
     def reserve_delta(self) -> list[Transaction]:
         """Change how often reserves leave by themselves."""
@@ -250,9 +252,16 @@ class VenusOwners:
 
     def upgrade(self) -> list[Transaction]:
         """Put another implementation behind a vToken."""
-        implementation = self._next("upgrade", self._spares.implementations)
-        target = Contract(self._at("WETH"), venus("VBep20Delegator"))
-        return self._order(target, "upgrade", "_setImplementation", implementation, OFF, b"")
+        return self._implement(
+            "WETH", "upgrade", self._next("upgrade", self._spares.implementations)
+        )
+
+    def modernise(self) -> list[Transaction]:
+        """Put today's implementation behind an old vToken, which then counts its cash once."""
+        symbol = next(symbol for symbol in self.answers if self._asset(symbol).old)
+        v_token = self._market.listings[symbol].v_token
+        orders = self._implement(symbol, "modernise", self._market.implementation)
+        return orders + self._order(v_token, "setup", "sweepTokenAndSync", 0)
 
     def listing(self) -> list[Transaction]:
         """List a market that nobody has known before, and supply a lot of it."""
@@ -297,6 +306,10 @@ class VenusOwners:
         symbol, direction, left = self._slide
         self._slide = (symbol, direction, left - 1) if left > 1 else None
         return self.move(symbol, direction * self._rng.randint(*SLIDE_STEP), "slide")
+
+    def _implement(self, symbol: str, kind: str, implementation: str) -> list[Transaction]:
+        proxy = Contract(self._at(symbol), venus("VBep20Delegator"))
+        return self._order(proxy, kind, "_setImplementation", implementation, OFF, b"")
 
     def _later(self, steps: int, end: Callable[[], list[Transaction]]) -> None:
         self._ends.append((self._steps + steps, end))

@@ -12,11 +12,11 @@ import pytest
 from eth_utils.crypto import keccak
 
 from devnet.anvil import Anvil
-from devnet.node import Node, Transaction, address_in, bytes_of
+from devnet.node import Contract, Node, RpcError, Transaction, address_in, bytes_of
 from devnet.stage import Stage
 from devnet.venus import CHURN, EVENTS, REFUSED, VenusStage
 from devnet.venus_actions import VenusActions
-from devnet.venus_market import WAD, Listing, order, venus
+from devnet.venus_market import OFF, WAD, Listing, order, venus
 from devnet.venus_people import SHARES
 from devnet.venus_truth import NO_ERROR, PRICE_ERROR, Position, TruthError, liquidatable
 
@@ -113,7 +113,7 @@ def stage(young: VenusStage) -> Iterator[VenusStage]:
 
 def test_everything_that_can_happen_happens(aged: tuple[VenusStage, Lived]) -> None:
     stage, _ = aged
-    wanted = {*CHURN, *EVENTS, *WITHOUT_END, *ENDS, "listing"}
+    wanted = {*CHURN, *EVENTS, *WITHOUT_END, *ENDS, "listing", "modernise"}
 
     quiet = {kind for kind in wanted if kind.startswith(REFUSED)}
     assert wanted - quiet - set(stage.succeeded) == set()
@@ -243,6 +243,26 @@ def test_a_donation_counts_only_once_the_owners_count_it_in(stage: VenusStage) -
     assert stage.node.read(v_token, "getCash") == cash + 5 * WAD
     assert stage.node.read(v_token, "exchangeRateStored") > rate
     assert logs[-1]["topics"] == ["0x" + venus("VBep20Delegate").topic("CashSynced").hex()]
+
+
+def test_an_old_market_counts_what_it_is_given_until_it_is_modernised(stage: VenusStage) -> None:
+    wbtc = stage.market.listings["WBTC"]
+    donation = VenusActions(stage.market).donate("WBTC", wbtc.asset.unit)
+    stage.fresh()
+    before = stage.node.read(wbtc.v_token, "getCash")
+    send(stage, donation)
+    assert stage.node.read(wbtc.v_token, "getCash") == before + wbtc.asset.unit
+    with pytest.raises(RpcError):
+        stage.node.read(wbtc.v_token, "internalCash")
+
+    proxy = Contract(wbtc.v_token.address, venus("VBep20Delegator"))
+    new = stage.market.implementation
+    send(stage, order(proxy, "modernise", "_setImplementation", new, OFF, b""))
+    assert stage.node.read(wbtc.v_token, "getCash") == 0
+    send(stage, order(wbtc.v_token, "setup", "sweepTokenAndSync", 0))
+    send(stage, donation)
+
+    assert stage.node.read(wbtc.v_token, "getCash") == before + wbtc.asset.unit
 
 
 def test_the_last_word_of_mint_is_what_the_minter_has(stage: VenusStage) -> None:
