@@ -204,7 +204,7 @@ class Daemon:
         rooms.detector.restore(episodes, checkpoint)
         rooms.ledger.restore(episodes)
         await self._path.decide(rooms.engine.adopt())
-        rooms.publisher.publish_everything(force=True)
+        self._write_anew()
         self._path.note(block)
         await rooms.writer.flush()  # from here on a crash finds a checkpoint to resume from
         gc.unfreeze()
@@ -217,6 +217,11 @@ class Daemon:
             accounts={name: len(rooms.book.keys(name)) for name in rooms.book.protocols},
         )
         return block
+
+    def _write_anew(self) -> None:
+        self._rooms.publisher.publish_everything(force=True)
+        if self._rooms.reconciler is not None:
+            self._rooms.reconciler.begin_anew()
 
     # --- for operators ---------------------------------------------------------------------------
 
@@ -322,7 +327,7 @@ class Daemon:
         accounts = await rooms.bootstrap.load(block, protocols=names, from_block=job.from_block)
         observation = rooms.engine.adopt()
         await self._path.record(rooms.detector.reconsider(observation))
-        rooms.publisher.publish_everything(force=True)
+        self._write_anew()
         rooms.metrics.rebuilds.labels(job.cause).inc()
         for protocol, _ in wrong:
             rooms.engine.trust.mismatches[protocol] += 1

@@ -83,7 +83,7 @@ class BlockPath:
         await self.record(reopened)
         rooms.publisher.publish_everything(force=True)
         if rooms.reconciler is not None:
-            rooms.reconciler.rolled_back()
+            rooms.reconciler.begin_anew()
 
     async def look_again(self) -> None:
         """Make open flags heed a quarantine that began or ended since the newest block."""

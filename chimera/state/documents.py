@@ -61,7 +61,6 @@ class Documents:
         self._mirror = mirror
         self._publisher = publisher
         self._trust = trust
-        self._generation = trust.generation
         self._on_fault = on_fault
         self._clock = clock
         self._decided: dict[int, float] = {}  # when each of the newest blocks was decided
@@ -82,11 +81,12 @@ class Documents:
     async def check(self, keys: Iterable[Key]) -> None:
         """Compare the documents of these accounts; have those that are wrong written again."""
         wrong: list[tuple[Key, str, dict[str, Any]]] = []
+        generation = self._trust.generation
         for part in slices(list(keys)):
             if self._is_quiet():
                 return
             found = await self._cache.stored([self._name(key) for key in part])
-            if found is None or self._is_quiet():
+            if found is None or self._is_quiet() or generation != self._trust.generation:
                 return
             for key, document in zip(part, found, strict=True):
                 fault = self._fault(key, document)
@@ -97,9 +97,6 @@ class Documents:
             await self._rewrite(wrong)
 
     def _is_quiet(self) -> bool:
-        if self._generation != self._trust.generation:
-            self._generation = self._trust.generation
-            self.settle()
         return self._clock() < self._quiet_until
 
     async def _rewrite(self, wrong: Sequence[tuple[Key, str, dict[str, Any]]]) -> None:

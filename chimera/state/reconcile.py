@@ -90,7 +90,6 @@ class Reconciler(Service):
         self._most_calls = most_calls
         self._clock = clock
         self._turns = Turns(engine.book, engine.trust, within=within, clock=clock)
-        self._generation = engine.trust.generation
         self._due = asyncio.Event()
         self._pauses: dict[str, float] = {}  # by protocol: seconds after the last attempt
         self._not_before: dict[str, float] = {}  # by protocol: when the next attempt may be made
@@ -104,8 +103,8 @@ class Reconciler(Service):
         if live:
             self._due.set()
 
-    def rolled_back(self) -> None:
-        """Note that blocks left the chain: positions are being written anew."""
+    def begin_anew(self) -> None:
+        """Note that blocks left the chain or the book was loaded: positions are written anew."""
         self._documents.settle()
         self._turns.restart()
 
@@ -145,9 +144,6 @@ class Reconciler(Service):
     def _sample(self) -> Sample:
         """Take as many accounts as one multicall can ask about, at least one."""
         book, adapters = self._engine.book, self._engine.adapters
-        if self._generation != self._trust.generation:
-            self._generation = self._trust.generation
-            self._turns.restart()
         markets = {name: book.market(name) for name in book.protocols}
         accounts: dict[Key, Account] = {}
         calls: dict[Call, None] = {}
@@ -160,7 +156,7 @@ class Reconciler(Service):
                 break
             calls |= proof
             accounts[key] = account
-        return Sample(book.block, self._generation, accounts, markets, tuple(calls))
+        return Sample(book.block, self._trust.generation, accounts, markets, tuple(calls))
 
     async def _differing(self, sample: Sample, answers: Readings) -> list[Mismatch]:
         found = []

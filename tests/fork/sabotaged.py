@@ -49,6 +49,11 @@ def apply_a_log_twice() -> None:
     tamper_with_logs(lambda logs, place: [*logs[: place + 1], *logs[place:]])
 
 
+def lose_every_move() -> None:
+    """Drop every log that moves a balance, of the first block that has one."""
+    tamper_with_logs(lambda logs, _: [log for log in logs if log.topics[0] not in MOVES])
+
+
 def ignore_parents() -> None:
     """Take every new head for a child of the newest block: in the feed, the book, the detector."""
     Trail.carries = lambda self, block: True  # type: ignore[method-assign]  # noqa: ARG005
@@ -97,6 +102,7 @@ BREAKS: dict[str, Callable[[], None]] = {
         nothing,
         lose_a_log,
         apply_a_log_twice,
+        lose_every_move,
         ignore_parents,
         skip_a_price,
         keep_streaks,

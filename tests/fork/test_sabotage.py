@@ -17,7 +17,8 @@ PROGRAM = str(Path(__file__).with_name("sabotaged.py"))
 def faults_seen(broken: str, folder: Path) -> list[str]:
     """Live a short life with two reorgs in front of a daemon; say what did not agree."""
     with Stage.build(seed=5, borrowers=40) as stage:
-        config = stage.write_config(folder / "sabotage.toml")
+        alone = {"reconcile": {"enabled": False}}  # which would mend what is to be noticed
+        config = stage.write_config(folder / "sabotage.toml", extra=alone)
         program = (PROGRAM, broken)
         with Daemon(config, folder / "daemon.log", program=program) as daemon:
             witness = Witness(stage, daemon)

@@ -1,0 +1,247 @@
+"""The real daemon with a fault in its mirror: it notices, says so, mends it, and blocks go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from redis import Redis
+
+from devnet.actions import Actions
+from devnet.daemon import Daemon
+from devnet.proxy import CountingProxy
+from devnet.redis_server import RedisServer
+from devnet.stage import Stage
+from devnet.witness import Witness
+
+PROGRAM = str(Path(__file__).with_name("sabotaged.py"))
+VIEW = "bf92857c"  # getUserAccountData, which only comparisons ask for
+SAMPLE = 20  # calls: a whole comparison of 40 accounts shows by its size
+ON: dict[str, object] = {"enabled": True, "calls": SAMPLE}
+OFF: dict[str, object] = {"enabled": False}
+PATIENCE = 40.0
+
+
+def until(holds: Callable[[], bool], *, seconds: float = PATIENCE) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError("it did not come to that in time")
+        time.sleep(0.02)
+
+
+class Scene:
+    """A stage, a daemon that loses every balance moved in one block, and a proxy between them."""
+
+    def __init__(self, stage: Stage, daemon: Daemon, reconcile: Mapping[str, object]) -> None:
+        self.stage = stage
+        self.daemon = daemon
+        self.witness = Witness(stage, daemon)
+        self.reconciles = reconcile == ON
+        self.blocked = False
+
+    def block(self, *, shock: int = 0) -> int:
+        """Mine a block, and wait until it was processed and, if anything is, compared."""
+        number = self.stage.life.shock("WETH", shock) if shock else self.stage.life.quiet()
+        self.witness.attend(number)
+        if self.reconciles and not self.blocked:
+            until(lambda: (self.status()["last_reconciled_block"] or 0) >= number)
+        return number
+
+    def supply(self, *users: str) -> int:
+        """Have more collateral come to these accounts in one block, whose logs the daemon loses."""
+        actions = Actions(self.stage.market)
+        unit = self.stage.market.listings["WETH"].reserve.unit
+        for user in users:
+            self.stage.node.send(actions.supply(user, "WETH", unit))
+        return self.block()
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.daemon.get("/readyz")[1]["protocols"]["aave"]
+        return found
+
+    def reasons(self) -> str:
+        return " ".join(self.daemon.get("/readyz")[1]["reasons"])
+
+    def flags(self) -> list[dict[str, Any]]:
+        return self.daemon.opportunities("&state=open")[1]
+
+    def wrong_at(self, number: int) -> list[str]:
+        return [line for line in self.witness.mismatches if line.startswith(f"block {number}:")]
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        lines = self.daemon.log.read_text().splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        return [entry for entry in entries if entry["event"] == event]
+
+    def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """While it is blocked, let no whole comparison through, only samples."""
+        if self.blocked and json.dumps(request).count(VIEW) > SAMPLE:
+            return {"error": {"code": -32000, "message": "header not found"}}
+        return None
+
+
+@contextmanager
+def scene(folder: Path, reconcile: Mapping[str, object], broken: str) -> Iterator[Scene]:
+    scenes: list[Scene] = []
+
+    def intercept(request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return scenes[0].answer(request) if scenes else None
+
+    with (
+        Stage.build(seed=23, borrowers=40) as stage,
+        CountingProxy(stage.anvil.http, intercept=intercept) as proxy,
+    ):
+        config = stage.write_config(
+            folder / "scene.toml", http=proxy.http, extra={"reconcile": reconcile}
+        )
+        with Daemon(config, folder / "daemon.log", program=(PROGRAM, broken)) as daemon:
+            scenes.append(Scene(stage, daemon, reconcile))
+            daemon.wait_until(stage.node.number)
+            yield scenes[0]
+
+
+def somebody(stage: Stage, count: int) -> list[str]:
+    """Return people with debt who are far from being flagged."""
+    factors = stage.truth.health_factors(stage.truth.borrowers_now())
+    safe = [user for user, factor in factors.items() if factor and 15 * 10**17 < factor < 10**20]
+    return sorted(safe)[:count]
+
+
+def test_an_account_that_lost_a_log_is_right_again_after_a_few_blocks(tmp_path: Path) -> None:
+    with scene(tmp_path, ON, "lose_every_move") as play:
+        [user] = somebody(play.stage, 1)
+        lost_at = play.supply(user)
+        assert len(play.wrong_at(lost_at)) >= 1
+        blocks = [play.block() for _ in range(8)]
+        assert play.wrong_at(blocks[-1]) == []
+        until(lambda: play.logged("account_mended") != [])
+
+        [line] = play.logged("account_diverges")
+        truth = play.stage.truth.account_data([user], line["block"])[user]
+        assert truth is not None
+        figures = line["differences"]["total collateral"]
+        assert line["user"] == user
+        assert figures["theirs"] == str(truth.total_collateral)
+        assert int(figures["ours"]) < truth.total_collateral
+        assert play.daemon.metric("chimera_mirror_mismatches_total") == 1
+        assert play.status()["mismatches"] == 1
+        assert play.daemon.metric("chimera_rebuilds_total") == 0
+        assert play.logged("market_quarantined") == []
+        # Everybody was compared, and nobody else was found wrong.
+        assert play.daemon.metric("chimera_reconciled_accounts_total") > play.status()["accounts"]
+
+
+def test_without_comparing_it_stays_wrong(tmp_path: Path) -> None:
+    with scene(tmp_path, OFF, "lose_every_move") as play:
+        play.supply(*somebody(play.stage, 1))
+        blocks = [play.block() for _ in range(8)]
+        assert len(play.wrong_at(blocks[-1])) >= 1
+        assert play.daemon.metric("chimera_reconciled_accounts_total") == 0
+        assert play.status()["last_reconciled_block"] is None
+
+
+def test_two_divergent_accounts_put_their_market_in_quarantine_until_it_is_clean(
+    tmp_path: Path,
+) -> None:
+    with scene(tmp_path, ON, "lose_every_move") as play:
+        users = somebody(play.stage, 2)
+        play.block(shock=-1500)
+        play.block()
+        assert any(flag["liquidatable"] for flag in play.flags())
+        play.blocked = True  # the rebuild goes through, the comparison after it does not
+        play.supply(*users)
+        until(lambda: play.block() > 0 and "unverified" in play.reasons())
+
+        until(lambda: all(flag["reason"] == "unverified" for flag in play.flags()))
+        assert play.flags()
+        assert {(flag["liquidatable"], flag["best"]) for flag in play.flags()} == {(False, None)}
+        until(lambda: play.logged("market_stays_quarantined") != [])
+        assert play.wrong_at(play.block()) == []  # it was rebuilt; positions and health go on
+        assert {flag["reason"] for flag in play.flags()} == {"unverified"}
+        assert play.daemon.metric("chimera_markets_unverified") == 1
+
+        play.blocked = False
+        until(lambda: play.block() > 0 and "unverified" not in play.reasons())
+        assert any(flag["liquidatable"] for flag in play.flags())
+        assert "unverified" not in {flag["reason"] for flag in play.flags()}
+        assert play.wrong_at(play.block()) == []
+        assert play.daemon.metric("chimera_markets_unverified") == 0
+        assert play.daemon.metric("chimera_mirror_mismatches_total") == 2
+        assert len(play.logged("market_quarantined")) == len(play.logged("market_verified")) == 1
+        assert play.witness.missed_and_extra() == (set(), set())
+
+
+@pytest.mark.parametrize("reconcile", [ON, OFF], ids=["on", "off"])
+def test_a_tampered_document_is_noticed_and_written_again(
+    reconcile: Mapping[str, object], tmp_path: Path
+) -> None:
+    with Stage.build(seed=23, borrowers=12) as stage, RedisServer() as redis:
+        extra = {"reconcile": reconcile, "redis": {"ttl": 10}}
+        config = stage.write_config(tmp_path / "redis.toml", redis_url=redis.url, extra=extra)
+        with (
+            Daemon(config, tmp_path / "daemon.log") as daemon,
+            Redis.from_url(redis.url, decode_responses=True) as client,
+        ):
+            play = Scene(stage, daemon, reconcile)
+            daemon.wait_until(stage.node.number)
+            time.sleep(11)  # for one time to live after the start nothing is compared
+            play.block()
+            assert daemon.metric("chimera_cache_mismatches_total") == 0
+            name = next(client.scan_iter("position:*"))
+            document = json.loads(str(client.get(name)))
+            # A block to come, and an hour to live: the refresh alone would never replace it.
+            tampered = {**document, "block": document["block"] + 1000, "health_factor": "9.0"}
+            client.set(name, json.dumps(tampered, separators=(",", ":")), ex=3600)
+            head = [play.block() for _ in range(3)][-1]
+            if reconcile is OFF:
+                time.sleep(8)
+                assert json.loads(str(client.get(name))) == tampered
+                return
+            until(lambda: json.loads(client.get(name) or "{}").get("block") == head)
+            _, position = daemon.get(f"/v1/positions/aave/{document['user']}")
+            assert json.loads(str(client.get(name))) == position
+            assert daemon.metric("chimera_cache_mismatches_total") == 1
+            [line] = play.logged("position_diverges")
+            assert (line["key"], line["fault"]) == (name, "ahead")
+
+
+class SlowViews(CountingProxy):
+    """A node that takes its time over comparisons, and over nothing else."""
+
+    waiting = most_waiting = 0
+
+    async def _pass_request(self, request: web.Request) -> web.Response:
+        if VIEW in (await request.read()).decode():
+            self.waiting += 1
+            self.most_waiting = max(self.waiting, self.most_waiting)
+            await asyncio.sleep(2.0)
+            self.waiting -= 1
+        return await super()._pass_request(request)
+
+
+def test_no_block_waits_for_a_comparison(tmp_path: Path) -> None:
+    with Stage.build(seed=23, borrowers=40) as stage, SlowViews(stage.anvil.http) as proxy:
+        config = stage.write_config(
+            tmp_path / "slow.toml", http=proxy.http, ws=proxy.ws, extra={"reconcile": ON}
+        )
+        with Daemon(config, tmp_path / "daemon.log") as daemon:
+            daemon.wait_until(stage.node.number)
+            seconds = []
+            for _ in range(20):
+                began = time.monotonic()
+                number = stage.life.quiet()
+                daemon.wait_until(number)
+                seconds.append(time.monotonic() - began)
+            status = daemon.get("/readyz")[1]["protocols"]["aave"]
+            assert max(seconds) < 1.0
+            assert status["last_reconciled_block"] is None
+            assert proxy.most_waiting == 1
+            until(lambda: daemon.metric("chimera_reconciled_accounts_total") > 0)
