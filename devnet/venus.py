@@ -28,6 +28,8 @@ CHURN = {
     "borrow": 10,
     "first_borrow": 3,
     "borrow_behalf": 3,
+    "flash_loan": 2,
+    "flash_debt": 2,
     "repay": 8,
     "repay_behalf": 5,
     "enter_market": 4,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devnet.actions import PURSE
 from devnet.node import Contract, Node, Transaction
-from devnet.venus_market import ON, UNLIMITED, Listing, VenusMarket
+from devnet.venus_market import ON, UNLIMITED, Listing, VenusMarket, order
 
 BANK = "0x3000000000000000000000000000000000000023"  # lends, and pays for others
 LIQUIDATOR = "0x4000000000000000000000000000000000000024"
@@ -106,6 +106,15 @@ class VenusActions:
     def add_reserves(self, symbol: str, amount: int) -> Transaction:
         """Give to the reserves."""
         return self._at(symbol, BANK, "add_reserves", "_addReserves", amount)
+
+    def flash(self, user: str, symbol: str, amount: int, part: int, kind: str) -> list[Transaction]:
+        """Take a flash loan and give so many percent back; the rest becomes the user's debt."""
+        pool, place = self._market.comptroller, self._market.listings[symbol].v_token.address
+        loan = (user, self._market.flash, [place], [amount], part.to_bytes(32))
+        return [
+            order(pool, "setup", "setWhiteListFlashLoanAccount", user, ON),
+            self.to(pool, user, kind, "executeFlashLoan", *loan),
+        ]
 
     def accrue(self, symbol: str) -> Transaction:
         """Bring a market's interest up to the block."""

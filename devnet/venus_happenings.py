@@ -146,6 +146,21 @@ class VenusHappenings:
                 return self._act.borrow_behalf(one.user, *self._draw(one), caller)
         return []
 
+    def flash_loan(self) -> list[Transaction]:
+        """Take a flash loan and give it back with its fee."""
+        user, symbol = self._rng.choice(self._population.everyone), self._rng.choice(STABLES)
+        amount = self._worth(symbol, 1_000, 90_000)
+        return self._act.flash(user, symbol, amount, 100, "flash_loan")
+
+    def flash_debt(self) -> list[Transaction]:
+        """Take a flash loan and keep a part of it as a debt."""
+        for one in self._sample():
+            if one.calm:
+                symbol, amount = self._rng.choice(STABLES), one.power
+                keep = self._arrivals.amount(symbol, near(self._rng, 0.3, 0.8, amount))
+                return self._act.flash(one.user, symbol, 2 * keep, 50, "flash_debt")
+        return []
+
     def repay(self) -> list[Transaction]:
         """Pay back a part, or all of one debt, oneself."""
         for one in self._sample():

@@ -31,6 +31,7 @@ START_RATE = WAD // 50  # underlying per vToken, both in whole tokens
 CLOSE_FACTOR = WAD // 2
 # Rates are capped at 5e-6 per block, so a year has to be at least so short for interest to show.
 BLOCKS_PER_YEAR = 100_000
+FLASH_FEES = WAD * 9 // 10_000, WAD * 3 // 10  # of the loan, and the protocol's part of that
 SELDOM, OFTEN = 100_000, 9  # blocks between two transfers of the reserves to the treasury
 
 
@@ -131,6 +132,7 @@ class VenusMarket:
     implementation: str
     old_implementation: str
     lens: Contract
+    flash: str
     listings: dict[str, Listing] = field(default_factory=dict)
 
     def listing_at(self, v_token: str) -> Listing:
@@ -230,6 +232,9 @@ def listing_orders(market: VenusMarket, listing: Listing) -> Iterator[Transactio
     )
     for target, function, *arguments in orders:
         yield order(target, "setup", function, *arguments)
+    if not asset.old:
+        yield order(v_token, "setup", "setFlashLoanEnabled", ON)
+        yield order(v_token, "setup", "setFlashLoanFeeMantissa", *FLASH_FEES)
 
 
 def _deploy_core(node: Node) -> VenusMarket:
@@ -250,7 +255,8 @@ def _deploy_core(node: Node) -> VenusMarket:
     implementation = create(node, venus("VBep20Delegate")).address
     old = create(node, venus("VBep20DelegateR1")).address
     lens = create(node, ours("VenusLens"))
-    return VenusMarket(pool, oracle, access, share_reserve, implementation, old, lens)
+    flash = create(node, ours("VenusFlash")).address
+    return VenusMarket(pool, oracle, access, share_reserve, implementation, old, lens, flash)
 
 
 def _cut(node: Node) -> list[tuple[str, int, list[bytes]]]:

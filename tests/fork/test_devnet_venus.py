@@ -265,6 +265,27 @@ def test_an_old_market_counts_what_it_is_given_until_it_is_modernised(stage: Ven
     assert stage.node.read(wbtc.v_token, "getCash") == before + wbtc.asset.unit
 
 
+def test_what_is_left_of_a_flash_loan_is_a_debt_that_moves_no_cash(stage: VenusStage) -> None:
+    listing, user = stage.market.listings["USDC"], stage.population.people["supplier"][0]
+    actions, amount = VenusActions(stage.market), 100 * 10**6
+    stage.fresh()
+    cash = stage.node.read(listing.v_token, "getCash")
+    collateral = actions.mint_behalf(user, "WETH", WAD), actions.enter(user, ["WETH"])
+    loan = actions.flash(user, "USDC", amount, 40, "flash_debt")
+    logs = send(stage, *collateral, *loan)
+
+    left = amount * 10_009 // 10_000 - amount * 10_009 // 10_000 * 40 // 100
+    assert stage.node.read(listing.v_token, "borrowBalanceStored", user) == left
+    protocols = amount * 9 // 10_000 * 3 // 10
+    assert stage.node.read(listing.v_token, "getCash") == cash - amount + (
+        amount * 10_009 // 10_000 * 40 // 100 - protocols
+    )
+    code = venus("VBep20Delegate")
+    wanted = ("TransferOutUnderlyingFlashLoan", "TransferInUnderlyingFlashLoan", "Borrow")
+    names = {"0x" + code.topic(name).hex(): name for name in wanted}
+    assert [names[t] for log in logs if (t := log["topics"][0]) in names] == list(wanted)
+
+
 def test_the_last_word_of_mint_is_what_the_minter_has(stage: VenusStage) -> None:
     actions, user = VenusActions(stage.market), stage.population.everyone[0]
     v_token = stage.market.listings["DAI"].v_token
