@@ -1,0 +1,231 @@
+"""The three markets of the reference vectors, their logs word by word, and answers from a dict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from chimera.domain.block import Address, Block, BlockBatch, BlockHash, Log
+from chimera.domain.call import Answer, Call, Readings
+from chimera.domain.changes import Change, MarketMoved
+from chimera.domain.market import EMPTY, Account
+from chimera.domain.numeric import WAD
+from chimera.protocols.compound_v2 import calls
+from chimera.protocols.compound_v2.adapter import CompoundV2
+from chimera.protocols.compound_v2.dialect import MOONWELL, Dialect
+from chimera.protocols.compound_v2.market import USUAL_SLOT, CompoundMarket, Listing
+from chimera.protocols.compound_v2.math import RateModel, State
+from chimera.protocols.compound_v2.pools import Pool
+from chimera.state.book import Book
+from devnet.recording import Line
+from devnet.recording import address as from_hex
+from devnet.replay import Replay
+
+
+def address(number: int) -> Address:
+    return Address(number.to_bytes(20, "big"))
+
+
+COMPTROLLER, ORACLE, MODEL, OTHER_ORACLE = (address(0xC0 + n) for n in range(4))
+M_WETH, M_USDC, M_CBBTC, M_NEW = (address(0x100000 + n) for n in range(4))
+WETH, USDC, CBBTC, NEW = (address(0x200000 + n) for n in range(4))
+ALICE, BOB, CAROL = (address(0xB00000 + n) for n in range(3))
+ZERO = address(0)
+
+NOW = 1808048900  # of the liquidation in the vectors
+JUMP = RateModel(317097919, 1268391679, 63419583967, 8 * WAD // 10)
+FACTORS = {M_WETH: 81 * WAD // 100, M_USDC: 83 * WAD // 100, M_CBBTC: 80 * WAD // 100}
+PRICES: dict[Address, int | None] = {
+    M_WETH: 3000123456780000000000,
+    M_USDC: 999876540000000000000000000000,
+    M_CBBTC: 975312468013500000000000000000000,
+}
+UNDERLYING = {M_WETH: (WETH, "WETH", 18), M_USDC: (USDC, "USDC", 6), M_CBBTC: (CBBTC, "cbBTC", 8)}
+# As they stand when the liquidation of the vectors has added interest in two of them.
+STATES = {
+    M_WETH: State(
+        cash=385679012344567888889,
+        borrows=25078381985755382639,
+        reserves=11757297863305542,
+        supply=2053394615470,
+        index=1003167081007184275,
+        accrued=NOW,
+    ),
+    M_USDC: State(
+        cash=986234444442,
+        borrows=18819905535,
+        reserves=5434995,
+        supply=5025000000039375,
+        index=1002752899707636328,
+        accrued=NOW,
+    ),
+    M_CBBTC: State(1123456792, 0, 0, 56172839600, 1000031688863557916, 1800100012),
+}
+
+
+def listing(mtoken: Address) -> Listing:
+    underlying, symbol, decimals = UNDERLYING[mtoken]
+    return Listing(
+        mtoken=mtoken,
+        underlying=underlying,
+        symbol=symbol,
+        decimals=decimals,
+        is_listed=True,
+        factor=FACTORS[mtoken],
+        incentive=11 * WAD // 10,
+        reserve_factor=15 * WAD // 100 if mtoken == M_WETH else WAD // 10,
+        seize_share=3 * WAD // 100,
+        model=MODEL,
+        rates=JUMP,
+        slot=USUAL_SLOT,
+    )
+
+
+LISTINGS = {mtoken: listing(mtoken) for mtoken in UNDERLYING}
+
+
+def market(
+    *,
+    dialect: Dialect = MOONWELL,
+    prices: Mapping[Address, int | None] | None = None,
+    states: Mapping[Address, State] | None = None,
+    listings: Mapping[Address, Listing] | None = None,
+    pools: Mapping[int, Pool] | None = None,
+    is_paused: bool = False,
+) -> CompoundMarket:
+    return CompoundMarket(
+        dialect=dialect,
+        comptroller=COMPTROLLER,
+        oracle=ORACLE,
+        close_factor=WAD // 2,
+        incentive=11 * WAD // 10,
+        is_paused=is_paused,
+        block_number=1,
+        listings={**LISTINGS, **(listings or {})},
+        states={**STATES, **(states or {})},
+        prices={**PRICES, **(prices or {})},
+        pools=pools or {},
+    )
+
+
+def configured(mtoken: Address, **terms: object) -> dict[Address, Listing]:
+    """One market with other terms."""
+    return {mtoken: replace(LISTINGS[mtoken], **terms)}  # type: ignore[arg-type]
+
+
+def owing(
+    supplied: Mapping[Address, int],
+    owed: Mapping[Address, int],
+    entered: Sequence[Address] = (),
+    mode: int = 0,
+) -> Account:
+    """An account whose debts were settled at the markets' current indexes."""
+    marks = {mtoken: STATES[mtoken].index for mtoken in owed}
+    enabled = frozenset(entered) | supplied.keys() | owed.keys()
+    return Account(dict(supplied), dict(owed), enabled, mode, 0, marks)
+
+
+def word(value: int | bytes) -> bytes:
+    return value.to_bytes(32, "big") if isinstance(value, int) else value.rjust(32, b"\0")
+
+
+def words(*values: int | bytes) -> bytes:
+    return b"".join(word(value) for value in values)
+
+
+def log(
+    emitter: Address,
+    topic: bytes,
+    *data: int | bytes,
+    indexed: Sequence[int | bytes] = (),
+    index: int = 0,
+) -> Log:
+    topics = (topic, *(word(value) for value in indexed))
+    return Log(emitter, topics, words(*data), index, 2)
+
+
+BLOCK = Block(1, BlockHash(bytes(32)), BlockHash(bytes(32)), NOW)
+NEXT = Block(2, BlockHash(b"\x01" * 32), BLOCK.hash, NOW + 2)
+MOONWELL_ON_BASE = CompoundV2(name="moonwell", address=COMPTROLLER, from_block=0)
+NAME = MOONWELL_ON_BASE.name
+
+
+def readings(of: CompoundMarket, oracle: Address | None = None) -> dict[Call, Answer]:
+    """What is polled at every block: the market's own prices and cash, and a rate of 7."""
+    found: dict[Call, Answer] = {}
+    for mtoken, state in of.states.items():
+        price = of.prices[mtoken]
+        asked = calls.of_address(oracle or of.oracle, calls.GET_UNDERLYING_PRICE, mtoken)
+        found[asked] = None if price is None else word(price)
+        found[calls.plain(mtoken, calls.GET_CASH)] = word(state.cash)
+        found[calls.plain(mtoken, calls.BORROW_RATE_PER_TIMESTAMP)] = word(7)
+    return found
+
+
+class Mirror:
+    """A book with the three markets, to which blocks of logs happen."""
+
+    def __init__(
+        self,
+        accounts: Mapping[Address, Account] | None = None,
+        *,
+        of: CompoundMarket | None = None,
+        complete: bool = True,
+    ) -> None:
+        self.book = Book(debug=True)
+        self.book.load(NAME, of or market(), accounts or {}, complete=complete, block=BLOCK)
+
+    @property
+    def market(self) -> CompoundMarket:
+        found = self.book.market(NAME)
+        assert isinstance(found, CompoundMarket)
+        return found
+
+    def account(self, user: Address) -> Account:
+        return self.book.get((NAME, user)) or EMPTY
+
+    def take(self, *logs: Log, answers: Readings | None = None) -> list[Change]:
+        """Apply a block with these logs; return the changes of accounts."""
+        told = {**readings(self.market), **(answers or {})}
+        number = self.book.block.number + 1
+        block = Block(
+            number,
+            BlockHash(number.to_bytes(32, "big")),
+            self.book.block.hash,
+            self.book.block.timestamp + 2,
+        )
+        self.book.begin(block)
+        changes = []
+        batch = BlockBatch(block, logs, told)
+        for change in MOONWELL_ON_BASE.fold(self.market, self.book.accounts(NAME), batch):
+            self.book.apply(NAME, change)
+            changes.append(change)
+        self.book.commit()
+        assert isinstance(changes[-1], MarketMoved)
+        return changes[:-1]
+
+
+# --- the recording -------------------------------------------------------------------------------
+
+RECORDING = Path(__file__).parent / "recordings" / "compound_v2-moonwell-12.jsonl.gz"
+
+
+class Player(Replay):
+    """
+    A replay that follows everybody whom the recording speaks of, and nobody else.
+
+    Of the bank that lends, and of liquidators, no balance is recorded.
+    """
+
+    def recorded(self) -> list[Address]:
+        """Everybody whose truth and storage the recording has."""
+        return sorted(from_hex(user) for user in self.recording.header["accounts"])
+
+    def _load(self, line: Line) -> None:
+        adapter, block = self.adapter, line.block
+        read = self.ask(adapter.read_market(block), line)
+        users = self.recorded()
+        found = self.ask(adapter.read_accounts(read, users, block), line)
+        accounts = {user: found.get(user, EMPTY) for user in users}
+        self.book.load(adapter.name, read, accounts, complete=False, block=block)
