@@ -92,8 +92,14 @@ class Recording:
         self.config: dict[str, Any] = self.header["config"]
         self.from_block = int(self.header["from_block"])
         self.bootstrap_block = int(self.header["bootstrap_block"])
+        self._accounts = {address(user) for user in self.header["accounts"]}
         self._others = {address(user) for user in self.header.get("other_accounts", ())}
         self._tokens = {name.lower(): token for name, token in self.header["tokens"].items()}
+
+    @property
+    def people(self) -> set[Address]:
+        """Everybody who has a truth, and others of whom the header says that they are recorded."""
+        return self._accounts | self._others
 
     @property
     def history(self) -> list[Line]:
@@ -121,6 +127,8 @@ class Recording:
         if (to, data) in line.answers:
             result = line.answers[to, data]
             return None if result is None else bytes.fromhex(result[2:])
+        if call.to in self._accounts:
+            return b""  # people have no code
         token = self._tokens.get(to)
         if token is not None and data in (SYMBOL, DECIMALS):
             return _string(token["symbol"]) if data == SYMBOL else _word(token["decimals"])

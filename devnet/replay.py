@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from chimera.domain.block import Block, BlockBatch, LogQuery
 from chimera.domain.call import Answer, Call, Inquiry, T
 from chimera.domain.changes import Liquidated
 from chimera.domain.health import Health
-from chimera.domain.market import Account, Holder, Key
+from chimera.domain.market import EMPTY, Account, Holder, Key, Market
 from chimera.domain.opportunity import Observation, Underwater
 from chimera.errors import Rebuild, Refuse
 from chimera.ports import Adapter
@@ -78,6 +78,15 @@ def judge_of(family: str) -> Judge:
 
 
 # --- the replay ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A market and its accounts, as they are read at one block; `complete` as in the book."""
+
+    market: Market
+    accounts: Mapping[Holder, Account]
+    complete: bool
 
 
 class Replay:
@@ -143,19 +152,51 @@ class Replay:
         """The accounts of the book."""
         return self.book.accounts(self.adapter.name).users
 
-    def _load(self, line: Line) -> None:
+    def snapshot(self, line: Line, seen: Iterable[Line]) -> Snapshot:
+        """
+        Read what a bootstrap at a full block would, for whom the blocks `seen` until then name.
+
+        Raises:
+            Unrecorded: The recording was not asked for something.
+        """
         adapter, block = self.adapter, line.block
-        try:
-            market = self.ask(adapter.read_market(block), line)
-        except (Refuse, Unrecorded) as error:
-            raise NotBuilt(f"{self.recording.family} {self.recording.version}: {error}") from error
+        market = self.ask(adapter.read_market(block), line)
         query = adapter.discovery(market, suppliers=True)
         users: set[Holder] = set()
-        for past in (*self.recording.history, line):
+        for past in (*self.recording.history, *seen):
             users |= adapter.users_in(past.logs_of(query), suppliers=True)
         market = self.ask(adapter.read_rest(market, users, block), line)
-        accounts = self.ask(adapter.read_accounts(market, sorted(users), block), line)
-        self.book.load(adapter.name, market, accounts, complete=True, block=block)
+        followed = sorted(user for user in users if self._is_recorded(market, user, line))
+        accounts = self.ask(adapter.read_accounts(market, followed, block), line)
+        if len(followed) == len(users):
+            return Snapshot(market, accounts, complete=True)
+        # Lenders without records are not followed; so everybody else is, from the start.
+        everybody = (adapter.holder(adapter.name, user) for user in self.recording.people)
+        blank = dict.fromkeys((user for user in everybody if user is not None), EMPTY)
+        return Snapshot(market, {**blank, **accounts}, complete=False)
+
+    def _is_recorded(self, market: Market, user: Holder, line: Line) -> bool:
+        """Tell whether the user's balances can be read; those of accounts with a truth must be."""
+        if self.adapter.published(user)[1] in self.recording.people:
+            return True
+        try:
+            self.ask(self.adapter.read_accounts(market, [user], line.block), line)
+        except Unrecorded:
+            return False
+        return True
+
+    def _load(self, line: Line) -> None:
+        try:
+            found = self.snapshot(line, [line])
+        except (Refuse, Unrecorded) as error:
+            raise NotBuilt(f"{self.recording.family} {self.recording.version}: {error}") from error
+        self.book.load(
+            self.adapter.name,
+            found.market,
+            found.accounts,
+            complete=found.complete,
+            block=line.block,
+        )
 
     def _apply(self, line: Line) -> frozenset[Key] | None:
         if line.block.parent_hash != self.book.block.hash:
