@@ -16,7 +16,7 @@ from chimera.ports import ChainReader, Follower
 A = TypeVar("A")
 B = TypeVar("B")
 
-MOST_ROUNDS = 6  # of `needs`: a borrow in a new market of a new token takes three
+MOST_ROUNDS = 32  # of `needs`: a market listed together with first borrowers takes about ten
 
 
 @dataclass(frozen=True, slots=True)
