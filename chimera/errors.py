@@ -6,7 +6,13 @@ class ChimeraError(Exception):
 
 
 class Retry(ChimeraError):
-    """The call may work again: back off, keep the state (timeout, 429, lost socket)."""
+    """
+    The call may work again: back off, keep the state (timeout, 429, lost socket).
+
+    `pause` is for how many seconds the other side has asked to be left alone.
+    """
+
+    pause: float = 0.0
 
 
 class Skip(ChimeraError):

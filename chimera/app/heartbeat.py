@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from chimera.domain.notices import Status
 from chimera.observability.notify import Notifier, notifier
+from chimera.observability.pace import Pace, spoken
 from chimera.observability.watchdog import (
     STOPPING,
     Signs,
@@ -28,14 +29,19 @@ class Labour:
 
     Args:
         report: Who else wants to know, as (stage, done, total).
+        clock: Seconds that never go back.
 
     Attributes:
         steps: How often it has been told.
         last: The newest report, for people; "" once that work is done.
     """
 
-    def __init__(self, report: Progress | None = None) -> None:
+    def __init__(
+        self, report: Progress | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._report = report
+        self._clock = clock
+        self._paces: dict[str, Pace] = {}
         self.steps = 0
         self.last = ""
 
@@ -43,9 +49,14 @@ class Labour:
         """Note that `done` of `total` is done of `what` ("blocks", "accounts") of a protocol."""
         stage = f"{name}: {what}"
         self.steps += 1
-        self.last = f"{stage} {done} of {total}" if done < total else ""
+        self.last = self._sentence(stage, done, total) if done < total else ""
         if self._report is not None:
             self._report(stage, done, total)
+
+    def _sentence(self, stage: str, done: int, total: int) -> str:
+        left = self._paces.setdefault(stage, Pace()).left(done, total, self._clock())
+        about = "" if left is None else f", about {spoken(left)} left"
+        return f"{stage} {done} of {total}{about}"
 
 
 class Heartbeat(Service):

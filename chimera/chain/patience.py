@@ -7,6 +7,8 @@ import random
 
 import structlog
 
+from chimera.errors import Retry
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds
 MOST_DOUBLINGS = 16
 
@@ -23,7 +25,7 @@ class Patience:
         self.fault = ""  # the newest one, as a sentence
 
     async def pause(self, fault: Exception) -> None:
-        """Wait longer than the last time; the first time, say why."""
+        """Wait longer than the last time, or as long as asked to; the first time, say why."""
         self.fault = str(fault) or type(fault).__name__
         if not self.failures:
             structlog.get_logger().warning(
@@ -31,7 +33,9 @@ class Patience:
             )
         pause = min(self._longest, self._first * 2 ** min(self.failures, MOST_DOUBLINGS))
         self.failures += 1
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (only jitter)
+        pause *= random.uniform(0.5, 1.0)  # noqa: S311  (only jitter)
+        asked = fault.pause if isinstance(fault, Retry) else 0.0
+        await asyncio.sleep(max(pause, asked))
 
     def over(self) -> None:
         """The work succeeded."""

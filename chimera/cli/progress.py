@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from chimera.observability.pace import Pace, spoken
+
 EVERY = 5.0  # seconds between two lines of one stage
 
 
@@ -65,19 +67,23 @@ class Reporter:
 
 
 class _Lines:
-    """One line per stage every few seconds, and one at its end."""
+    """One line per stage every few seconds, with the time that is left, and one at its end."""
 
     def __init__(self) -> None:
         self._said: dict[str, float] = {}
+        self._paces: dict[str, Pace] = {}
 
     def show(self, stage: str, done: int, total: int) -> None:
         now, finished = time.monotonic(), done >= total > 0
+        left = self._paces.setdefault(stage, Pace()).left(done, total, now)
         if finished or now - self._said.setdefault(stage, now) >= EVERY:
             self._said[stage] = now
-            structlog.get_logger().info("progress", stage=stage, done=done, total=total)
+            more = {} if finished or left is None else {"left": spoken(left)}
+            structlog.get_logger().info("progress", stage=stage, done=done, total=total, **more)
 
     def close(self) -> None:
         self._said.clear()
+        self._paces.clear()
 
 
 class _Bars:

@@ -12,15 +12,18 @@ import aiohttp
 import msgspec
 from tenacity import (
     AsyncRetrying,
+    RetryCallState,
     retry_if_exception,
     stop_after_attempt,
     wait_exponential,
     wait_random,
 )
+from tenacity.wait import wait_base
 
 from chimera.errors import ChimeraError, RangeTooWide, Retry
 from chimera.rpc.endpoint import Endpoint
 from chimera.rpc.faults import (
+    AskedToWait,
     BatchTooLarge,
     Denied,
     Garbled,
@@ -28,6 +31,7 @@ from chimera.rpc.faults import (
     TooHeavy,
     fault_of,
     fault_of_status,
+    pause_asked_for,
 )
 from chimera.rpc.wire import Answer, decoded
 
@@ -68,9 +72,21 @@ class Rpc(Protocol):
 
 def may_work_again(error: BaseException) -> bool:
     """Tell whether the same request to the same endpoint is worth repeating."""
-    return isinstance(error, Retry) and not isinstance(
-        error, RangeTooWide | BatchTooLarge | TooHeavy | Denied
-    )
+    if not isinstance(error, Retry) or error.pause > LONGEST_PAUSE:
+        return False
+    return not isinstance(error, RangeTooWide | BatchTooLarge | TooHeavy | Denied)
+
+
+class _Wait(wait_base):
+    """Growing pauses, none of them shorter than what the endpoint asks for."""
+
+    def __init__(self, first: float) -> None:
+        self._usual = wait_exponential(first, LONGEST_PAUSE) + wait_random(0, first)
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        fault = retry_state.outcome.exception() if retry_state.outcome else None
+        asked = fault.pause if isinstance(fault, Retry) else 0.0
+        return max(asked, self._usual(retry_state))
 
 
 class _Asked:
@@ -135,7 +151,7 @@ class HttpClient:
         self._session: aiohttp.ClientSession | None = None
         self._retrying = AsyncRetrying(
             stop=stop_after_attempt(attempts),
-            wait=wait_exponential(first_pause, LONGEST_PAUSE) + wait_random(0, first_pause),
+            wait=_Wait(first_pause),
             retry=retry_if_exception(may_work_again),
             reraise=True,
         )
@@ -280,6 +296,10 @@ class HttpClient:
                 asyncio.timeout(self._timeout),
                 self._opened().post(self.endpoint.url, data=body, headers=_HEADERS) as response,
             ):
+                seconds = pause_asked_for(response.status, response.headers.get("Retry-After"))
+                if seconds is not None:
+                    said = f"{asked[0].method}: HTTP {response.status}, wait {seconds:.0f} s"
+                    raise self._redacted(AskedToWait(said, seconds))
                 return response.status, await response.read()
         except TimeoutError:
             said = f"{self.endpoint.label}: {asked[0].method}: no answer in {self._timeout:g} s"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +15,14 @@ from chimera.errors import ChimeraError, RangeTooWide, Rebuild, Retry
 
 class Denied(Retry):
     """The endpoint refuses us as such (bad key, spent quota): another one may answer."""
+
+
+class AskedToWait(Retry):
+    """The endpoint has too much to do, and says after what `pause` it wants to be asked again."""
+
+    def __init__(self, said: str, pause: float) -> None:
+        super().__init__(said)
+        self.pause = pause
 
 
 class UnknownBlock(Retry):
@@ -136,6 +146,8 @@ _NODE_IS_DENYING = _any_of(
 _PARSE_ERROR, _INVALID_REQUEST, _METHOD_NOT_FOUND, _INVALID_PARAMS = -32700, -32600, -32601, -32602
 _REJECTED, _METHOD_NOT_SUPPORTED, _VERSION_NOT_SUPPORTED = -32003, -32004, -32006  # EIP-1474
 _REVERT = 3  # as geth has it
+_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+LONGEST_ASKED_PAUSE = 120  # seconds; whoever asks for more is asked again all the same
 _CALLS = frozenset({"eth_call", "eth_estimateGas"})
 
 
@@ -182,6 +194,29 @@ def _by_code(code: int, said: str) -> ChimeraError:
     if code in {_PARSE_ERROR, _INVALID_REQUEST, _REJECTED}:
         return ChimeraError(said)
     return Retry(said)
+
+
+def pause_asked_for(status: int, retry_after: str | None) -> float | None:
+    """
+    Return for how many seconds an endpoint that has too much to do wants to be left alone.
+
+    Args:
+        status: Of its HTTP answer.
+        retry_after: The header of that name: seconds, or a date.
+
+    Returns:
+        At most `LONGEST_ASKED_PAUSE`; None where the answer asks for no pause.
+    """
+    if status not in _BUSY or retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdecimal():
+        return float(min(int(text), LONGEST_ASKED_PAUSE))
+    try:
+        moment = parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(moment - time.time(), 0.0), LONGEST_ASKED_PAUSE)
 
 
 def fault_of_status(status: int, method: str) -> ChimeraError:

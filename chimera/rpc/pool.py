@@ -95,7 +95,7 @@ class Pool:
             structlog.get_logger().warning(
                 "endpoint_rests", endpoint=client.endpoint.label, fault=str(fault)
             )
-        self._resting[client] = self._clock() + self._cool_down
+        self._resting[client] = self._clock() + max(self._cool_down, fault.pause)
 
     async def _probe(self, client: HttpClient) -> None:
         try:

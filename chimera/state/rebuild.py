@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -14,12 +16,13 @@ from chimera.domain.call import Inquiry
 from chimera.domain.health import Difference
 from chimera.domain.market import EMPTY, Account, Key, Market
 from chimera.domain.opportunity import Checkpoint
-from chimera.errors import Rebuild
+from chimera.errors import Rebuild, Retry
 from chimera.ports import Adapter, ChainReader, History
 from chimera.state.book import UNDO_WINDOW, Book
 from chimera.state.valuation import Adapters
 
 CHUNK = 500  # accounts per inquiry
+PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds; a node that prunes has the block for a few minutes only
 OVERLAP = UNDO_WINDOW  # blocks scanned again: a reorg may have put other borrowers there
 
 Scan = Callable[[ChainReader, LogQuery, int, int], AsyncIterator[tuple[int, tuple[Log, ...]]]]
@@ -116,6 +119,7 @@ class Bootstrap:
         suppliers: Protocols of which every holder is followed, not the borrowers only, so that the
             book is complete.
         progress: Told how far the work got.
+        pauses: Seconds to wait before a part of the accounts is asked for again.
     """
 
     def __init__(
@@ -128,8 +132,10 @@ class Bootstrap:
         scan: Scan,
         suppliers: AbstractSet[str] = frozenset(),
         progress: Progress | None = None,
+        pauses: Sequence[float] = PAUSES,
     ) -> None:
         self._reader = reader
+        self._pauses = pauses
         self._history = history
         self._adapters = adapters
         self._book = book
@@ -237,10 +243,20 @@ class Bootstrap:
         accounts: dict[Address, Account] = {}
         for start in range(0, len(users), CHUNK):
             chunk = users[start : start + CHUNK]
-            inquiry = adapter.read_accounts(market, chunk, block)
-            accounts.update(await drive(inquiry, self._reader, block))
+            begin = functools.partial(adapter.read_accounts, market, chunk, block)
+            accounts.update(await self._insistently(begin, block))
             self._tell(adapter.name, "accounts", start + len(chunk), len(users))
         return accounts
+
+    async def _insistently(self, begin: Callable[[], Inquiry[T]], block: Block) -> T:
+        """Drive an inquiry; begin it again after a fault, so that those before it are not lost."""
+        for pause in self._pauses:
+            try:
+                return await drive(begin(), self._reader, block)
+            except Retry as fault:
+                log.warning("read_again", block=block.number, fault=str(fault))
+                await asyncio.sleep(max(pause, fault.pause))
+        return await drive(begin(), self._reader, block)
 
     def _tell(self, protocol: str, what: str, done: int, total: int) -> None:
         if self._progress is not None:

@@ -1,14 +1,17 @@
 """Past logs in adaptive ranges: complete, in order, whatever the node allows."""
 
 import asyncio
+import itertools
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chimera.chain.backfill import scan
+from chimera.chain.backfill import CALM, FORGET, MOST_IN_FLIGHT, Allowance, scan
 from chimera.domain.block import Log, LogQuery
 from chimera.errors import RangeTooWide, Retry
+from chimera.rpc.faults import AskedToWait
 from tests.fakes_chain import POOL, TOPIC, FakeChain
 
 QUERY = LogQuery(frozenset({POOL}), frozenset({TOPIC}))
@@ -59,9 +62,9 @@ def test_every_log_comes_once_and_in_order(
 
 
 async def test_ranges_shrink_at_a_refusal_and_grow_again() -> None:
-    chain = PickyChain(length=600, most=16)
+    chain = PickyChain(length=2_000, most=16)
     widths, before = [], 0
-    async for last_done, _ in scan(chain, QUERY, 1, 600, initial_range=64):
+    async for last_done, _ in scan(chain, QUERY, 1, 2_000, initial_range=64):
         widths.append(last_done - before)
         before = last_done
         if last_done >= 150:
@@ -101,3 +104,44 @@ async def test_leaving_early_ends_the_requests_in_flight() -> None:
     await windows.aclose()
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_endpoint_that_asks_for_a_pause_gets_it() -> None:
+    chain = PickyChain(length=10, most=100)
+    chain.faults["logs_between"] = [AskedToWait("HTTP 429", 0.4)]
+    began = time.monotonic()
+
+    await scanned(chain, 1, 10, initial_range=10)
+
+    assert time.monotonic() - began >= 0.4
+
+
+def test_requests_at_a_time_are_halved_by_a_fault_and_come_back_one_by_one() -> None:
+    allowance = Allowance(100, in_flight=4)
+    counts = []
+    for _ in range(3):
+        allowance.failed()
+        counts.append(allowance.in_flight)
+    for _ in range(10 * CALM):
+        allowance.answered(100)
+        counts.append(allowance.in_flight)
+
+    assert counts[:3] == [2, 1, 1]
+    assert counts[3::CALM][:4] == [1, 2, 3, 4]
+    assert counts[-1] == MOST_IN_FLIGHT
+
+
+def test_a_width_that_is_refused_again_and_again_is_tried_less_and_less_often() -> None:
+    allowance = Allowance(1_000)
+    tried = []
+    for number in range(2_000):
+        if allowance.blocks <= 300:
+            allowance.answered(allowance.blocks)
+        else:
+            tried.append(number)
+            allowance.refused(allowance.blocks)
+
+    gaps = [after - before for before, after in itertools.pairwise(tried) if after - before > 8]
+    assert gaps == sorted(gaps)
+    assert gaps[-1] > 10 * FORGET
+    assert allowance.blocks > 250

@@ -46,6 +46,18 @@ def test_without_a_terminal_long_work_is_a_line_now_and_then(
             report("logs", done, 0)
 
     assert [line["done"] for line in lines] == [3, 6, 9]
+    assert all("left" not in line for line in lines)
+
+
+def test_a_line_says_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(0, 1000, 2))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    with capture_logs() as lines, Reporter() as report:
+        for done in range(0, 101, 25):
+            report("blocks", done, 1000)
+
+    assert lines[0]["left"] == "1 min 14 s"
 
 
 def test_at_a_terminal_there_is_a_bar_and_it_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:

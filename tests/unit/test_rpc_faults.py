@@ -6,6 +6,7 @@ from chimera.errors import ChimeraError, RangeTooWide, Rebuild, Retry
 from chimera.rpc.client import may_work_again
 from chimera.rpc.endpoint import Endpoint
 from chimera.rpc.faults import (
+    LONGEST_ASKED_PAUSE,
     BatchTooLarge,
     Denied,
     NodeError,
@@ -16,6 +17,7 @@ from chimera.rpc.faults import (
     Unsupported,
     fault_of,
     fault_of_status,
+    pause_asked_for,
 )
 
 ALCHEMY = (
@@ -217,3 +219,26 @@ def test_keys_are_struck_out_of_what_a_node_says() -> None:
     told = endpoint.redact("S3cretKey123 is wrong, so is 0123456789 of user passw0rd! on /v2")
 
     assert told == "*** is wrong, so is *** of user *** on /v2"
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "pause"),
+    [
+        (429, "7", 7.0),
+        (503, " 3 ", 3.0),
+        (429, "0", 0.0),
+        (429, "999999", LONGEST_ASKED_PAUSE),
+        (429, "Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        (429, "Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_ASKED_PAUSE),
+        (429, None, None),
+        (429, "soon", None),
+        (429, "-5", None),
+        (429, "", None),
+        (200, "7", None),
+        (500, "7", None),
+    ],
+)
+def test_how_long_an_endpoint_asks_to_be_left_alone(
+    status: int, header: str | None, pause: float | None
+) -> None:
+    assert pause_asked_for(status, header) == pause

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
 from chimera.domain.block import Block
+from chimera.domain.call import Call, Readings
 from chimera.domain.health import Difference
 from chimera.domain.opportunity import Checkpoint
 from chimera.errors import Rebuild, Refuse, Retry
+from chimera.state import rebuild
 from chimera.state.book import Book
 from chimera.state.rebuild import (
     OVERLAP,
@@ -70,6 +73,7 @@ class Room:
             scan=self.scan,
             suppliers={"fake"} if suppliers else set(),
             progress=lambda *step: self.told.append(step),
+            pauses=(0, 0),
         )
 
 
@@ -137,6 +141,26 @@ async def test_a_failure_while_reading_leaves_the_book_alone() -> None:
     with pytest.raises(Retry):
         await room.bootstrap.load(HEAD)
     assert room.book.keys("fake") == {ALICE, BOB}
+
+
+async def test_a_fault_in_the_middle_costs_one_part_and_not_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rebuild, "CHUNK", 1)
+    room = Room()
+    faults = [Retry("too many requests"), Retry("again")]
+    read, asked = room.reader.read, []
+
+    async def busy(calls: Sequence[Call], block: Block) -> Readings:
+        asked.append([call.data for call in calls])
+        if asked[-1] == [BOB] and faults:
+            raise faults.pop()
+        return await read(calls, block)
+
+    monkeypatch.setattr(room.reader, "read", busy)
+    assert await room.bootstrap.load(HEAD) == 2
+
+    assert asked[-4:] == [[ALICE], [BOB], [BOB], [BOB]]
 
 
 async def test_a_wrong_contract_is_refused_before_anything_starts() -> None:
