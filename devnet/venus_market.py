@@ -24,6 +24,7 @@ WAD = 10**18
 UNLIMITED = 2**256 - 1
 SETUP_GAS = 20_000_000
 CORE, STABLE_POOL, STRICT_POOL = 0, 1, 2
+POOL_LIMITS = (90, 92)  # percent: factor and threshold of the members of the pools of risk
 FACETS = ("MarketFacet", "PolicyFacet", "SetterFacet", "RewardFacet", "FlashLoanFacet")
 ADD = 0  # IDiamondCut.FacetCutAction
 V_TOKEN_DECIMALS, V_TOKEN_UNIT = 8, 10**8
@@ -103,13 +104,13 @@ class Asset:
 
 
 ASSETS = (
-    Asset("USDC", 6, WAD, 82, 86, 107, 60_000_000, KINKED, restless=1),
-    Asset("DAI", 18, WAD * 9998 // 10000, 75, 80, 108, 40_000_000, KINKED, 1, OFTEN),
-    Asset("WETH", 18, 2_500 * WAD, 78, 83, 110, 20_000, JUMP),
-    Asset("WBTC", 8, 61_000 * WAD + 7, 72, 78, 110, 900, PLAIN, old=True),
-    Asset("CARDS", 0, 37 * WAD, 50, 60, 115, 400_000, JUMP, delta=OFTEN),
+    Asset("USDC", 6, WAD, 82, 84, 107, 60_000_000, KINKED, restless=1),
+    Asset("DAI", 18, WAD * 9998 // 10000, 75, 78, 108, 40_000_000, KINKED, 1, OFTEN),
+    Asset("WETH", 18, 2_500 * WAD, 78, 80, 110, 20_000, JUMP),
+    Asset("WBTC", 8, 61_000 * WAD + 7, 72, 74, 110, 900, PLAIN, old=True),
+    Asset("CARDS", 0, 37 * WAD, 50, 53, 115, 400_000, JUMP, delta=OFTEN),
 )
-LATECOMER = Asset("XVS", 18, 6 * WAD, 55, 62, 120, 2_000_000, KINKED)
+LATECOMER = Asset("XVS", 18, 6 * WAD, 55, 58, 120, 2_000_000, KINKED)
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,7 @@ def _pool_orders(market: VenusMarket) -> Iterator[Transaction]:
     yield order(pool, "setup", "addPoolMarkets", numbers, [at[symbol] for symbol in symbols])
     yield order(pool, "setup", "setAllowCorePoolFallback", STABLE_POOL, ON)
     for number, symbol in members:
-        place, limits = at[symbol], (percent(90), percent(93))
+        place, limits = at[symbol], [percent(limit) for limit in POOL_LIMITS]
         yield order(pool, "setup", "setLiquidationIncentive", number, place, percent(105))
         yield order(pool, "setup", "setCollateralFactor", number, place, *limits)
         yield order(pool, "setup", "setIsBorrowAllowed", number, place, ON)

@@ -21,6 +21,7 @@ from devnet.venus_market import (
     ON,
     OWNER,
     PLAIN,
+    POOL_LIMITS,
     SELDOM,
     STABLE_POOL,
     TREASURY,
@@ -91,6 +92,7 @@ class VenusOwners:
         self._ends: list[tuple[int, Callable[[], list[Transaction]]]] = []
         self._steps = 0
         self._listing = False
+        self._dark_until = 0
         self._slide: tuple[str, int, int] | None = None
         self.answers = {symbol: one.asset.price for symbol, one in market.listings.items()}
 
@@ -130,12 +132,14 @@ class VenusOwners:
 
     def zero_price(self) -> list[Transaction]:
         """Let the oracle answer 0 for a while."""
+        self._dark_until = self._steps + OFF_BLOCKS[1]
         self._later_off(lambda: self.quote(DARK, self.answers[DARK], "price_back"))
         return self._order(self._market.oracle, "zero_price", "set", self._at(DARK), 0)
 
     def dead_price(self) -> list[Transaction]:
         """Let the oracle revert for a while."""
         dead, at = self._market.oracle, self._at(DARK)
+        self._dark_until = self._steps + OFF_BLOCKS[1]
         self._later_off(lambda: self._order(dead, "oracle_back", "kill", at, OFF))
         return self._order(dead, "dead_price", "kill", at, ON)
 
@@ -151,7 +155,8 @@ class VenusOwners:
 
     def collateral_factor(self) -> list[Transaction]:
         """Change the factor and the threshold of a market a little."""
-        symbol = self._rng.choice(("WETH", "USDC", "DAI", "CARDS"))
+        lit = self._steps > self._dark_until  # an asset without a price cannot be configured
+        symbol = self._rng.choice(("WETH", "USDC", "DAI", *lit * [DARK]))
         asset, shift = self._asset(symbol), self._rng.randint(-3, 2)
         limits = (percent(asset.factor + shift), percent(asset.threshold + shift))
         return self._pool("collateral_factor", "setCollateralFactor", self._at(symbol), *limits)
@@ -159,7 +164,7 @@ class VenusOwners:
     def pool_limits(self) -> list[Transaction]:
         """Change the limits of a member of the stable pool."""
         place, shift = self._at(self._rng.choice(("USDC", "DAI"))), self._rng.randint(-4, 1)
-        limits = (percent(90 + shift), percent(93 + shift))
+        limits = [percent(limit + shift) for limit in POOL_LIMITS]
         return self._pool("pool_limits", "setCollateralFactor", STABLE_POOL, place, *limits)
 
     def incentive(self) -> list[Transaction]:

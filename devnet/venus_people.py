@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from devnet.actions import near, person
 from devnet.node import Node, Transaction
 from devnet.venus_actions import BANK, VenusActions
-from devnet.venus_market import STABLE_POOL, STRICT_POOL, WAD, Asset, VenusMarket
+from devnet.venus_market import POOL_LIMITS, STABLE_POOL, STRICT_POOL, WAD, Asset, VenusMarket
 
 TRANSACTIONS_PER_BLOCK = 400
 BORROWERS_PER_LOT = 500  # for so many, the bank lends another lot of everything
@@ -30,7 +30,6 @@ BORROWERS_PER_SUPPLIER = 12  # one more person who does not borrow yet, for this
 COLLATERAL = ("WETH", "WETH", "USDC", "WBTC", "DAI", "CARDS")
 DEBT = ("USDC", "USDC", "DAI", "WETH", "WBTC", "CARDS")
 STABLES = ("USDC", "DAI")
-POOL_LIMITS = (90, 93)  # percent, of the members of the pools of risk
 POOL_MEMBERS = {STABLE_POOL: ("USDC", "DAI"), STRICT_POOL: ("WETH", "USDC")}
 ROOM = 9_990  # how much of what may be borrowed is used at most, basis points
 BPS = 10_000

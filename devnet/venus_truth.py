@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from eth_utils.address import to_checksum_address
@@ -13,6 +13,7 @@ from devnet.venus_actions import LIQUIDATOR, VenusActions
 from devnet.venus_market import WAD, ZERO, VenusMarket, venus
 
 NO_ERROR, PRICE_ERROR, SNAPSHOT_ERROR = 0, 13, 15  # ComptrollerErrorReporter.Error
+DUST = 9  # smallest units of which no close factor allows to repay one, or hardly
 THRESHOLD = 1  # WeightFunction.USE_LIQUIDATION_THRESHOLD
 View = tuple[int, int, int]  # error, liquidity, shortfall (dollars, 18 decimals)
 
@@ -53,6 +54,13 @@ class Position(NamedTuple):
     def owes(self) -> bool:
         """Whether it owes anything anywhere."""
         return any(one.owed for one in self.snapshots.values())
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield what could be liquidated: a debt that is no dust, and an entered collateral."""
+        for debt, leg in self.snapshots.items():
+            for collateral in self.entered:
+                if leg.owed > DUST and self.snapshots[collateral].tokens:
+                    yield debt, collateral
 
 
 class VenusTruth:
@@ -169,6 +177,29 @@ class VenusTruth:
         except RpcError:
             return None
         return int.from_bytes(answer)
+
+    def verdicts(
+        self, users: Sequence[str], block: int | str = "latest"
+    ) -> dict[tuple[str, str, str], int | None]:
+        """
+        Return what liquidateBorrow answers for every user, debt and entered collateral (symbols).
+
+        The least amount is repaid; debts of which the close factor allows nothing are left out.
+        """
+        names = {one.v_token.address: symbol for symbol, one in self._market.listings.items()}
+        return {
+            (user, names[debt], names[collateral]): self.liquidation(
+                user, names[debt], names[collateral], 1, block
+            )
+            for user, position in self.positions(users, block).items()
+            for debt, collateral in position.pairs()
+        }
+
+    def near(self, most: int, block: int | str = "latest") -> list[str]:
+        """Return the `most` accounts whose health factors are nearest to 1."""
+        factors = self.health_factors(block)
+        known = {user: one for user, one in factors.items() if one is not None}
+        return sorted(known, key=lambda user: (abs(known[user] - WAD), user))[:most]
 
     def digest(self, block: int | str = "latest") -> str:
         """Return one hash over every position and every view, to compare two chains."""

@@ -21,9 +21,8 @@ from devnet.venus_people import SHARES
 from devnet.venus_truth import NO_ERROR, PRICE_ERROR, Position, TruthError, liquidatable
 
 BLOCKS = 44
-NEAR = WAD // 20  # accounts this close to 1 are tried on the contracts
 EVERY = 6  # blocks between two trials
-TRIED = 24  # accounts at each trial
+TRIED = 24  # accounts nearest to 1, at each trial
 REJECTED = 3  # TokenErrorReporter.Error.COMPTROLLER_REJECTION
 ACCOUNT_BORROWS = 16  # storage slot of a vToken
 WITHOUT_END = {"liquidate", "liquidate_partly", "recovery", "price_back", "oracle_back"}
@@ -64,29 +63,19 @@ def live(stage: VenusStage, lived: Lived) -> None:
 
 def try_liquidations(stage: VenusStage, lived: Lived) -> None:
     """Ask liquidateBorrow of every pair of near accounts; every market has just been accrued."""
-    factors, views = stage.truth.health_factors(), stage.truth.at()
-    known = {user: one for user, one in factors.items() if one is not None}
-    near = sorted(known, key=lambda user: abs(known[user] - WAD))[:TRIED]
-    for user, position in stage.truth.positions(near).items():
+    near, views = stage.truth.near(TRIED), stage.truth.at()
+    for (user, debt, collateral), answer in stage.truth.verdicts(near).items():
         view = views[user]
         assert view is not None
-        for debt, collateral, repay in pairs(stage, position):
-            answer = stage.truth.liquidation(user, debt, collateral, repay)
-            lived.debts.add(debt)
-            if answer is not None:  # paused
-                lived.tried[view[2] > 0, answer] += 1
-            if answer is not None and (answer == 0) != (view[2] > 0):
-                lived.disagreed.append(f"{user} {debt} {collateral}: {answer}, but {view}")
-
-
-def pairs(stage: VenusStage, position: Position) -> Iterator[tuple[str, str, int]]:
-    names = {one.v_token.address: symbol for symbol, one in stage.market.listings.items()}
-    for debt, leg in position.snapshots.items():
-        if leg.owed < 3:  # less than a unit is what the close factor allows
+        if answer is None:  # paused
             continue
-        for collateral in position.entered:
-            if position.snapshots[collateral].tokens:
-                yield names[debt], names[collateral], 1
+        lived.debts.add(debt)
+        place = stage.market.listings[debt].v_token.address
+        forced = stage.node.read(stage.market.comptroller, "isForcedLiquidationEnabled", place)
+        allowed = view[2] > 0 or forced
+        lived.tried[allowed, answer] += 1
+        if (answer == NO_ERROR) != allowed:
+            lived.disagreed.append(f"{user} {debt} {collateral}: {answer}, but {view}")
 
 
 @pytest.fixture(scope="module")
@@ -338,18 +327,18 @@ def test_collateral_that_is_not_entered_cannot_be_taken(stage: VenusStage) -> No
     stage.shock("WETH", -2_900)
     user = next(iter(liquidatable(stage.truth.at())))
     actions, before = VenusActions(stage.market), stage.truth.positions([user])[user]
-    debt, collateral, repay = next(pairs(stage, before))
+    _, debt, collateral = next(iter(stage.truth.verdicts([user])))
     aside = next(s for s, one in stage.market.listings.items() if not held(before, one))
     send(stage, actions.mint_behalf(user, aside, 10 * stage.market.listings[aside].asset.unit))
     stage.fresh()
 
-    assert stage.truth.liquidation(user, debt, aside, repay) is None
-    assert stage.truth.liquidation(user, debt, collateral, repay) == NO_ERROR
+    assert stage.truth.liquidation(user, debt, aside, 1) is None
+    assert stage.truth.liquidation(user, debt, collateral, 1) == NO_ERROR
     send(stage, actions.enter(user, [aside]))
     stage.fresh()
     still_under = user in liquidatable(stage.truth.at())
     expected = NO_ERROR if still_under else REJECTED
-    assert stage.truth.liquidation(user, debt, aside, repay) == expected
+    assert stage.truth.liquidation(user, debt, aside, 1) == expected
 
 
 def held(position: Position, listing: Listing) -> bool:
