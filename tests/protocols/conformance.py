@@ -45,6 +45,9 @@ UNKNOWABLE: dict[str, dict[str, str]] = {
         "dropped": "the pool forgets whose bit it was, only logs tell",
         "heirs": "the same, once the bit is another asset's",
     },
+    "morpho_blue": {
+        "strangers": "whom the mirror has asked whether it is a pre-liquidation, and that said no",
+    },
 }
 
 # Whose flags were not recorded: of lenders and liquidators there are only balances.
@@ -106,6 +109,11 @@ class Tape:
         return self.replay.recording.family
 
     @property
+    def complete(self) -> bool:
+        """Whether the replay follows every holder."""
+        return self.replay.book.accounts(self.adapter.name).complete
+
+    @property
     def comparison(self) -> Comparison:
         return self.replay.comparison
 
@@ -150,14 +158,16 @@ class Tape:
 
     def snapshot(self, step: Step) -> State:
         """What a bootstrap at this block finds: logs up to it name whom it reads."""
-        adapter, recording = self.adapter, self.replay.recording
-        market = self.ask(adapter.read_market(step.block), step)
-        query = adapter.discovery(market, suppliers=True)
-        users: set[Holder] = set()
-        for line in (*recording.history, *self._lines_up_to(step)):
-            users |= adapter.users_in(line.logs_of(query), suppliers=True)
-        accounts = self.ask(adapter.read_accounts(market, sorted(users), step.block), step)
-        return State(market, accounts)
+        found = self.replay.snapshot(step.line, self._lines_up_to(step))
+        return State(found.market, found.accounts)
+
+    def followed(self, state: State) -> State:
+        """Without those whom the replay does not follow, for want of records about them."""
+        if self.complete:
+            return state
+        users = self.steps[0].after.accounts.keys()
+        kept = {holder: its for holder, its in state.accounts.items() if holder in users}
+        return State(state.market, kept)
 
     def _lines_up_to(self, step: Step) -> Iterator[Line]:
         return (one.line for one in self.canonical[: self.canonical.index(step) + 1])
@@ -171,10 +181,10 @@ def tape_of(path: Path) -> Tape:
 # --- books ---------------------------------------------------------------------------------------
 
 
-def book_of(adapter: Adapter[Any], state: State, block: Block) -> Book:
+def book_of(tape: Tape, state: State, block: Block) -> Book:
     """A book that stands at this state."""
-    book = Book(debug=True)
-    book.load(adapter.name, state.market, state.accounts, complete=True, block=block)
+    book, name = Book(debug=True), tape.adapter.name
+    book.load(name, state.market, state.accounts, complete=tape.complete, block=block)
     return book
 
 

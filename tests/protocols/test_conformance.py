@@ -36,7 +36,6 @@ from tests.protocols.conformance import (
 FOREIGN = Address(b"\xfe" * 20)
 UNHEARD = b"\xfd" * 32
 TURNS, DEPTH = 12, 6  # how often a test rolls back, and how many blocks at the most
-BUSIEST = 12  # blocks whose order is disturbed
 EXAMPLES = 300  # logs of nonsense per recording
 WORD = 32
 
@@ -69,7 +68,7 @@ def test_two_bootstraps_at_different_blocks_end_alike(tape: Tape) -> None:
     late = tape.full[len(tape.full) // 2]
     following = tape.canonical[tape.canonical.index(late) + 1 :]
     assert len(following) > 20
-    book = book_of(tape.adapter, tape.snapshot(late), late.block)
+    book = book_of(tape, tape.snapshot(late), late.block)
     others = tape.others(late)  # their flags were not read, so logs cannot complete them
 
     for step in following:
@@ -104,7 +103,7 @@ def test_discovery_names_everybody_who_ever_had_debt(tape: Tape) -> None:
 @EVERY
 def test_a_rollback_restores_bit_for_bit_and_the_same_blocks_lead_to_the_same(tape: Tape) -> None:
     adapter, chain = tape.adapter, tape.canonical
-    book = book_of(adapter, chain[0].after, chain[0].block)
+    book = book_of(tape, chain[0].after, chain[0].block)
     chance = Random(tape.name)  # noqa: S311  (the same at every run)
     turns = set(chance.sample(range(1, len(chain) - DEPTH), TURNS))
 
@@ -138,7 +137,7 @@ def test_a_reorg_starts_from_what_the_ancestor_left(tape: Tape) -> None:
 @EVERY
 def test_a_block_is_applied_once(tape: Tape) -> None:
     first, second = tape.canonical[:2]
-    book = book_of(tape.adapter, first.after, first.block)
+    book = book_of(tape, first.after, first.block)
     play(tape.adapter, book, second.batch)
     before = everything(tape.adapter, book)
 
@@ -154,16 +153,15 @@ def test_a_block_is_applied_once(tape: Tape) -> None:
 
 @EVERY
 def test_the_order_of_logs_decides(tape: Tape) -> None:
-    busiest = sorted(tape.canonical[1:], key=lambda step: len(step.batch.logs))[-BUSIEST:]
-    outcomes = [reordered(tape, step, step.batch.logs[::-1]) for step in busiest]
+    chain = tape.canonical[1:]
 
-    assert True in outcomes
-    assert not any(reordered(tape, step, step.batch.logs) for step in busiest)
+    assert sum(reordered(tape, step, step.batch.logs[::-1]) for step in chain) > 1
+    assert not any(reordered(tape, step, step.batch.logs) for step in chain)
 
 
 def reordered(tape: Tape, step: Step, logs: Sequence[Log]) -> bool:
     """Whether these logs lead somewhere else than the recorded ones, or had to be corrected."""
-    book = book_of(tape.adapter, step.before, parent_of(step))
+    book = book_of(tape, step.before, parent_of(step))
     try:
         play(tape.adapter, book, sealed(tape, book, step, logs))
     except Rebuild:
@@ -179,7 +177,7 @@ async def test_a_node_that_answers_in_disorder_changes_nothing(tape: Tape) -> No
     assert len(wire) > 3
     Random(tape.name).shuffle(wire)  # noqa: S311  (the same at every run)
     reader = RpcReader(ScriptedClient(answering(lambda _method, _params: wire), attempts=1))
-    book = book_of(tape.adapter, step.before, parent_of(step))
+    book = book_of(tape, step.before, parent_of(step))
 
     logs = await reader.logs_of(step.block, tape.adapter.interest(step.after.market))
     play(tape.adapter, book, with_logs(step.batch, logs))
@@ -206,7 +204,7 @@ def on_the_wire(log: Log, block: Block) -> object:
 @EVERY
 def test_logs_that_nobody_knows_change_nothing(tape: Tape) -> None:
     for step in tape.canonical[1::5]:
-        book = book_of(tape.adapter, step.before, parent_of(step))
+        book = book_of(tape, step.before, parent_of(step))
         honest = play(tape.adapter, book, step.batch)
         book.rollback(step.block.number - 1)
         strange = mixed(step.batch, strangers(tape, step))
@@ -254,7 +252,7 @@ def test_nonsense_in_a_followed_log_is_a_rebuild_and_leaves_the_book_alone(tape:
     @given(nonsense(tape), st.sampled_from(tape.canonical[1:]), st.randoms(use_true_random=False))
     @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True)
     def hold(log: Log, step: Step, chance: Random) -> None:
-        book = book_of(tape.adapter, step.before, parent_of(step))
+        book = book_of(tape, step.before, parent_of(step))
         before = everything(tape.adapter, book)
         place = chance.randint(0, len(step.batch.logs))
         logs = [*step.batch.logs[:place], log, *step.batch.logs[place:]]
