@@ -232,3 +232,13 @@ def test_balances_revert_where_interest_overflows() -> None:
     full = market(replace(START, indexes=replace(START.indexes, borrow=2**64 - 1)))
 
     assert COMPOUND.differences(full, ALICE, HELD, block, readings) == ()
+
+
+def test_storage_that_does_not_answer_is_a_difference() -> None:
+    comet, block = chain(alice=HELD), block_at(NOW)
+    readings: dict[Call, Answer] = dict(comet.read(COMPOUND.proof(comet.market, ALICE)))
+    readings[calls.user_basic(COMET, ALICE)] = None
+
+    (found,) = COMPOUND.differences(comet.market, ALICE, HELD, block, readings)
+
+    assert (found.name, found.theirs) == ("stored", "reverts")

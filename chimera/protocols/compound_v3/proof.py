@@ -54,8 +54,10 @@ def _figures(
     market: CometMarket, user: Address, account: Account, block: Block, readings: Readings
 ) -> Iterator[tuple[str, str, str]]:
     comet, terms = market.comet, market.terms
-    question = calls.user_basic(comet, user)
-    basic = calls.user_basic_in(question, readings[question])
+    basic = _basic(calls.user_basic(comet, user), readings)
+    if basic is None:
+        yield "stored", "answers", REVERTS
+        return
     yield "principal", str(market.principal(account)), str(basic.principal)
     yield "bitmap", f"{terms.bits(account):#x}", f"{basic.bits:#x}"
     for asset, one in terms.collaterals.items():
@@ -67,6 +69,12 @@ def _figures(
     for name, selector in _VIEWS.items():
         answer = readings[calls.of_address(comet, selector, user)]
         yield name, ours[name], _shown(calls.number(answer))
+
+
+def _basic(question: Call, readings: Readings) -> calls.UserBasic | None:
+    answer = readings[question]
+    is_whole = len(calls.words(answer)) >= calls.USER_WORDS
+    return calls.user_basic_in(question, answer) if is_whole else None
 
 
 def _ours(market: CometMarket, account: Account, block: Block) -> dict[str, str]:
