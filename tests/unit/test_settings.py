@@ -34,6 +34,7 @@ def test_what_the_file_leaves_out_has_a_default(file: Path) -> None:
     assert settings.detection.confirmation_blocks == 2
     assert settings.detection.watch_below_wad == 11 * 10**17
     assert settings.reconcile.enabled
+    assert (settings.reconcile.within, settings.reconcile.calls) == (600, 500)
     assert (settings.http.host, settings.http.port) == ("127.0.0.1", 9650)
     assert settings.log.level == "info"
 
