@@ -101,7 +101,7 @@ def market(
         close_factor=WAD // 2,
         incentive=11 * WAD // 10,
         is_paused=is_paused,
-        block_number=1,
+        block_number=1 if dialect.by_timestamp else NOW,
         listings={**LISTINGS, **(listings or {})},
         states={**STATES, **(states or {})},
         prices={**PRICES, **(prices or {})},

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chimera.domain.block import Address, BlockBatch, Log
-from chimera.domain.changes import Change
+from chimera.domain.changes import Change, DebtSet
 from chimera.domain.market import Account
 from chimera.domain.numeric import WAD
 from chimera.protocols.compound_v2 import (
@@ -21,7 +21,6 @@ from chimera.protocols.compound_v2 import (
     reading,
     valuation,
 )
-from chimera.protocols.compound_v2 import market as markets
 from chimera.protocols.compound_v2.dialect import MOONWELL
 from chimera.protocols.compound_v2.draft import Draft
 from chimera.protocols.compound_v2.market import CompoundMarket
@@ -164,7 +163,7 @@ def _burning_all_that_comes(draft: Draft, log: Log) -> Handled:
 
 def _settled_at_one(draft: Draft, log: Log) -> Handled:
     return tuple(
-        replace(change, mark=WAD) if getattr(change, "mark", 0) else change
+        replace(change, mark=WAD) if isinstance(change, DebtSet) and change.mark else change
         for change in fold._repaid(draft, log)
     )
 
@@ -260,7 +259,7 @@ RULES: dict[str, Patch] = {
     "supply: all that comes is burned": table(events.TRANSFER, _burning_all_that_comes),
     "debt: settled at an index of 1": table(events.REPAY_BORROW, _settled_at_one),
     "debt: rounded up": rule(valuation, "borrow_balance", _rounded_up),
-    "collateral: price before truncation": rule(markets.math, "weight_of", _price_first),
+    "collateral: price before truncation": rule(math, "weight_of", _price_first),
     "collateral: without membership": rule(valuation, "liquidity", _everything_counts),
     "seizing: entered markets only": rule(
         reading, "MOONWELL", replace(MOONWELL, seizes_entered_only=True)
@@ -269,10 +268,10 @@ RULES: dict[str, Patch] = {
         reading, "MOONWELL", replace(MOONWELL, skips_blank=True)
     ),
     "pairs: as stored": rule(liquidation, "liquidity", _stored_only),
-    "rate: reserves count as cash": rule(markets.math, "borrow_rate", _without_reserves),
-    "interest: none on debts": rule(markets.math, "accrued", _without_growing_index),
-    "interest: compounding": rule(markets.math, "accrued", _compounding),
-    "interest: nothing reserved": rule(markets.math, "accrued", _not_reserving),
+    "rate: reserves count as cash": rule(math, "borrow_rate", _without_reserves),
+    "interest: none on debts": rule(math, "accrued", _without_growing_index),
+    "interest: compounding": rule(math, "accrued", _compounding),
+    "interest: nothing reserved": rule(math, "accrued", _not_reserving),
     "limit: all of the debt": rule(liquidation.Case, "close_limit", _limited_by_all),
     "limit: of the debt as stored": rule(liquidation.Case, "close_limit", _limited_as_stored),
     "limit: more than there is to seize": rule(math, "repayable", lambda *_: 10**60),
