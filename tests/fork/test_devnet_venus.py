@@ -16,7 +16,7 @@ from devnet.node import Contract, Node, RpcError, Transaction, address_in, bytes
 from devnet.stage import Stage
 from devnet.venus import CHURN, EVENTS, REFUSED, VenusStage
 from devnet.venus_actions import VenusActions
-from devnet.venus_market import OFF, WAD, Listing, order, venus
+from devnet.venus_market import OFF, ON, WAD, Listing, order, percent, venus
 from devnet.venus_people import SHARES
 from devnet.venus_truth import NO_ERROR, PRICE_ERROR, Position, TruthError, liquidatable
 
@@ -209,6 +209,55 @@ def test_a_price_that_falls_puts_people_under(stage: VenusStage) -> None:
     stage.cure("WETH")
     assert list(liquidatable(stage.truth.at())) == []
     assert under == set(liquidatable(stage.truth.at(number)))
+
+
+def test_a_dead_price_concerns_only_those_who_have_something_there(stage: VenusStage) -> None:
+    users, actions = stage.truth.borrowers_now(), VenusActions(stage.market)
+    cards, oracle = stage.market.listings["CARDS"], stage.market.oracle
+    empty, poor = [
+        user for user, position in stage.truth.positions(users).items() if not held(position, cards)
+    ][:2]
+    one_card = actions.mint_behalf(poor, "CARDS", 1)
+    send(stage, *(actions.enter(user, ["CARDS"]) for user in (empty, poor)), one_card)
+    place, before = cards.v_token.address, stage.truth.sums()[empty]
+
+    send(stage, order(oracle, "setup", "set", place, 0))
+    assert stage.truth.sums()[empty] == before
+    assert stage.truth.sums()[poor] is None
+    assert stage.truth.at()[poor] == (PRICE_ERROR, 0, 0)
+
+    send(stage, order(oracle, "setup", "kill", place, ON))
+    assert stage.truth.sums()[empty] == before
+    assert stage.truth.at()[poor] is None
+
+
+def test_liquidate_borrow_accrues_what_the_view_leaves_as_stored(stage: VenusStage) -> None:
+    actions, user = VenusActions(stage.market), stage.population.newcomer()
+    supplies = actions.mint_behalf(user, "WETH", 10 * WAD), actions.enter(user, ["WETH"])
+    send(stage, *supplies, actions.borrow(user, "USDC", 10_000 * 10**6))
+    place = stage.market.listings["WETH"].v_token.address
+    leg = stage.truth.positions([user])[user].snapshots[place]
+    threshold = percent(stage.market.listings["WETH"].asset.threshold)
+    owed = stage.truth.sums()[user]
+    assert owed is not None
+
+    def collateral(price: int) -> int:
+        return threshold * leg.rate // WAD * price // WAD * leg.tokens // WAD
+
+    low, least = 0, 10**22
+    while low < least:
+        middle = (low + least) // 2
+        low, least = (low, middle) if collateral(middle) >= owed.borrow else (middle + 1, least)
+    send(stage, order(stage.market.oracle, "setup", "set", place, least))
+    for _ in range(20):
+        stage.node.mine()
+
+    assert stage.truth.at()[user] == (NO_ERROR, collateral(least) - owed.borrow, 0)
+    assert stage.truth.liquidation(user, "USDC", "WETH", 10**6) == NO_ERROR
+    stage.fresh()
+    view = stage.truth.at()[user]
+    assert view is not None
+    assert view[2] > 0
 
 
 def send(stage: VenusStage, *transactions: Transaction) -> list[dict[str, Any]]:
