@@ -184,6 +184,18 @@ def authorised(user: Address, contract: Address, *, allowed: bool = True) -> Log
     return log(events.SET_AUTHORIZATION, user, user, contract, data=[int(allowed)])
 
 
+def entered(terms: Terms) -> list[Log]:
+    """A market is made, and somebody borrows in it at once."""
+    where = terms.id
+    return [
+        created(terms),
+        log(events.BORROW_RATE_UPDATE, where, data=[317097919, 1268391679]),
+        supplied(CAROL, 10**12, 10**18, where),
+        pledged(BOB, COLLATERAL, where),
+        borrowed(BOB, 10**10, 10**16, where),
+    ]
+
+
 class World:
     """A book that the adapter writes, and contracts that answer what a test wants them to."""
 
