@@ -13,9 +13,9 @@ from chimera.domain.market import EMPTY, Account
 from chimera.domain.numeric import WAD
 from chimera.protocols.compound_v2 import calls
 from chimera.protocols.compound_v2.adapter import CompoundV2
-from chimera.protocols.compound_v2.dialect import MOONWELL, Dialect
+from chimera.protocols.compound_v2.dialect import COMPOUND, MOONWELL, VENUS, Dialect
 from chimera.protocols.compound_v2.market import USUAL_SLOT, CompoundMarket, Listing
-from chimera.protocols.compound_v2.math import RateModel, State
+from chimera.protocols.compound_v2.math import RateModel, State, borrow_rate
 from chimera.protocols.compound_v2.pools import Pool
 from chimera.state.book import Book
 from devnet.recording import Line
@@ -185,9 +185,21 @@ class Mirror:
     def account(self, user: Address) -> Account:
         return self.book.get((NAME, user)) or EMPTY
 
+    def _asked(self, block: Block, logs: Sequence[Log], told: dict[Call, Answer]) -> set[Call]:
+        """Return the calls that no answer was made up for: those revert."""
+        missing: set[Call] = set()
+        accounts = self.book.accounts(NAME)
+        while True:
+            reverting = {**told, **dict.fromkeys(missing)}
+            needs = MOONWELL_ON_BASE.needs(self.market, accounts, block, logs, reverting)
+            if set(needs.calls) <= missing:
+                return missing
+            missing |= set(needs.calls)
+
     def take(self, *logs: Log, answers: Readings | None = None) -> list[Change]:
         """Apply a block with these logs; return the changes of accounts."""
         told = {**readings(self.market), **(answers or {})}
+        accounts = self.book.accounts(NAME)
         number = self.book.block.number + 1
         block = Block(
             number,
@@ -195,15 +207,104 @@ class Mirror:
             self.book.block.hash,
             self.book.block.timestamp + 2,
         )
+        for call in self._asked(block, logs, told):
+            told[call] = None
         self.book.begin(block)
         changes = []
         batch = BlockBatch(block, logs, told)
-        for change in MOONWELL_ON_BASE.fold(self.market, self.book.accounts(NAME), batch):
+        for change in MOONWELL_ON_BASE.fold(self.market, accounts, batch):
             self.book.apply(NAME, change)
             changes.append(change)
         self.book.commit()
         assert isinstance(changes[-1], MarketMoved)
         return changes[:-1]
+
+
+# --- a node ------------------------------------------------------------------------------------
+
+TERMS = {MOONWELL: (1, 0, 0, 0, 0, 0, 0), COMPOUND: (1, 0, 0), VENUS: (1, 0, 1, 0, 0, 0, 1)}
+RUN = ("index", "borrows", "reserves", "supply")
+
+
+def text(symbol: str) -> bytes:
+    return words(32, len(symbol)) + symbol.encode().ljust(32, b"\0")
+
+
+def state_answers(dialect: Dialect, mtoken: Address, state: State) -> dict[Call, Answer]:
+    by_time = dialect.by_timestamp
+    rate = borrow_rate(JUMP, state.cash, state.borrows, state.reserves)
+    found = {
+        calls.GET_CASH: state.cash,
+        calls.TOTAL_BORROWS: state.borrows,
+        calls.TOTAL_RESERVES: state.reserves,
+        calls.TOTAL_SUPPLY: state.supply,
+        calls.BORROW_INDEX: state.index,
+        calls.ACCRUAL_BLOCK_TIMESTAMP if by_time else calls.ACCRUAL_BLOCK_NUMBER: state.accrued,
+        calls.BORROW_RATE_PER_TIMESTAMP if by_time else calls.BORROW_RATE_PER_BLOCK: rate,
+    }
+    return {calls.plain(mtoken, getter): word(figure) for getter, figure in found.items()}
+
+
+def layout(mtoken: Address, state: State, start: int = USUAL_SLOT - 6) -> dict[Call, Answer]:
+    """The four words that stand before a market's mappings."""
+    return {
+        calls.slot(mtoken, start + place): word(int(getattr(state, name)))
+        for place, name in enumerate(RUN)
+    }
+
+
+def market_answers(
+    dialect: Dialect, mtoken: Address, symbol: str, decimals: int, underlying: Address
+) -> dict[Call, Answer]:
+    state = STATES.get(mtoken, STATES[M_WETH])
+    terms = list(TERMS[dialect])
+    terms[1] = FACTORS.get(mtoken, WAD // 2)
+    if dialect is VENUS:
+        terms[3:5] = [FACTORS.get(mtoken, WAD // 2) + 7, 11 * WAD // 10]
+    factor = LISTINGS[mtoken].reserve_factor if mtoken in LISTINGS else WAD // 5
+    return {
+        calls.of_address(COMPTROLLER, calls.MARKETS, mtoken): words(*terms),
+        calls.plain(mtoken, calls.UNDERLYING): word(underlying),
+        calls.plain(mtoken, calls.RESERVE_FACTOR_MANTISSA): word(factor),
+        calls.plain(mtoken, calls.PROTOCOL_SEIZE_SHARE_MANTISSA): word(3 * WAD // 100),
+        calls.plain(mtoken, calls.INTEREST_RATE_MODEL): word(MODEL),
+        calls.plain(underlying, calls.SYMBOL): text(symbol),
+        calls.plain(underlying, calls.DECIMALS): word(decimals),
+        calls.of_address(ORACLE, calls.GET_UNDERLYING_PRICE, mtoken): word(PRICES.get(mtoken) or 5),
+        **state_answers(dialect, mtoken, state),
+        **layout(mtoken, state),
+    }
+
+
+def chain(dialect: Dialect = MOONWELL) -> dict[Call, Answer]:
+    """The markets of the reference vectors, as a node answers them."""
+    by_time = dialect.by_timestamp
+    model = (
+        (calls.BASE_RATE_PER_TIMESTAMP, calls.MULTIPLIER_PER_TIMESTAMP)
+        if by_time
+        else (calls.BASE_RATE_PER_BLOCK, calls.MULTIPLIER_PER_BLOCK)
+    )
+    jump = calls.JUMP_MULTIPLIER_PER_TIMESTAMP if by_time else calls.JUMP_MULTIPLIER_PER_BLOCK
+    found: dict[Call, Answer] = {
+        calls.plain(COMPTROLLER, calls.ORACLE): word(ORACLE),
+        calls.plain(COMPTROLLER, calls.GET_ALL_MARKETS): words(32, 3, M_WETH, M_USDC, M_CBBTC),
+        calls.plain(COMPTROLLER, calls.CLOSE_FACTOR_MANTISSA): word(WAD // 2),
+        calls.plain(COMPTROLLER, calls.SEIZE_GUARDIAN_PAUSED): word(0),
+        calls.plain(MODEL, model[0]): word(JUMP.base),
+        calls.plain(MODEL, model[1]): word(JUMP.multiplier),
+        calls.plain(MODEL, jump): word(JUMP.jump),
+        calls.plain(MODEL, calls.KINK): word(JUMP.kink),
+    }
+    if not dialect.has_thresholds:
+        incentive = calls.plain(COMPTROLLER, calls.LIQUIDATION_INCENTIVE_MANTISSA)
+        found[incentive] = word(11 * WAD // 10)
+    for mtoken, symbol, decimals, underlying in (
+        (M_WETH, "WETH", 18, WETH),
+        (M_USDC, "USDC", 6, USDC),
+        (M_CBBTC, "cbBTC", 8, CBBTC),
+    ):
+        found |= market_answers(dialect, mtoken, symbol, decimals, underlying)
+    return found
 
 
 # --- the recording -------------------------------------------------------------------------------
