@@ -36,6 +36,7 @@ from tests.fakes_compound_v3 import (
     log,
     market,
     minted,
+    string,
     supplied,
     withdrawn,
     word,
@@ -249,12 +250,14 @@ def test_collateral_comes_moves_and_goes_with_its_bit() -> None:
     after = follower.follow(
         log(events.SUPPLY_COLLATERAL, ALICE, ALICE, CBBTC, words=[5]),
         log(events.SUPPLY_COLLATERAL, ALICE, ALICE, WETH, words=[0]),
+        log(events.SUPPLY_COLLATERAL, CAROL, CAROL, WETH, words=[0]),
         log(events.TRANSFER_COLLATERAL, ALICE, BOB, WETH, words=[1]),
         log(events.TRANSFER_COLLATERAL, ALICE, BOB, CBBTC, words=[5]),
     )
 
     assert follower.account(ALICE).supplied == {WETH: 1}
     assert follower.account(BOB).enabled == {WETH, CBBTC}
+    assert follower.book.get((NAME, CAROL)) is None
     assert after.collateral_totals == {WETH: 10**24, CBBTC: 10**24 + 5}
     follower.comet.accounts = {ALICE: account(), BOB: account(weth=1)}
     after = follower.follow(
@@ -285,6 +288,48 @@ def test_c13_assets_from_the_sixteenth_on_have_bits_of_their_own() -> None:
     assert seen == [(8, 0), (32776, 0), (32776, 1), (32776, 3)]
     only = Account(supplied={names[16]: 1}, enabled=frozenset({names[16]}))
     assert terms.bits(only) == 1 << 16
+
+
+def test_a_receiver_whose_debt_is_repaid_gains_supply_from_zero_on() -> None:
+    follower = stored(C5, alice=account(-(10**6), weth=ETHER))
+    advance(follower, seconds=0, alice=account(995_593, weth=ETHER))
+
+    after = follower.follow(minted(ALICE, 10**6))
+
+    assert (follower.principal(ALICE), after.corrections) == (995_593, 0)
+
+
+def test_a_mint_right_after_a_mere_repayment_is_another_action() -> None:
+    follower = stored(C5, alice=account(-19999903920, weth=ETHER))
+    advance(follower, seconds=0, alice=account(995_593, weth=ETHER))
+
+    after = follower.follow(supplied(ALICE, 1234567), minted(ALICE, 10**6))
+
+    assert (follower.principal(ALICE), after.corrections) == (995_593, 0)
+
+
+def test_a_sender_is_left_with_nothing_at_the_least() -> None:
+    """More than we knew of: a silent transfer came before."""
+    follower = stored(C5, bob=account(1000, weth=ETHER))
+    advance(follower, seconds=0, bob=account(weth=ETHER))
+
+    after = follower.follow(burned(BOB, 1005))
+
+    assert (follower.principal(BOB), after.corrections) == (0, 0)
+
+
+def test_a_transfer_beside_the_action_hints_at_what_it_hides() -> None:
+    follower = stored(C5, alice=account(-19999903920, weth=ETHER), bob=account(-5, weth=ETHER))
+    truth = {
+        "alice": account(-19998676198, weth=ETHER),
+        "bob": account(-6, weth=ETHER),
+        "carol": account(995_593),
+    }
+    advance(follower, seconds=0, **truth)
+
+    after = follower.follow(supplied(ALICE, 1234567), minted(CAROL, 10**6))
+
+    assert (after.corrections, after.unannounced) == (1, 0)
 
 
 # --- what must not be -----------------------------------------------------------------------------
@@ -400,8 +445,18 @@ def test_an_upgrade_that_delists_or_reorders_is_read_anew() -> None:
         terms = replace(TERMS, collaterals=listed)
         follower.comet.market = replace(follower.comet.market, terms=terms)
 
-        with pytest.raises(Rebuild, match="order of the collaterals"):
+        with pytest.raises(Rebuild, match="collaterals' order"):
             follower.follow(UPGRADED)
+
+
+def test_another_base_token_is_another_market() -> None:
+    follower = stored(START)
+    terms = replace(TERMS, base=replace(TERMS.base, token=address(0x66)))
+    follower.comet.market = market(START, terms=terms, prices={address(0x66): 1})
+    follower.comet.answers[Call(address(0x66), calls.SYMBOL)] = string("USDX")
+
+    with pytest.raises(Rebuild, match="changed the base"):
+        follower.follow(UPGRADED)
 
 
 def test_an_upgrade_to_unknown_code_is_refused() -> None:

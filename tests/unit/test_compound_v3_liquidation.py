@@ -144,3 +144,10 @@ def test_bad_debt_without_collateral_leaves_nothing_to_buy() -> None:
     verdict = COMPOUND.verdict(UNDER, account(-22484812009), LATER)
 
     assert verdict == Verdict(liquidatable=True, reason="nothing to buy")
+
+
+def test_dust_cannot_be_bought() -> None:
+    """One unit of base would buy more of it than there is."""
+    verdict = COMPOUND.verdict(UNDER, account(-22484812009, weth=1), LATER)
+
+    assert verdict == Verdict(liquidatable=True, reason="nothing to buy")

@@ -153,6 +153,9 @@ def test_accounts_are_read_by_their_bitmaps() -> None:
     assert found[ALICE].enabled == {WETH, CBBTC}
     assert found[BOB] == Account(supplied={USDC: 7}, updated_block=123)
     assert CAROL not in found
+    comet.accounts[CAROL] = account(weth=1)
+    found = comet.ask(COMPOUND.read_accounts(comet.market, [CAROL], block))
+    assert found[CAROL].supplied == {WETH: 1}
 
 
 def test_nobody_is_asked_for_nobody() -> None:

@@ -55,6 +55,17 @@ def test_everybody_is_read_at_every_block_while_they_fit() -> None:
     assert left_out(accounts, frozenset(turn(accounts, at(7))), at(7)) == ()
 
 
+def test_a_silent_block_reads_borrowers_first() -> None:
+    accounts = shelf(50, 3 * BOUND)
+    asked = frozenset(sorted(accounts.keys())[10:40])
+
+    more = left_out(accounts, asked, at(5))
+
+    assert set(more) >= accounts.open - asked
+    assert len(more) == len(set(more) - asked) == BOUND
+    assert len(left_out(shelf(3 * BOUND), frozenset(), at(5))) == BOUND
+
+
 def test_borrowers_come_first_while_they_leave_room_for_turns() -> None:
     accounts = shelf(BOUND - ROTATING, 3 * ROTATING)
 

@@ -164,7 +164,7 @@ class Draft:
                 to other indexes than ours.
         """
         if not self._terms.extends(self.market.terms):
-            raise Rebuild("an upgrade changed the order of the collaterals: read the bitmaps anew")
+            raise Rebuild("an upgrade changed the base or the collaterals' order: read all anew")
         # In the block of an upgrade interest may have accrued before it or after it.
         before, after = self.market.totals, self.totals
         try:

@@ -121,7 +121,7 @@ def _closed(market: CometMarket, found: Standing, done: Absorption, timestamp: i
     if market.totals.pauses & BUY_PAUSED:
         return BUYING_PAUSED
     reserves = market.reserves(timestamp, supply=done.principal, borrow=found.principal)
-    return NOT_FOR_SALE if 0 <= reserves >= market.terms.target_reserves else None
+    return NOT_FOR_SALE if reserves >= market.terms.target_reserves else None
 
 
 def offer_of(market: CometMarket, held: Held) -> Offer:

@@ -63,12 +63,13 @@ def _figures(
     for asset, one in terms.collaterals.items():
         theirs = _shown(calls.number(readings[_balance(comet, user, asset)]))
         # What stands under a bit that is not set is nothing to the contract, nor to us.
-        held = theirs if not basic.bits >> one.offset & 1 else account.supplied.get(asset, 0)
-        yield f"{one.symbol} held", str(held), theirs
-    ours = _ours(market, account, block)
+        is_nothing = theirs != REVERTS and not basic.bits >> one.offset & 1
+        ours = theirs if is_nothing else str(account.supplied.get(asset, 0))
+        yield f"{one.symbol} held", ours, theirs
+    figures = _ours(market, account, block)
     for name, selector in _VIEWS.items():
         answer = readings[calls.of_address(comet, selector, user)]
-        yield name, ours[name], _shown(calls.number(answer))
+        yield name, figures[name], _shown(calls.number(answer))
 
 
 def _basic(question: Call, readings: Readings) -> calls.UserBasic | None:

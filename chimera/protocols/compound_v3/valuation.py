@@ -159,8 +159,7 @@ def health(market: CometMarket, account: Account, timestamp: int) -> Health:
     except Skip as reverts:
         error = str(reverts) if account.owed else None
         return Health(None, 0, 0, "0", error=error)
-    factor = found.factor if found.principal < 0 else None
-    return Health(factor, found.collateral, found.debt, found.threshold)
+    return Health(found.factor, found.collateral, found.debt, found.threshold)
 
 
 # --- legs ----------------------------------------------------------------------------------------
