@@ -9,12 +9,14 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import structlog
 from starlette.types import ASGIApp
 
+from chimera.app.borrowers import Exported, Imported
 from chimera.domain.block import Address
 from chimera.domain.notices import RebuildReport
 from chimera.domain.position import Position
@@ -84,6 +86,21 @@ class FakeApplication:
     async def check(self, _settings: Settings) -> list[Row]:
         self._note("check", None)
         return self.rows
+
+    async def export_borrowers(
+        self, _settings: Settings, path: Path, *, protocol: str | None = None
+    ) -> list[Exported]:
+        self._note("export_borrowers", (path, protocol))
+        return [Exported("aave", 7, 900), Exported("other", 0, None)]
+
+    async def import_borrowers(
+        self, _settings: Settings, path: Path, *, protocol: str | None = None
+    ) -> list[Imported]:
+        self._note("import_borrowers", (path, protocol))
+        return [
+            Imported("aave", 7, 3, 900, None),
+            Imported("other", 2, 2, None, "its search does not count"),
+        ]
 
     async def cached_positions(self, _settings: Settings) -> list[Position]:
         self._note("cached_positions", None)

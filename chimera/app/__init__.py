@@ -1,5 +1,6 @@
 """The composition root: builds every room, joins their doors, runs them."""
 
+from chimera.app.borrowers import export_borrowers, import_borrowers
 from chimera.app.checking import check
 from chimera.app.commands import cached_positions, rebuild, run
 from chimera.app.explaining import explain
@@ -10,6 +11,8 @@ __all__ = [
     "cached_positions",
     "check",
     "explain",
+    "export_borrowers",
+    "import_borrowers",
     "rebuild",
     "run",
 ]

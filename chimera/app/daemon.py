@@ -79,7 +79,8 @@ class Daemon:
         Work until SIGTERM or SIGINT.
 
         Raises:
-            Refuse: The node or a contract is not what the configuration says.
+            Refuse: The node or a contract is not what the configuration says, or another daemon
+                works with the same history.
             Unreachable: No node answers, or the history cannot be opened.
         """
         rooms = self._rooms
@@ -114,6 +115,7 @@ class Daemon:
             await prove_node(rooms.chain)
             await self._patiently(rooms.bootstrap.prove)
             await rooms.history.open()  # only now: a refused start leaves no file behind
+            await rooms.history.claim()
             await self._follow()
 
     async def _follow(self) -> None:

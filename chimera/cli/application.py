@@ -37,6 +37,34 @@ class Row(Protocol):
         """Describe the source of a price; {} for any other fact."""
 
 
+class Exported(Protocol):
+    """What `borrowers export` has written of one protocol."""
+
+    @property
+    def protocol(self) -> str:
+        """Name the instance."""
+
+    @property
+    def users(self) -> int:
+        """Count the accounts."""
+
+    @property
+    def searched_to(self) -> int | None:
+        """Return the last block of the search; None where there was none."""
+
+
+class Imported(Exported, Protocol):
+    """What `borrowers import` has taken over for one protocol."""
+
+    @property
+    def new(self) -> int:
+        """Count those that were not known."""
+
+    @property
+    def note(self) -> str | None:
+        """Say why the file's own search does not count, if it does not."""
+
+
 class Application(Protocol):
     """`chimera.app`, as far as commands know it."""
 
@@ -59,6 +87,16 @@ class Application(Protocol):
 
     async def check(self, settings: Settings) -> Sequence[Row]:
         """Look up what the configuration claims."""
+
+    async def export_borrowers(
+        self, settings: Settings, path: Path, *, protocol: str | None = None
+    ) -> Sequence[Exported]:
+        """Write who is known to have borrowed to a file."""
+
+    async def import_borrowers(
+        self, settings: Settings, path: Path, *, protocol: str | None = None
+    ) -> Sequence[Imported]:
+        """Take over who is known to have borrowed from a file."""
 
     async def cached_positions(self, settings: Settings) -> list[Position]:
         """Read what a daemon has published in Redis. Raises Unreachable."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chimera import __version__
-from chimera.cli import listings, views
+from chimera.cli import borrowers, listings, views
 from chimera.cli.application import application
 from chimera.cli.client import NoDaemon
 from chimera.cli.exits import FAULT, complain, ending, install_last_resort
@@ -130,6 +130,7 @@ def demo(config: Config = None) -> None:
 
 for listing in (listings.positions, listings.opportunities, listings.why, listings.status):
     app.command()(listing)
+app.add_typer(borrowers.app, name="borrowers")
 
 
 def _asked(

@@ -98,6 +98,11 @@ async def _probe(reader: ChainReader, adapters: Adapters, block: Block) -> None:
         return
 
 
+def scan_name(protocol: str, *, suppliers: bool) -> str:
+    """Name the search for users: one for borrowers has not seen the suppliers."""
+    return f"{protocol}+suppliers" if suppliers else protocol
+
+
 @dataclass(frozen=True, slots=True)
 class Mismatch:
     """An account that the contract's own views see otherwise, and in what."""
@@ -217,8 +222,7 @@ class Bootstrap:
         return {self._scan_name(name): block_number for name in self._adapters}
 
     def _scan_name(self, protocol: str) -> str:
-        """Name the scan: one for borrowers has not seen the suppliers."""
-        return f"{protocol}+suppliers" if protocol in self._suppliers else protocol
+        return scan_name(protocol, suppliers=protocol in self._suppliers)
 
     async def _discover(
         self, adapter: Adapter[Any], market: Market, block: Block, from_block: int | None

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chimera.domain.block import Address
 from chimera.domain.opportunity import Checkpoint, Opportunity
-from chimera.errors import Retry
+from chimera.errors import Retry, Unreachable
 from chimera.store import schema
+from chimera.store.claim import Claim, claim
 from chimera.store.database import cause, open_database
 from chimera.store.rows import (
     Values,
@@ -46,6 +47,7 @@ class SqlHistory:
         self._chain_id = chain_id
         self._undo_window = undo_window
         self._engine: AsyncEngine | None = None
+        self._claim: Claim | None = None
 
     async def open(self) -> None:
         """
@@ -56,8 +58,26 @@ class SqlHistory:
         """
         self._engine = await open_database(self._url)
 
+    async def claim(self) -> None:
+        """
+        Keep every other process from working with this chain's history, until it is closed.
+
+        Raises:
+            Refuse: One does already.
+            Unreachable: The database fails.
+        """
+        if self._engine is None:
+            raise Retry("the history database is not open")
+        try:
+            self._claim = await claim(self._engine, self._chain_id)
+        except (SQLAlchemyError, OSError) as error:
+            raise Unreachable(f"the history cannot be claimed: {cause(error)}") from error
+
     async def close(self) -> None:
         """Close every connection. What a `HistoryWriter` still holds must be flushed before."""
+        if self._claim is not None:
+            await self._claim.release()
+            self._claim = None
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None

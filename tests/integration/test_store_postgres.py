@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from chimera.domain.block import Address
-from chimera.errors import Retry, Unreachable
+from chimera.errors import Refuse, Retry, Unreachable
 from chimera.store.database import open_database
 from chimera.store.history import SqlHistory
 from chimera.store.schema import VERSION_TABLE, metadata
@@ -199,6 +199,20 @@ async def test_a_database_of_another_program_is_refused(url: str) -> None:
 async def test_a_database_that_is_not_there_is_named(url: str) -> None:
     with pytest.raises(Unreachable, match='database "nowhere" does not exist'):
         await opened(url.rpartition("/")[0] + "/nowhere")
+
+
+async def test_two_daemons_of_one_chain_are_refused_and_of_two_chains_are_not(url: str) -> None:
+    first, second, elsewhere = await opened(url), await opened(url), await opened(url, 1 << 40)
+    await first.claim()
+    await elsewhere.claim()
+
+    with pytest.raises(Refuse, match="another chimera works with the history"):
+        await second.claim()
+
+    await first.close()
+    await second.claim()
+    await second.close()
+    await elsewhere.close()
 
 
 async def test_a_server_that_does_not_answer_is_unreachable() -> None:
