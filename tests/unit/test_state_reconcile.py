@@ -276,6 +276,10 @@ async def test_a_quarantine_ends_once_the_market_was_rebuilt_and_compared_clean(
     assert house.trust.quarantined == set()
     assert [line["event"] for line in lines] == ["market_verified"]
     assert house.count("markets_unverified") == 0
+    house.adapter.chain[CAROL] = LESS  # what was before does not count any more
+    house.step()
+    await house.reconciler.compare()
+    assert house.trust.quarantined == set()
 
 
 async def test_a_market_that_stays_wrong_stays_and_is_tried_again_later_and_later() -> None:

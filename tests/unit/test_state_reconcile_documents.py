@@ -14,7 +14,7 @@ from chimera.state.cache import PositionCache
 from chimera.state.publisher import write_slice
 from chimera.state.valuation import checksummed
 from tests.fakes_reconcile import House
-from tests.fakes_state import ALICE, BOB, BORROW, CAROL, SUPPLY, USDC, WETH, log
+from tests.fakes_state import ALICE, BOB, BORROW, CAROL, ENTRY, PRICE, SUPPLY, USDC, WETH, log
 
 TTL = 60.0
 
@@ -63,7 +63,8 @@ async def test_what_the_book_said_at_its_block_is_right_however_the_book_went_on
     shelf = await Shelf().ready()
     shelf.house.streaks.lengths[("fake", ALICE)] = 3
     await shelf.write()
-    shelf.house.step(log(SUPPLY, ALICE, WETH, -10))
+    shelf.house.step(log(SUPPLY, ALICE, WETH, -10), log(PRICE, ENTRY, WETH, 2_100))
+    shelf.house.adapter.prices = {**shelf.house.adapter.prices, WETH: 2_100}
     shelf.house.adapter.chain[ALICE] = shelf.house.account(ALICE)  # type: ignore[assignment]
     shelf.house.streaks.lengths[("fake", ALICE)] = 4
 

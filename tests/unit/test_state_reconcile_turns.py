@@ -129,6 +129,23 @@ async def test_newcomers_and_leavers_do_not_stop_the_round() -> None:
     assert set.union(*seen) == {newcomer, *people(20)}
 
 
+async def test_who_leaves_in_the_middle_of_a_round_does_not_keep_it_open() -> None:
+    house = House(people(30), most_calls=10)
+    market, leaver = house.book.market("fake"), people(30)[20]
+    accounts = house.adapter.chain
+    house.book.load("fake", market, accounts, complete=True, block=house.book.block)
+    house.engine.adopt()
+    await compare(house)  # the first ten; others wait in line
+    del house.adapter.chain[leaver]
+    house.step(log(SUPPLY, leaver, WETH, -100), log(BORROW, leaver, USDC, -100_000))
+    assert house.account(leaver) is None
+
+    seen = set.union(*[await compare(house) for _ in range(2)])
+
+    assert leaver not in seen
+    assert house.reconciler.age == 0
+
+
 async def test_a_round_that_takes_too_long_is_told() -> None:
     house = House(people(400), most_calls=10, within=60)
     with capture_logs() as lines:
