@@ -32,6 +32,7 @@ NEW_COMPTROLLER = bytes.fromhex("7ac369dbd14fa5ea3f473ed67cc9d598964a77501540ba6
 MINT_WITH_BALANCE = bytes.fromhex(
     "b4c03061fb5b7fed76389d5af8f2e0ddb09f8c70d1333abbb62582835e10accb"
 )
+OLD_MINT_BEHALF = bytes.fromhex("297989b84a5f5b82d2ee0c266504c19bd9b10b410f187dc72ca4b0f0faecb345")
 MINT_BEHALF = bytes.fromhex("a24ddbdf0865ba440d364725c062eac72a908faeedffc33fe64d4640c82e3ab8")
 REDEEM_WITH_BALANCE = bytes.fromhex(
     "bd5034ffbd47e4e72a94baa2cdb74c6fad73cb3bcdc13036b72ec8306f5a7646"

@@ -349,6 +349,7 @@ MTOKEN: dict[bytes, Handler] = {
     events.MINT: _minted,
     events.REDEEM: _redeemed,
     events.MINT_WITH_BALANCE: _minted,
+    events.OLD_MINT_BEHALF: _minted_behalf,
     events.MINT_BEHALF: _minted_behalf,
     events.REDEEM_WITH_BALANCE: _redeemed,
     events.RESERVES_ADDED: _reserves_added,

@@ -26,6 +26,7 @@ SHAPES: dict[bytes, int] = {
     events.NEW_COMPTROLLER: 2,
     events.NEW_IMPLEMENTATION: 2,
     events.MINT_WITH_BALANCE: 4,
+    events.OLD_MINT_BEHALF: 4,
     events.MINT_BEHALF: 5,
     events.REDEEM_WITH_BALANCE: 4,
     events.MARKET_LISTED: 1,
