@@ -16,6 +16,9 @@ from chimera.state.publisher import CachePublisher
 from chimera.state.reconcile import Reconciler
 from chimera.state.trust import Trust
 from tests.fakes_state import (
+    ALICE,
+    BOB,
+    CAROL,
     USDC,
     WETH,
     Clock,
@@ -168,3 +171,10 @@ class House:
 
 def people(count: int) -> list[Address]:
     return [address((1 << 152) + number) for number in range(count)]
+
+
+def house_with(wrong: dict[Address, Account]) -> House:
+    """Alice, Bob and Carol; `wrong` is what the chain has of them, unlike the book."""
+    house = House([ALICE, BOB, CAROL])
+    house.adapter.chain |= wrong
+    return house

@@ -20,6 +20,7 @@ from chimera.state.face import CacheFace
 from chimera.state.mirror import Mirror
 from chimera.state.routing import route
 from chimera.state.screen import Screen, Weights
+from chimera.state.shelf import Shelf
 from chimera.state.trust import UNVERIFIED, Trust
 from chimera.state.valuation import Adapters, underwater
 
@@ -65,6 +66,7 @@ class StateEngine(CacheFace):
         self._near: AbstractSet[Key] | None = NOBODY  # None: not asked for since that block
         self._base_decimals: dict[str, int] = {}
         self._errors: Mapping[Key, str] = {}
+        self._shelves: Mapping[str, Shelf] = {}  # as they were adopted
 
     # --- what is known after a block -------------------------------------------------------------
 
@@ -104,7 +106,10 @@ class StateEngine(CacheFace):
     def adopt(self) -> Observation:
         """Take over a freshly loaded book; return its block as detection sees it."""
         self._base_decimals.clear()
-        self.trust.adopted()
+        shelves = {name: self.book.accounts(name) for name in self.adapters}
+        loaded = {name for name in shelves if shelves[name] is not self._shelves.get(name)}
+        self._shelves = shelves
+        self.trust.adopted(loaded)
         self.screens = {name: Screen(adapter) for name, adapter in self.adapters.items()}
         for name, screen in self.screens.items():
             screen.load(self.book.accounts(name).users)

@@ -13,6 +13,7 @@ from chimera.state.book import UNDO_WINDOW
 
 WINDOW = 600.0  # seconds within which two divergences condemn a market
 TOO_MANY: Final = 2  # divergences in one market
+MOST_READ: Final = 10  # accounts that one block reads anew; if there are many, a rebuild is due
 UNVERIFIED = Verdict(liquidatable=False, reason="unverified")
 
 
@@ -54,8 +55,8 @@ class Trust:
         return key[1] in self._mistrusted.get(key[0], ())
 
     def to_read(self, protocol: str) -> list[Holder]:
-        """Return whose accounts the next block has to read."""
-        return sorted(self._mistrusted.get(protocol, ()))
+        """Return whose accounts the next block has to read; the others follow in the next ones."""
+        return sorted(self._mistrusted.get(protocol, ()))[:MOST_READ]
 
     def read_anew(self, keys: Iterable[Key], block_number: int) -> None:
         """Note that this block has read these accounts."""
@@ -72,11 +73,17 @@ class Trust:
             if number > block_number:
                 self._mistrust(key)
 
-    def adopted(self) -> None:
-        """Note that the book was loaded: no block of before can be undone or compared any more."""
+    def adopted(self, protocols: AbstractSet[str]) -> None:
+        """
+        Note that the book was loaded: no block of before can be undone or compared any more.
+
+        Every account of `protocols` has been read.
+        """
         self.generation += 1
         self._read.clear()
-        self._unsettled.clear()
+        for protocol in protocols:
+            self._mistrusted.pop(protocol, None)
+        self._unsettled = {key: None for key in self._unsettled if key[0] not in protocols}
 
     def agreed(self, key: Key) -> bool:
         """Note that the account was compared clean; tell whether that ends a divergence."""

@@ -213,6 +213,30 @@ def test_a_tampered_document_is_noticed_and_written_again(
             assert (line["key"], line["fault"]) == (name, "ahead")
 
 
+def test_a_life_with_everything_in_it_raises_no_false_alarm(tmp_path: Path) -> None:
+    with Stage.build(seed=31, borrowers=60) as stage, RedisServer() as redis:
+        extra = {"redis": {"ttl": 10}}
+        config = stage.write_config(tmp_path / "life.toml", redis_url=redis.url, extra=extra)
+        with Daemon(config, tmp_path / "daemon.log") as daemon:
+            witness = Witness(stage, daemon)
+            witness.attend(stage.node.number)
+            stage.node.reorg(1)
+            witness.rule.forget_above(stage.node.number - 1)
+            witness.see(stage.node.number)
+            for _ in range(30):
+                witness.attend(stage.life.step().number)
+                time.sleep(0.7)  # documents are compared again 10 s after the reorg
+            assert witness.mismatches == []
+            assert witness.missed_and_extra() == (set(), set())
+            status = daemon.get("/readyz")[1]["protocols"]["aave"]
+            assert status["mismatches"] == 0
+            assert daemon.metric("chimera_mirror_mismatches_total") == 0
+            assert daemon.metric("chimera_cache_mismatches_total") == 0
+            assert daemon.metric("chimera_reconciled_accounts_total") > 10 * status["accounts"]
+            assert daemon.metric("chimera_reconcile_age_seconds") < 20
+            assert daemon.metric("chimera_rebuilds_total") <= 1  # the reorg under the first block
+
+
 class SlowViews(CountingProxy):
     """A node that takes its time over comparisons, and over nothing else."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import pairwise
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,29 +13,20 @@ from chimera.domain.call import Call, Readings
 from chimera.domain.market import Account
 from chimera.errors import Rebuild, Retry
 from chimera.state.valuation import checksummed
-from tests.fakes_reconcile import LESS, RIGHT, WITHIN, House, Roomy, people
+from tests.fakes_reconcile import LESS, RIGHT, House, Roomy, house_with, people
 from tests.fakes_state import (
     ALICE,
     BOB,
     CAROL,
     ENTRY,
-    PRICE,
     SUPPLY,
     WETH,
     FakeMarket,
-    address,
     child,
     log,
 )
 
 ALICES = ("fake", ALICE)
-
-
-def house_with(wrong: dict[Address, Account]) -> House:
-    """Alice, Bob and Carol; `wrong` is what the chain has of them, unlike the book."""
-    house = House([ALICE, BOB, CAROL])
-    house.adapter.chain |= wrong
-    return house
 
 
 async def test_accounts_that_agree_are_counted_and_nothing_is_said() -> None:
@@ -162,164 +152,6 @@ async def test_a_block_that_fails_mends_nobody() -> None:
     assert house.account(ALICE) == RIGHT
 
 
-# --- quarantine ----------------------------------------------------------------------------------
-
-
-async def test_two_divergences_in_a_market_hold_its_flags_back() -> None:
-    house = house_with({ALICE: LESS, BOB: LESS})
-    house.step(log(PRICE, ENTRY, WETH, 1_000))  # everybody is under 1
-    house.adapter.prices = {**house.adapter.prices, WETH: 1_000}
-    before = house.engine.observation
-    assert before is not None
-    assert all(seen.liquidatable and seen.best for seen in before.underwater.values())
-
-    await house.reconciler.compare()
-
-    assert house.trust.quarantined == {"fake"}
-    after = house.engine.observation
-    assert after is not None
-    assert after.underwater.keys() == before.underwater.keys()
-    for key, seen in after.underwater.items():
-        assert (seen.liquidatable, seen.reason, seen.best) == (False, "unverified", None)
-        assert seen.health_factor == before.underwater[key].health_factor
-    assert house.count("markets_unverified") == 1
-
-
-async def test_one_divergence_does_not() -> None:
-    house = house_with({ALICE: LESS})
-    house.step()
-    await house.reconciler.compare()
-    await house.reconciler.heal()
-
-    assert house.trust.quarantined == set()
-    assert house.rebuilt == []
-
-
-async def test_divergences_further_apart_than_the_window_do_not() -> None:
-    house = house_with({ALICE: LESS})
-    house.step()
-    await house.reconciler.compare()
-    house.step()
-    await house.reconciler.compare()
-    house.adapter.chain[BOB] = LESS
-    house.step(seconds=WITHIN)
-
-    await house.reconciler.compare()
-
-    assert house.count("mirror_mismatches_total") == 2
-    assert house.trust.quarantined == set()
-
-
-async def test_divergences_of_two_markets_do_not() -> None:
-    here, there = address(1 << 152), address(2 << 152)
-    house = House([here, there], adapter=Roomy())
-    house.adapter.chain |= {here: LESS, there: LESS}
-    house.step()
-
-    await house.reconciler.compare()
-
-    assert house.count("mirror_mismatches_total") == 2
-    assert house.trust.quarantined == set()
-
-
-async def test_only_the_market_that_diverged_is_held_back() -> None:
-    here, too, there = address(1 << 152), address((1 << 152) + 1), address(2 << 152)
-    house = House([here, too, there], adapter=Roomy())
-    house.adapter.chain |= {here: LESS, too: LESS}
-    house.step()
-
-    await house.reconciler.compare()
-
-    assert house.trust.quarantined == {"fake.1"}
-
-
-async def test_an_account_that_reading_did_not_help_counts_again_and_is_not_read_for_ever() -> None:
-    house = house_with({})
-    house.chain.adapter = Roomy(chain={**house.adapter.chain, ALICE: LESS})  # the view's own truth
-    house.chain.adapter.prices = house.adapter.prices
-    house.step()
-    await house.reconciler.compare()
-    house.step()
-
-    await house.reconciler.compare()
-
-    assert house.count("mirror_mismatches_total") == 2
-    assert house.trust.quarantined == {"fake"}
-    assert not house.engine.needs(child(house.book.block), (), {})
-
-
-async def test_what_a_family_allows_for_some_blocks_is_mended_and_holds_nothing_back() -> None:
-    family = Roomy()
-    family.within = 7
-    house = House(people(3), adapter=family)
-    house.adapter.chain |= dict.fromkeys(people(3), LESS)
-    house.step()
-    await house.reconciler.compare()
-
-    assert house.count("mirror_mismatches_total") == 3
-    assert house.trust.quarantined == set()
-    house.step()
-    await house.reconciler.compare()
-    assert {house.account(user).supplied[WETH] for user in people(3)} == {90}  # type: ignore[union-attr]
-
-
-async def test_a_quarantine_ends_once_the_market_was_rebuilt_and_compared_clean() -> None:
-    house = house_with({ALICE: LESS, BOB: LESS})
-    house.step()
-    await house.reconciler.compare()
-
-    with capture_logs() as lines:
-        await house.reconciler.heal()
-
-    assert house.rebuilt == ["fake"]
-    assert house.chain.views[-1] == {ALICE, BOB, CAROL}
-    assert house.trust.quarantined == set()
-    assert [line["event"] for line in lines] == ["market_verified"]
-    assert house.count("markets_unverified") == 0
-    house.adapter.chain[CAROL] = LESS  # what was before does not count any more
-    house.step()
-    await house.reconciler.compare()
-    assert house.trust.quarantined == set()
-
-
-async def test_a_market_that_stays_wrong_stays_and_is_tried_again_later_and_later() -> None:
-    house = house_with({ALICE: LESS, BOB: LESS})
-    house.chain.adapter = Roomy(chain=dict(house.adapter.chain), prices=house.adapter.prices)
-    house.adapter.chain[ALICE] = RIGHT  # what can be read is not what the view says
-    house.step()
-    await house.reconciler.compare()
-    attempts = []
-    for _ in range(200):
-        before = len(house.rebuilt)
-        await house.reconciler.heal()
-        if len(house.rebuilt) > before:
-            attempts.append(house.clock.now)
-        house.clock.now += 1
-
-    pauses = [round(later - sooner) for sooner, later in pairwise(attempts)]
-    assert pauses == [15, 30, 60]
-    assert house.trust.quarantined == {"fake"}
-    house.chain.adapter.chain[ALICE] = RIGHT
-    house.clock.now += 120
-    await house.reconciler.heal()
-    assert house.trust.quarantined == set()
-
-
-async def test_a_rebuild_that_fails_is_tried_again() -> None:
-    house = house_with({ALICE: LESS, BOB: LESS})
-    house.step()
-    await house.reconciler.compare()
-    house.chain.fault = Retry("the node is away")
-    await house.reconciler.heal()
-    assert house.trust.quarantined == {"fake"}
-
-    house.chain.fault = None
-    house.clock.now += 15
-    await house.reconciler.heal()
-
-    assert house.trust.quarantined == set()
-
-
 # --- what cannot be compared ---------------------------------------------------------------------
 
 
@@ -437,3 +269,17 @@ async def test_an_account_whose_views_are_more_than_a_sample_is_compared_alone()
         seen |= house.chain.views[-1]
 
     assert seen == set(people(3))
+
+
+async def test_a_block_reads_few_accounts_anew_however_many_are_wrong() -> None:
+    house = House(people(25))
+    house.adapter.chain = dict.fromkeys(people(25), LESS)
+    house.step()
+    await house.reconciler.compare()
+
+    reads = []
+    for _ in range(3):
+        reads.append(len(house.engine.needs(child(house.book.block), (), {}).calls))
+        house.step()
+
+    assert reads == [10, 10, 5]
