@@ -26,6 +26,24 @@ def test_every_position_agrees_with_the_contract_at_every_block() -> None:
     assert comparison.compared == COMPARED
 
 
+def test_only_positions_in_markets_without_debt_have_no_price_to_compare() -> None:
+    run, idle, told = MorphoReplay(RECORDING), 0, 0
+
+    for line in run.blocks():
+        for markets in line.truth.values():
+            ids = [Id(bytes.fromhex(name[2:])) for name in markets or {}]
+            told += len(ids)
+            idle += sum(where not in run.market.live for where in ids)
+
+    assert (idle, told) == (95, 9283)
+
+
+def test_the_singleton_proves_itself() -> None:
+    run = MorphoReplay(RECORDING)
+
+    assert run.ask(run.adapter.prove(), run.recording.followed[0]) is None
+
+
 def test_at_full_blocks_the_book_is_what_a_fresh_snapshot_would_be() -> None:
     run, seen, lenders = MorphoReplay(RECORDING), [], set()
 

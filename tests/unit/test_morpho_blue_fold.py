@@ -92,6 +92,14 @@ def test_the_fee_goes_to_who_is_the_recipient_then() -> None:
     assert world.market.fee_recipient == BOB
 
 
+def test_fee_shares_of_the_zero_address_are_nobodys() -> None:
+    world = World(market(fee_recipient=ZERO_ADDRESS))
+    world.step(log(events.ACCRUE_INTEREST, ID, data=[1, 7, 3]))
+
+    assert world.market.totals[ID].supply_shares == TOTALS.supply_shares + 3
+    assert world.account(ZERO_ADDRESS) is None
+
+
 def test_a_new_fee_holds_for_the_interest_after_it() -> None:
     world = World()
     world.step(log(events.SET_FEE, ID, data=[0]))

@@ -147,10 +147,9 @@ def quote(answer: Answer) -> Quote:
     """Return what an oracle answered; a call of the contract reverts where there is a fault."""
     if answer is None:
         return Quote(None, "the oracle reverts, or needs too much gas, or answers too much")
-    if not answer:
-        return Quote(None, "the oracle has no code")
-    said = number(answer)
-    return Quote(said) if said is not None else Quote(None, "the oracle's answer is cut short")
+    if len(answer) >= WORD:
+        return Quote(int.from_bytes(answer[:WORD], "big"))
+    return Quote(None, "the oracle's answer is cut short" if answer else "the oracle has no code")
 
 
 def token(address: Address, symbol: Answer, decimals: Answer) -> Token:

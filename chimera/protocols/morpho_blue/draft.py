@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from chimera.domain.block import ZERO_ADDRESS, Address, BlockBatch
-from chimera.domain.call import Readings
+from chimera.domain.call import Call, Readings
 from chimera.domain.market import Holder, Token
 from chimera.errors import Rebuild
 from chimera.ports import Accounts
@@ -189,10 +189,11 @@ def _quotes(market: MorphoMarket, readings: Readings) -> dict[Address, Quote]:
     """Return what each oracle answered; one that it was not the turn of keeps its fault."""
     found = {}
     for oracle in oracles_of(market.terms, market.live):
-        for call in (calls.price(oracle), calls.wary_price(oracle)):
-            if call in readings:
-                found[oracle] = calls.quote(readings[call])
-                break
+        call: Call = calls.price(oracle)
+        if call not in readings:
+            call = calls.wary_price(oracle)
+        if call in readings:
+            found[oracle] = calls.quote(readings[call])
         else:
             found[oracle] = market.quotes.get(oracle, NOT_ASKED)
     return found

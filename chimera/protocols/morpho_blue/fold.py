@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from chimera.domain.block import BlockBatch, Log
+from chimera.domain.block import ZERO_ADDRESS, BlockBatch, Log
 from chimera.domain.call import answer
 from chimera.domain.changes import (
     AccountRead,
@@ -73,8 +73,10 @@ def _accrued(draft: Draft, log: Log) -> Changes:
     draft.move(market, borrow_assets=interest, supply_assets=interest, supply_shares=fee)
     totals = draft.totals_of(market)
     draft.totals[market] = replace(totals, updated=draft.batch.block.timestamp)
+    if not fee or draft.fee_recipient == ZERO_ADDRESS:
+        return ()  # shares of the zero address are nobody's
     recipient = holder_of(market, draft.fee_recipient)
-    return (MarkMoved(recipient, market, fee),) if fee and draft.follows(recipient) else ()
+    return (MarkMoved(recipient, market, fee),) if draft.follows(recipient) else ()
 
 
 def _fee_set(draft: Draft, log: Log) -> Changes:
