@@ -122,7 +122,7 @@ def owing(
 ) -> Account:
     """An account whose debts were settled at the markets' current indexes."""
     marks = {mtoken: STATES[mtoken].index for mtoken in owed}
-    enabled = frozenset(entered) | supplied.keys() | owed.keys()
+    enabled = frozenset({*entered, *supplied, *owed})
     return Account(dict(supplied), dict(owed), enabled, mode, 0, marks)
 
 

@@ -1,0 +1,210 @@
+"""Random blocks through the real adapter and the real book: undone, nothing of them is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chimera.domain.block import Address, Block, BlockBatch, Log
+from chimera.domain.call import Answer, Call
+from chimera.domain.market import Account
+from chimera.errors import Rebuild
+from chimera.protocols.compound_v2 import events
+from chimera.protocols.compound_v2.market import CompoundMarket
+from tests.fakes_compound_v2 import (
+    ALICE,
+    BLOCK,
+    BOB,
+    CAROL,
+    COMPTROLLER,
+    M_USDC,
+    M_WETH,
+    MOONWELL_ON_BASE,
+    NAME,
+    Mirror,
+    log,
+    owing,
+    readings,
+    word,
+)
+from tests.fakes_state import child
+
+START = {
+    ALICE: owing({M_WETH: 10**10, M_USDC: 7}, {M_USDC: 10**9}),
+    BOB: owing({M_USDC: 10**12}, {M_WETH: 10**17}),
+}
+KINDS = (
+    *("mint", "redeem", "transfer", "borrow", "repay", "accrue", "seize"),
+    *("enter", "leave", "terms", "oracle", "pause", "liquidation", "ruin"),
+)
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something that somebody does, before it is known what log that makes."""
+
+    kind: str
+    user: Address
+    other: Address
+    mtoken: Address
+    number: int
+
+
+ACTS = st.builds(
+    Act,
+    kind=st.sampled_from(KINDS),
+    user=st.sampled_from([ALICE, BOB, CAROL]),
+    other=st.sampled_from([ALICE, BOB, CAROL]),
+    mtoken=st.sampled_from([M_WETH, M_USDC]),
+    number=st.integers(0, 10),
+)
+BLOCKS = st.lists(st.lists(ACTS, max_size=5), min_size=1, max_size=6)
+SEIZE = b"Seize".ljust(32, b"\0")
+SEARCH = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+class Life:
+    """A book that the adapter writes, and the chain that both follow."""
+
+    def __init__(self, *, complete: bool) -> None:
+        self.salt = 0
+        self.book = Mirror(START, complete=complete).book
+        self.photos: dict[Block, object] = {BLOCK: self.photo()}
+
+    def photo(self) -> object:
+        """Everything that the book holds, as text that nobody can change afterwards."""
+        shelf = self.book.accounts(NAME)
+        users = sorted((user, in_order(account)) for user, account in shelf.users.items())
+        holders = sorted((asset, sorted(users)) for asset, users in shelf.holders.items())
+        return self.book.block, users, sorted(shelf.open), holders, repr(shelf.market)
+
+    def market(self) -> CompoundMarket:
+        found = self.book.market(NAME)
+        assert isinstance(found, CompoundMarket)
+        return found
+
+    def next(self, acts: list[Act]) -> BlockBatch:
+        self.salt += 1
+        block = child(self.book.block, str(self.salt))
+        logs = tuple(entry for act in acts for entry in self.logs(act))
+        accounts, of = self.book.accounts(NAME), self.market()
+        told: dict[Call, Answer] = dict(readings(of))
+        for _ in range(8):
+            lacking = MOONWELL_ON_BASE.needs(of, accounts, block, logs, told).calls
+            told |= {call: word(0) * 4 for call in lacking}
+        return BlockBatch(block, logs, told)
+
+    def take(self, batch: BlockBatch, *, stop_after: int | None = None) -> bool:
+        """Apply the batch, or give up in the middle of it; tell which."""
+        self.book.begin(batch.block)
+        try:
+            changes = MOONWELL_ON_BASE.fold(self.market(), self.book.accounts(NAME), batch)
+            for count, change in enumerate(changes):
+                if count == stop_after:
+                    self.book.abort()
+                    return False
+                self.book.apply(NAME, change)
+        except Rebuild:
+            self.book.abort()
+            return False
+        self.book.commit()
+        return True
+
+    def logs(self, act: Act) -> Iterator[Log]:
+        held = self.book.get((NAME, act.user)) or Account()
+        balance, owed = held.supplied.get(act.mtoken, 0), held.owed.get(act.mtoken, 0)
+        state, part = self.market().states[act.mtoken], balance * act.number // 30
+        m, user = act.mtoken, act.user
+        match act.kind:
+            case "mint":
+                yield log(m, events.MINT, user, 1, act.number)
+                yield log(m, events.TRANSFER, act.number, indexed=(m, user))
+            case "redeem":
+                yield log(m, events.TRANSFER, part, indexed=(user, m))
+                yield log(m, events.REDEEM, user, 1, part)
+            case "transfer":
+                yield log(m, events.TRANSFER, part, indexed=(user, act.other))
+            case "borrow":
+                borrows = state.borrows + act.number
+                yield log(COMPTROLLER, events.MARKET_ENTERED, m, user)
+                yield log(m, events.BORROW, user, act.number, owed + act.number, borrows)
+            case "repay":
+                left = owed * act.number // 10
+                yield log(m, events.REPAY_BORROW, user, user, owed - left, left, state.borrows)
+            case "accrue":
+                interest, index = act.number, state.index + 10**12 * act.number
+                yield log(m, events.ACCRUE_INTEREST, 1, interest, index, state.borrows + interest)
+            case "seize":
+                yield log(m, events.TRANSFER, part, indexed=(user, act.other), index=1)
+                yield log(m, events.TRANSFER, 0, indexed=(user, m), index=2)
+                yield log(m, events.RESERVES_ADDED, m, 1, state.reserves + 1, index=3)
+            case "ruin":  # more than anybody has: the mirror does not fit, in mid-block
+                yield log(m, events.TRANSFER, 10**40, indexed=(user, m))
+            case _:
+                yield self.governed(act)
+
+    def governed(self, act: Act) -> Log:
+        m, user = act.mtoken, act.user
+        return {
+            "enter": log(COMPTROLLER, events.MARKET_ENTERED, m, user),
+            "leave": log(COMPTROLLER, events.MARKET_EXITED, m, user),
+            "terms": log(COMPTROLLER, events.NEW_COLLATERAL_FACTOR, m, 0, act.number),
+            "oracle": log(COMPTROLLER, events.NEW_PRICE_ORACLE, m, act.other),
+            "pause": log(
+                COMPTROLLER, events.ACTION_PAUSED, 64, act.number % 2, 5, b"Seize" + bytes(27)
+            ),
+            "liquidation": log(m, events.LIQUIDATE_BORROW, user, act.other, 1, m, 1),
+        }[act.kind]
+
+
+def in_order(account: Account) -> tuple[object, ...]:
+    """An account as figures whose order does not depend on how it came to be."""
+    tables = (account.supplied, account.owed, account.marks)
+    held = tuple(tuple(sorted(table.items())) for table in tables)
+    return (*held, tuple(sorted(account.enabled)), account.mode, account.updated_block)
+
+
+@SEARCH
+@given(blocks=BLOCKS, complete=st.booleans(), data=st.data())
+def test_a_rollback_leaves_the_book_as_it_was_then(
+    blocks: list[list[Act]],
+    complete: bool,  # noqa: FBT001  (hypothesis passes it)
+    data: st.DataObject,
+) -> None:
+    life = Life(complete=complete)
+    batches: dict[Block, BlockBatch] = {}
+    for acts in blocks:
+        batch = life.next(acts)
+        if life.take(batch):
+            batches[batch.block] = batch
+            life.photos[batch.block] = life.photo()
+    past = data.draw(st.sampled_from(sorted(life.photos, key=lambda block: block.number)))
+
+    life.book.rollback(past.number)
+
+    assert life.photo() == life.photos[past]
+    for block, batch in batches.items():
+        if block.number > past.number:  # and the same blocks make the same book
+            assert life.take(batch)
+            assert life.photo() == life.photos[block]
+
+
+@SEARCH
+@given(blocks=BLOCKS, complete=st.booleans(), stop_after=st.integers(0, 6))
+def test_a_block_that_is_given_up_leaves_nothing_behind(
+    blocks: list[list[Act]],
+    complete: bool,  # noqa: FBT001
+    stop_after: int,
+) -> None:
+    life = Life(complete=complete)
+    for acts in blocks:
+        batch, before = life.next(acts), life.photo()
+        if not life.take(batch, stop_after=stop_after):
+            life.book.verify_indexes()
+            assert life.photo() == before
+        before = life.photo()
+        if batch.block != life.book.block and not life.take(batch):
+            assert life.photo() == before
