@@ -76,6 +76,7 @@ def test_an_oracle_is_first_asked_with_bounds_when_somebody_borrows() -> None:
         (None, "price unknown: the oracle reverts, or needs too much gas, or answers too much"),
         (b"", "price unknown: the oracle has no code"),
         (b"\x01" * 31, "price unknown: the oracle's answer is cut short"),
+        (word(PRICE) + bytes(2**20), "price unknown: the oracle answers too much"),
     ],
 )
 def test_a_market_whose_oracle_does_not_answer_is_in_quarantine(

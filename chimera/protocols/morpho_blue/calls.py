@@ -7,7 +7,7 @@ from functools import lru_cache
 from eth_utils.address import to_checksum_address
 
 from chimera.domain.block import Address
-from chimera.domain.call import Answer, BoundedCall, Call
+from chimera.domain.call import LONGEST_ANSWER, Answer, BoundedCall, Call
 from chimera.domain.market import Token
 from chimera.domain.numeric import Wad
 from chimera.errors import Refuse
@@ -147,6 +147,8 @@ def quote(answer: Answer) -> Quote:
     """Return what an oracle answered; a call of the contract reverts where there is a fault."""
     if answer is None:
         return Quote(None, "the oracle reverts, or needs too much gas, or answers too much")
+    if len(answer) > LONGEST_ANSWER:  # asked without bounds, it may send any amount
+        return Quote(None, "the oracle answers too much")
     if len(answer) >= WORD:
         return Quote(int.from_bytes(answer[:WORD], "big"))
     return Quote(None, "the oracle's answer is cut short" if answer else "the oracle has no code")
