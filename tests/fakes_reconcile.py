@@ -135,7 +135,8 @@ class House:
         self.reconciler.look_again = self.look_again
 
     def load(self, accounts: Mapping[Address, Account], block: Block) -> None:
-        self.book.load("fake", FakeMarket(PRICES), accounts, complete=False, block=block)
+        market = FakeMarket(self.adapter.prices)
+        self.book.load("fake", market, accounts, complete=False, block=block)
 
     async def rebuild(self, protocol: str) -> None:
         self.rebuilt.append(protocol)

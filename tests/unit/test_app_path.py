@@ -1,0 +1,107 @@
+"""The path of a block, where a quarantine meets open flags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from chimera.app.path import BlockPath
+from chimera.detection.detector import OpportunityDetector
+from chimera.detection.ledger import OpportunityLedger
+from chimera.domain.block import Block, BlockBatch, Log, Rollback
+from chimera.domain.opportunity import Opportunity
+from tests.fakes_reconcile import LESS, House, house_with
+from tests.fakes_state import ALICE, BOB, ENTRY, PRICE, WETH, child, log
+
+
+class Stream:
+    """Where flags go."""
+
+    def __init__(self) -> None:
+        self.published: list[Opportunity] = []
+
+    async def publish(self, changed: Sequence[Opportunity]) -> None:
+        self.published += changed
+
+
+class Walk:
+    """A block path around a house, with everybody but the store."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.detector = OpportunityDetector(chain_id=1)
+        self.stream = Stream()
+        rooms: Any = SimpleNamespace(
+            settings=SimpleNamespace(chain=SimpleNamespace(name="test")),
+            engine=house.engine,
+            book=house.book,
+            detector=self.detector,
+            ledger=OpportunityLedger(self.detector, keep=10),
+            bootstrap=SimpleNamespace(followed_to=lambda number: {"fake": number}),
+            writer=SimpleNamespace(submit=lambda *_, **__: None),
+            flags=self.stream,
+            publisher=house.publisher,
+            metrics=house.metrics,
+            reconciler=house.reconciler,
+        )
+        self.path = BlockPath(rooms)
+        house.reconciler.look_again = self.path.look_again
+
+    async def block(self, *logs: Log, salt: str = "") -> Block:
+        block = child(self.house.book.block, salt)
+        await self.path.take(BlockBatch(block, logs, {}, arrived_ns=1))
+        return block
+
+    def verdicts(self) -> set[tuple[bool, str | None, bool]]:
+        found = self.detector.open_opportunities()
+        return {(flag.liquidatable, flag.reason, flag.best is not None) for flag in found}
+
+
+LIQUIDATABLE, UNVERIFIED = (True, None, True), (False, "unverified", False)
+
+
+async def flagged() -> Walk:
+    """Everybody is flagged, and the next comparison will find two accounts wrong."""
+    walk = Walk(house_with({ALICE: LESS, BOB: LESS}))
+    walk.house.adapter.prices = {**walk.house.adapter.prices, WETH: 1_000}
+    await walk.block(log(PRICE, ENTRY, WETH, 1_000))
+    await walk.block()
+    assert walk.verdicts() == {LIQUIDATABLE}
+    return walk
+
+
+async def test_open_flags_are_held_back_without_waiting_for_a_block() -> None:
+    walk = await flagged()
+    before = {flag.id: flag.blocks_unhealthy for flag in walk.detector.open_opportunities()}
+
+    await walk.house.reconciler.compare()
+
+    assert walk.verdicts() == {UNVERIFIED}
+    after = {flag.id: flag.blocks_unhealthy for flag in walk.detector.open_opportunities()}
+    assert after == before  # the same episodes, and no block counted twice
+
+
+async def test_they_are_let_go_again_with_the_quarantine() -> None:
+    walk = await flagged()
+    await walk.house.reconciler.compare()
+
+    await walk.house.reconciler.heal()
+
+    assert walk.verdicts() == {LIQUIDATABLE}
+
+
+async def test_flags_that_a_rollback_shows_again_heed_the_quarantine() -> None:
+    walk = await flagged()
+    ancestor = walk.house.book.block
+    walk.house.adapter.prices = {**walk.house.adapter.prices, WETH: 2_000}
+    await walk.block(log(PRICE, ENTRY, WETH, 2_000))  # everybody recovers: the flags close
+    assert walk.verdicts() == set()
+    await walk.house.reconciler.compare()
+    assert walk.house.trust.quarantined == {"fake"}
+    walk.stream.published.clear()
+
+    await walk.path.take(Rollback(ancestor))
+
+    assert walk.verdicts() == {UNVERIFIED}
+    assert {flag.reason for flag in walk.stream.published} == {"unverified"}
