@@ -18,7 +18,6 @@ from chimera.protocols.compound_v2.market import USUAL_SLOT, CompoundMarket, Lis
 from chimera.protocols.compound_v2.math import RateModel, State, borrow_rate
 from chimera.protocols.compound_v2.pools import Pool
 from chimera.state.book import Book
-from devnet.recording import Line
 from devnet.recording import address as from_hex
 from devnet.replay import Replay
 
@@ -313,20 +312,8 @@ RECORDING = Path(__file__).parent / "recordings" / "compound_v2-moonwell-12.json
 
 
 class Player(Replay):
-    """
-    A replay that follows everybody whom the recording speaks of, and nobody else.
-
-    Of the bank that lends, and of liquidators, no balance is recorded.
-    """
+    """A replay of the recording that knows whom it has every figure of."""
 
     def recorded(self) -> list[Address]:
         """Everybody whose truth and storage the recording has."""
         return sorted(from_hex(user) for user in self.recording.header["accounts"])
-
-    def _load(self, line: Line) -> None:
-        adapter, block = self.adapter, line.block
-        read = self.ask(adapter.read_market(block), line)
-        users = self.recorded()
-        found = self.ask(adapter.read_accounts(read, users, block), line)
-        accounts = {user: found.get(user, EMPTY) for user in users}
-        self.book.load(adapter.name, read, accounts, complete=False, block=block)
