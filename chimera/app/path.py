@@ -68,7 +68,7 @@ class BlockPath:
         if not batch.arrived_ns:
             rooms.metrics.gap_blocks.inc()
         if rooms.reconciler is not None:
-            live = batch.arrived_ns > 0
+            live = batch.arrived_ns > 0 or rooms.feed.newest == batch.block
             rooms.reconciler.decided(batch.block, rooms.engine.touched, live=live)
 
     async def _undo(self, message: Rollback) -> None:

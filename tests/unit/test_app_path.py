@@ -35,6 +35,7 @@ class Walk:
         rooms: Any = SimpleNamespace(
             settings=SimpleNamespace(chain=SimpleNamespace(name="test")),
             engine=house.engine,
+            feed=SimpleNamespace(newest=None),
             book=house.book,
             detector=self.detector,
             ledger=OpportunityLedger(self.detector, keep=10),
