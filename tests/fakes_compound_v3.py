@@ -320,3 +320,19 @@ class Follower:
             self.book.apply(NAME, change)
         self.book.commit()
         return self.market
+
+
+def stored(totals: Totals, **accounts: Account) -> Follower:
+    """Follow a market from these totals, with accounts of alice, bob and carol."""
+    users = {"alice": ALICE, "bob": BOB, "carol": CAROL}
+    found = {users[name]: known for name, known in accounts.items()}
+    return Follower(FakeComet(market(totals), totals.accrued_at, found))
+
+
+def advance(follower: Follower, *, seconds: int, **truth: Account) -> None:
+    """Let the contract accrue, and give it other accounts."""
+    comet, users = follower.comet, {"alice": ALICE, "bob": BOB, "carol": CAROL}
+    comet.timestamp += seconds
+    totals = replace(comet.market.totals, indexes=comet.indexes, accrued_at=comet.timestamp)
+    comet.market = replace(comet.market, totals=totals)
+    comet.accounts.update({users[name]: known for name, known in truth.items()})
