@@ -7,7 +7,7 @@ from importlib import import_module
 
 from benchmarks.measuring import Row
 
-NAMES = ("cache", "screen", "wide", "events", "block", "memory", "live")
+NAMES = ("cache", "screen", "wide", "events", "block", "memory", "bootstrap", "live")
 
 
 def about(name: str) -> str:

@@ -27,8 +27,7 @@ def _word(value: int) -> bytes:
     return value.to_bytes(_WORD, "big")
 
 
-def _padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % _WORD)
+_MAY_FAIL = _word(1) + _word(3 * _WORD)  # and where the data stands
 
 
 def encode_aggregate3(calls: Sequence[Call]) -> bytes:
@@ -36,10 +35,10 @@ def encode_aggregate3(calls: Sequence[Call]) -> bytes:
     offsets, bodies = [], []
     offset = _WORD * len(calls)
     for call in calls:
-        target, may_fail, data_at = int.from_bytes(call.to, "big"), 1, 3 * _WORD
-        head = b"".join(map(_word, (target, may_fail, data_at, len(call.data))))
-        body = head + _padded(call.data)
-        offsets.append(_word(offset))
+        data = call.data
+        size = len(data).to_bytes(_WORD, "big")
+        body = call.to.rjust(_WORD, b"\0") + _MAY_FAIL + size + data + bytes(-len(data) % _WORD)
+        offsets.append(offset.to_bytes(_WORD, "big"))
         bodies.append(body)
         offset += len(body)
     return b"".join((AGGREGATE3, _word(_WORD), _word(len(calls)), *offsets, *bodies))
@@ -52,27 +51,21 @@ def decode_results(data: bytes, count: int) -> list[tuple[bool, bytes]]:
     Raises:
         Garbled: `data` is not the answer to `count` calls.
     """
-    start = _uint(data, 0)
-    if _uint(data, start) != count:
-        raise Garbled(f"aggregate3: expected {count} results")
+    number, length = int.from_bytes, len(data)  # thousands of accounts pass here at a start
+    start = number(data[:_WORD], "big")
     base = start + _WORD
+    if base + count * _WORD > length or number(data[start:base], "big") != count:
+        raise Garbled(f"aggregate3: expected {count} results")
     results: list[tuple[bool, bytes]] = []
-    for index in range(count):
-        entry = base + _uint(data, base + index * _WORD)
-        body = entry + _uint(data, entry + _WORD)
-        size = _uint(data, body)
-        answer = data[body + _WORD : body + _WORD + size]
-        if len(answer) != size:
+    for at in range(base, base + count * _WORD, _WORD):
+        entry = base + number(data[at : at + _WORD], "big")
+        body = entry + number(data[entry + _WORD : entry + 2 * _WORD], "big")
+        first = body + _WORD
+        end = first + number(data[body:first], "big")
+        if entry + 2 * _WORD > length or end > length or first > length:
             raise Garbled("aggregate3: the answer is cut short")
-        results.append((_uint(data, entry) != 0, answer))
+        results.append((any(data[entry : entry + _WORD]), data[first:end]))
     return results
-
-
-def _uint(data: bytes, at: int) -> int:
-    word = data[at : at + _WORD]
-    if len(word) != _WORD:
-        raise Garbled("aggregate3: the answer is cut short")
-    return int.from_bytes(word, "big")
 
 
 def _request(call: Call, at: Any) -> tuple[str, list[Any]]:  # noqa: ANN401

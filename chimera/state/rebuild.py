@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from collections.abc import Set as AbstractSet
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -22,6 +31,7 @@ from chimera.state.book import UNDO_WINDOW, Book
 from chimera.state.valuation import Adapters
 
 CHUNK = 500  # accounts per inquiry
+IN_FLIGHT = 2  # inquiries: one is read by us while the node answers the next
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds; a node that prunes has the block for a few minutes only
 OVERLAP = UNDO_WINDOW  # blocks scanned again: a reorg may have put other borrowers there
 
@@ -244,12 +254,22 @@ class Bootstrap:
     async def _read_accounts(
         self, adapter: Adapter[Any], market: Market, users: Sequence[Address], block: Block
     ) -> dict[Address, Account]:
+        chunks = [users[start : start + CHUNK] for start in range(0, len(users), CHUNK)]
+        works = [
+            functools.partial(
+                self._insistently,
+                functools.partial(adapter.read_accounts, market, chunk, block),
+                block,
+            )
+            for chunk in chunks
+        ]
         accounts: dict[Address, Account] = {}
-        for start in range(0, len(users), CHUNK):
-            chunk = users[start : start + CHUNK]
-            begin = functools.partial(adapter.read_accounts, market, chunk, block)
-            accounts.update(await self._insistently(begin, block))
-            self._tell(adapter.name, "accounts", start + len(chunk), len(users))
+        done = 0
+        async with aclosing(_in_order(works, side_by_side=IN_FLIGHT)) as parts:
+            async for part in parts:
+                accounts.update(part)
+                done = min(done + CHUNK, len(users))
+                self._tell(adapter.name, "accounts", done, len(users))
         return accounts
 
     async def _insistently(self, begin: Callable[[], Inquiry[T]], block: Block) -> T:
@@ -265,6 +285,24 @@ class Bootstrap:
     def _tell(self, protocol: str, what: str, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress(protocol, what, done, total)
+
+
+async def _in_order(
+    works: Iterable[Callable[[], Coroutine[Any, Any, T]]], *, side_by_side: int
+) -> AsyncGenerator[T, None]:
+    """Do so many works at the same time, and yield what they return in order."""
+    under_way: deque[asyncio.Task[T]] = deque()
+    try:
+        for work in works:
+            under_way.append(asyncio.create_task(work()))
+            if len(under_way) >= side_by_side:
+                yield await under_way.popleft()
+        while under_way:
+            yield await under_way.popleft()
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
 
 async def compare_views(
