@@ -10,6 +10,7 @@ one continues. Node and daemon share the machine. Each figure is one start, so i
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -35,19 +36,18 @@ def measure() -> list[Row]:
 
 def _starts(stage: Stage, folder: Path) -> list[Row]:
     first, interrupted = _daemon(stage, folder / "first"), _daemon(stage, folder / "interrupted")
-    of = f"{BORROWERS:,} borrowers"
-    rows = [Row(f"first start, {of}", _ready(stage, first), goals=(FIRST,))]
+    rows = _start(stage, first, "first start", FIRST)
     first.stop()
-    rows.append(Row(f"start after a stop, {of}", _ready(stage, first), goals=(AGAIN,)))
+    rows += _start(stage, first, "start after a stop", AGAIN)
     first.kill()
-    rows.append(Row(f"start after kill -9, {of}", _ready(stage, first), goals=(AGAIN,)))
+    rows += _start(stage, first, "start after kill -9", AGAIN)
     first.stop()
     interrupted.start()
     time.sleep(rows[0].median / 2)
     interrupted.kill()
-    again = _ready(stage, interrupted)
+    rows += _start(stage, interrupted, "first start, killed half-way, once more", FIRST)
     interrupted.stop()
-    return [*rows, Row("first start, killed half-way: the second attempt", again, goals=(FIRST,))]
+    return rows
 
 
 def _daemon(stage: Stage, folder: Path) -> Daemon:
@@ -59,8 +59,8 @@ def _daemon(stage: Stage, folder: Path) -> Daemon:
     return Daemon(stage.write_config(folder / "chimera.toml", extra=extra), folder / "daemon.log")
 
 
-def _ready(stage: Stage, daemon: Daemon) -> float:
-    """Start it and return the seconds until it has caught up with everybody in its book."""
+def _start(stage: Stage, daemon: Daemon, what: str, goal: Goal) -> list[Row]:
+    """Start it, and time it until it has caught up with everybody in its book."""
     began = time.monotonic()
     daemon.start()
     body = daemon.wait_until(stage.node.number, seconds=PATIENCE)
@@ -68,4 +68,11 @@ def _ready(stage: Stage, daemon: Daemon) -> float:
     [protocol] = body["protocols"].values()
     if protocol["borrowers"] < BORROWERS:
         raise RuntimeError(f"only {protocol['borrowers']} borrowers are in the book")
-    return seconds
+    name = f"{what}, {BORROWERS:,} borrowers"
+    return [Row(name, seconds, goals=(goal,)), Row(f"{name}: CPU", _cpu_seconds(daemon.pid))]
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    user, system = int(fields[11]), int(fields[12])  # proc(5): utime, stime
+    return (user + system) / os.sysconf("SC_CLK_TCK")
