@@ -214,6 +214,19 @@ def test_a_market_whose_code_or_model_is_replaced_is_read_anew(topic: bytes) -> 
     assert mirror.market.states[M_USDC] == STATES[M_USDC]
 
 
+def test_a_market_read_anew_has_the_incentive_of_its_own_block() -> None:
+    mirror = Mirror()
+
+    mirror.take(
+        log(M_WETH, events.NEW_IMPLEMENTATION, address(1), address(2)),
+        log(COMPTROLLER, events.NEW_LIQUIDATION_INCENTIVE, 1, 12 * WAD // 10),
+        answers=chain(),
+    )
+
+    incentives = {listing.incentive for listing in mirror.market.listings.values()}
+    assert incentives == {12 * WAD // 10} == {mirror.market.incentive}
+
+
 @pytest.mark.parametrize("topic", [events.NEW_IMPLEMENTATION, events.DIAMOND_CUT])
 def test_a_comptroller_whose_code_is_replaced_is_read_anew(topic: bytes) -> None:
     mirror = Mirror()

@@ -275,6 +275,16 @@ def test_interest_of_venus_and_compound_runs_by_blocks() -> None:
         assert of.accrued(M_USDC, NOW + 10**6).index == of.accrued(M_USDC, NOW).index
 
 
+def test_interest_of_moonwell_runs_by_seconds_and_is_asked_for_at_any() -> None:
+    of, index = market(), STATES[M_USDC].index
+
+    found = [of.accrued(M_USDC, NOW + seconds) for seconds in (60, 5, 0, 60)]
+
+    assert [state.accrued - NOW for state in found] == [60, 5, 0, 60]
+    assert found[0] == found[3]
+    assert found[0].index > found[1].index > found[2].index == index
+
+
 def test_markets_that_are_wound_up_are_repaid_in_full_without_a_shortfall() -> None:
     for dialect in (VENUS, COMPOUND):
         forced = market(listings=configured(M_USDC, is_forced=True), dialect=dialect)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chimera.domain.call import Answer, Call
 from chimera.domain.numeric import MAX_UINT256
 from chimera.errors import Refuse
-from chimera.protocols.compound_v2 import calls
+from chimera.protocols.compound_v2 import calls, events
 from chimera.protocols.compound_v2.dialect import COMPOUND, MOONWELL, VENUS, Dialect
 from chimera.protocols.compound_v2.market import NATIVE, CompoundMarket
 from chimera.protocols.compound_v2.math import RateModel, borrow_rate
@@ -28,6 +30,8 @@ from tests.fakes_compound_v2 import (
     WETH,
     Mirror,
     chain,
+    layout,
+    log,
     market,
     text,
     word,
@@ -184,6 +188,26 @@ def test_a_model_that_computes_otherwise_than_it_looks_is_polled() -> None:
     mirror = Mirror(of=found)
     mirror.take()
     assert mirror.market.rates == {M_USDC: 7}
+
+
+def test_a_model_that_reverts_proves_itself_by_that() -> None:
+    broke = replace(STATES[M_WETH], cash=0, reserves=10**30)
+    answers = {**chain(), **layout(M_WETH, broke)}
+    answers[calls.plain(M_WETH, calls.GET_CASH)] = word(0)
+    answers[calls.plain(M_WETH, calls.TOTAL_RESERVES)] = word(10**30)
+    rate = calls.plain(M_WETH, calls.BORROW_RATE_PER_TIMESTAMP)
+
+    assert read({**answers, rate: None}).listings[M_WETH].rates == JUMP
+    assert read({**answers, rate: word(5)}).listings[M_WETH].rates is None
+
+
+def test_new_parameters_of_a_model_that_is_polled_change_nothing() -> None:
+    mirror = Mirror(of=rates(told=123))
+
+    mirror.take(log(MODEL, events.NEW_INTEREST_PARAMS, 1, 2, 3, 4))
+
+    assert mirror.market.listings[M_USDC].rates is None
+    assert mirror.market.listings[M_WETH].rates == RateModel(1, 2, 3, 4)
 
 
 # --- what is refused -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from chimera.domain.block import Address
 from chimera.domain.health import VERDICT, Pair, Step, Verdict
 from chimera.domain.market import Account
-from chimera.domain.numeric import MAX_UINT256, decimal_string
+from chimera.domain.numeric import decimal_string
 from chimera.errors import Skip
 from chimera.protocols.compound_v2 import math
 from chimera.protocols.compound_v2.market import NATIVE, CompoundMarket, Figures, Listing
@@ -116,7 +116,7 @@ class Case:
         try:
             if self._is_rejected(repay):
                 return COMPTROLLER_REJECTION
-            if repay in (0, MAX_UINT256):
+            if repay == 0:
                 return INVALID_CLOSE_AMOUNT
             is_done = self.refusal() is None and repay <= self.limits().repay
         except Skip:
