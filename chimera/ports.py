@@ -19,7 +19,7 @@ from chimera.domain.block import (
 from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Holder, Key, Market, Token
+from chimera.domain.market import Account, Column, Holder, Key, Market, Quoted, Token
 from chimera.domain.notices import RebuildReport, Status
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.domain.position import Position
@@ -140,8 +140,11 @@ class Adapter(Protocol[M]):
         """
         Return the price of every token, and of whatever else a health factor is computed with.
 
-        In base currency per whole token; None where the oracle reverts.
+        In the units that `quoted` tells; None where the oracle reverts.
         """
+
+    def quoted(self, market: M, account: Account | None = None) -> Mapping[Address, Quoted]:
+        """Tell how each entry of `quotes` is written; of one account, those that may move it."""
 
     def priced(self, market: M, asset: Address, price: int) -> M:
         """Return the same market with another price of one entry of `quotes`."""

@@ -26,7 +26,7 @@ from chimera.domain.health import (
     Valuation,
     Verdict,
 )
-from chimera.domain.market import Account, Column, Holder, Key, Market, Token
+from chimera.domain.market import Account, Column, Holder, Key, Market, Quoted, Token
 from chimera.domain.numeric import BPS, WAD, Wad, short_decimal
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.errors import Rebuild
@@ -201,6 +201,12 @@ class FakeAdapter:
 
     def quotes(self, market: FakeMarket) -> Mapping[Address, int | None]:
         return market.prices
+
+    def quoted(
+        self, market: FakeMarket, account: Account | None = None
+    ) -> Mapping[Address, Quoted]:
+        legs = market.prices if account is None else [*account.supplied, *account.owed]
+        return {asset: Quoted(f"T{asset[-1]}", "USD", 8) for asset in legs}
 
     def priced(self, market: FakeMarket, asset: Address, price: int) -> FakeMarket:
         return FakeMarket({**market.prices, asset: price})

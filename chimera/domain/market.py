@@ -73,5 +73,14 @@ class Token:
     decimals: int
 
 
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """How a price is written: of what, in which currency, and how many of its digits are places."""
+
+    name: str
+    currency: str
+    decimals: int
+
+
 Column = tuple[Address, bool, int]
 """One row of the screen: (asset, is it debt, mode of the accounts, such as an eMode)."""

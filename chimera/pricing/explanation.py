@@ -9,7 +9,7 @@ from typing import Any
 
 from chimera.domain.block import Address
 from chimera.domain.health import VERDICT, Pair, Step, Valuation
-from chimera.domain.market import Account, Market
+from chimera.domain.market import Account, Market, Quoted
 from chimera.domain.numeric import decimal_string
 from chimera.ports import Adapter
 from chimera.pricing.turning import Turn, turning
@@ -47,9 +47,9 @@ class _Case:
         """Name the price of each leg, alone, at which the health factor crosses 1."""
         if self.valuation.health.factor is None:
             return
-        for asset, price in self._moving():
+        for asset, (price, quoted) in self._moving().items():
             turn = turning(partial(self._unhealthy, asset), price)
-            yield Step(f"{self._name(asset)} turns at", self._told(turn, price))
+            yield Step(f"{quoted.name} turns at", _told(turn, price, quoted))
 
     def best(self) -> Iterator[Step]:
         """Name the pair that a liquidator would take, its amounts and its bonus."""
@@ -60,30 +60,26 @@ class _Case:
             yield Step("best pair", self._pair(pair))
             yield Step("bonus of the best pair", f"{self._money(pair.gross_bonus)} before costs")
 
-    def _moving(self) -> Iterator[tuple[Address, int]]:
-        """Yield the legs' prices, then whatever else that is no token moves this account."""
-        quotes, tokens = self.adapter.quotes(self.market), self.adapter.tokens(self.market)
-        legs = dict.fromkeys([*self.account.supplied, *self.account.owed])
-        for asset in legs:
-            if price := quotes.get(asset):
-                yield asset, price
-        for other, price in quotes.items():
-            if other not in tokens and other not in legs and price:
-                moved = self.adapter.priced(self.market, other, 2 * price)
-                health = self.adapter.health(moved, self.account, self.timestamp)
-                if health != self.valuation.health:
-                    yield other, price
+    def _moving(self) -> dict[Address, tuple[int, Quoted]]:
+        """Return the legs' prices, then whatever else that is no token moves this account."""
+        quotes = self.adapter.quotes(self.market)
+        held = self.adapter.assets(self.market, self.account)
+        found: dict[Address, tuple[int, Quoted]] = {}
+        for asset, quoted in self.adapter.quoted(self.market, self.account).items():
+            price = quotes.get(asset)
+            if price and (asset in held or self._moves(asset, 2 * price)):
+                found[asset] = price, quoted
+        return found
+
+    def _moves(self, asset: Address, price: int) -> bool:
+        market = self.adapter.priced(self.market, asset, price)
+        health = self.adapter.health(market, self.account, self.timestamp)
+        return health != self.valuation.health
 
     def _unhealthy(self, asset: Address, price: int) -> bool | None:
         market = self.adapter.priced(self.market, asset, price)
         health = self.adapter.health(market, self.account, self.timestamp)
         return None if health.error is not None else health.is_unhealthy
-
-    def _told(self, turn: Turn | None, price: int) -> str:
-        if turn is None:
-            return "never: no price of it alone does"
-        change = _percent(turn.price - price, price)
-        return f"{self._money(turn.price)} ({change}), under 1 {turn.under} it"
 
     def _pair(self, pair: Pair) -> str:
         repaid = self._amount(pair.debt_asset, pair.max_repay)
@@ -101,6 +97,14 @@ class _Case:
     def _money(self, amount: int) -> str:
         valuation = self.valuation
         return f"{decimal_string(amount, valuation.base_decimals)} {valuation.base_currency}"
+
+
+def _told(turn: Turn | None, price: int, quoted: Quoted) -> str:
+    if turn is None:
+        return "never: no price of it alone does"
+    change = _percent(turn.price - price, price)
+    shown = decimal_string(turn.price, quoted.decimals)
+    return f"{shown} {quoted.currency} ({change}), under 1 {turn.under} it"
 
 
 def _percent(change: int, price: int) -> str:

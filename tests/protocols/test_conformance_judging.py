@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from chimera.domain.call import Answer
 from chimera.domain.health import VERDICT, CollateralLeg, DebtLeg
 from chimera.domain.market import Account, Holder
 from chimera.domain.numeric import WAD
+from chimera.pricing.explanation import explanation
 from chimera.registry import BUILT_IN
 from chimera.settings.loading import KINDS
 from chimera.state.screen import Screen
@@ -17,6 +19,7 @@ from tests.protocols.conformance import BUILT, EVERY, Step, Tape, family_of
 
 STRANGER = address("0x" + "fe" * 20)
 WORD = 32
+TURNS = re.compile(r"[0-9.]+ \S.* \([+-][0-9.]+ %\), under 1 (?:above|below) it")
 CLEARLY_HEALTHY = 101 * WAD // 100
 
 # Words of the contracts' views that have no figure of ours beside them, by family, and why.
@@ -141,6 +144,39 @@ def test_a_price_put_in_its_own_place_changes_nothing_and_another_one_does(tape:
             )
 
     assert moved > 20
+
+
+@EVERY
+def test_every_price_can_be_written_and_those_of_an_account_are_the_ones_that_move_it(
+    tape: Tape,
+) -> None:
+    for step in tape.full[::3]:
+        market, adapter, time = step.after.market, tape.adapter, step.block.timestamp
+        quotes, written = adapter.quotes(market), adapter.quoted(market)
+        assert written.keys() == quotes.keys()
+        for asset, its in written.items():
+            assert its.name.isprintable() > (not its.name)
+            assert its.currency.isprintable() > (not its.currency)
+            whole = (quotes[asset] or 0) // 10**its.decimals
+            assert whole < 10**9  # a token that costs a billion is one with a lost unit
+        for _, account in accounts_of(step):
+            its_own = adapter.quoted(market, account)
+            assert its_own.keys() <= written.keys()
+            health = adapter.health(market, account, time)
+            for asset in quotes.keys() - its_own.keys():
+                moved = adapter.priced(market, asset, 3 * (quotes[asset] or 1))
+                assert adapter.health(moved, account, time) == health
+
+
+@EVERY
+def test_an_account_with_debt_is_told_at_which_price_it_turns(tape: Tape) -> None:
+    step, turns = tape.full[-1], 0
+    for _, account in accounts_of(step):
+        told = explanation(tape.adapter, step.after.market, account, step.block.timestamp)
+        found = [TURNS.fullmatch(one.value) for one in told if one.name.endswith(" turns at")]
+        turns += sum(match is not None for match in found)
+
+    assert turns > 20
 
 
 @EVERY

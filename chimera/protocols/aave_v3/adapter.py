@@ -8,7 +8,7 @@ from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Need
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Holder, Token
+from chimera.domain.market import Account, Column, Holder, Quoted, Token
 from chimera.ports import Accounts
 from chimera.protocols.aave_v3 import (
     events,
@@ -178,6 +178,12 @@ class AaveV3:
     def quotes(self, market: AaveMarket) -> Mapping[Address, int | None]:
         """Return what the oracle answers for every asset and every price source of an eMode."""
         return market.prices
+
+    def quoted(
+        self, market: AaveMarket, account: Account | None = None
+    ) -> Mapping[Address, Quoted]:
+        """Write prices in the oracle's currency; of one account, its legs' and those of eModes."""
+        return quotes.quoted(market, account)
 
     def priced(self, market: AaveMarket, asset: Address, price: int) -> AaveMarket:
         """Return the market as it would be with another price of one of `quotes`."""

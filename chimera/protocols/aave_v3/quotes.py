@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chimera.domain.block import Address
 from chimera.domain.call import Inquiry
-from chimera.domain.market import Token
+from chimera.domain.market import Account, Quoted, Token
 from chimera.protocols.aave_v3 import calls
 from chimera.protocols.aave_v3.market import AaveMarket
 
@@ -18,6 +18,22 @@ def tokens(market: AaveMarket) -> dict[Address, Token]:
     return {
         asset: Token(reserve.symbol, reserve.configuration.decimals)
         for asset, reserve in market.reserves.items()
+    }
+
+
+def quoted(market: AaveMarket, account: Account | None) -> dict[Address, Quoted]:
+    """Return how prices are written: of all assets or the account's, and of the eModes' sources."""
+    listed = tokens(market)
+    held = listed if account is None else dict.fromkeys((*account.supplied, *account.owed))
+    sources = (source for source in market.prices if source not in listed)
+    return {
+        asset: Quoted(
+            listed[asset].symbol if asset in listed else f"0x{asset.hex()}",
+            market.base_currency,
+            market.base_decimals,
+        )
+        for asset in (*held, *sources)
+        if asset in market.prices
     }
 
 

@@ -20,7 +20,7 @@ from chimera.domain.block import ZERO_ADDRESS, Address, Block, BlockBatch, Log, 
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Holder, Token
+from chimera.domain.market import Account, Column, Holder, Quoted, Token
 from chimera.ports import Accounts
 from chimera.protocols.compound_v2 import (
     events,
@@ -197,6 +197,12 @@ class CompoundV2:
     def quotes(self, market: CompoundMarket) -> Mapping[Address, int | None]:
         """Return the price of a whole token of every underlying; None where the oracle reverts."""
         return quotes.quotes(market)
+
+    def quoted(
+        self, market: CompoundMarket, account: Account | None = None
+    ) -> Mapping[Address, Quoted]:
+        """Write prices of whole underlyings in USD; of one account, those of its markets."""
+        return quotes.quoted(market, account)
 
     def priced(self, market: CompoundMarket, asset: Address, price: int) -> CompoundMarket:
         """Return the market as it would be with another price of one of `quotes`."""

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.call import Inquiry
-from chimera.domain.market import Token
+from chimera.domain.market import Account, Quoted, Token
 from chimera.domain.numeric import WAD
 from chimera.protocols.compound_v2 import calls
 from chimera.protocols.compound_v2.dialect import MOONWELL
 from chimera.protocols.compound_v2.market import CompoundMarket, Listing
+from chimera.protocols.compound_v2.valuation import CURRENCY, PLACES
 
 
 def tokens(market: CompoundMarket) -> dict[Address, Token]:
@@ -26,6 +27,15 @@ def quotes(market: CompoundMarket) -> dict[Address, int | None]:
     return {
         listing.underlying: _whole(listing, market.prices[mtoken])
         for mtoken, listing in market.listings.items()
+    }
+
+
+def quoted(market: CompoundMarket, account: Account | None) -> dict[Address, Quoted]:
+    """Return how prices are written: of all underlyings, or of the account's."""
+    held = market.listings if account is None else (*account.supplied, *account.owed)
+    return {
+        listing.underlying: Quoted(listing.symbol, CURRENCY, PLACES)
+        for listing in (market.listings[mtoken] for mtoken in held)
     }
 
 

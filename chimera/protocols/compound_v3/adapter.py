@@ -8,7 +8,7 @@ from chimera.domain.block import ZERO_ADDRESS, Address, Block, BlockBatch, Log, 
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Holder, Token
+from chimera.domain.market import Account, Column, Holder, Quoted, Token
 from chimera.ports import Accounts
 from chimera.protocols.compound_v3 import (
     calls,
@@ -171,6 +171,12 @@ class CompoundV3:
     def quotes(self, market: CometMarket) -> Mapping[Address, int | None]:
         """Return the price of every token, 8 places."""
         return market.prices
+
+    def quoted(
+        self, market: CometMarket, account: Account | None = None
+    ) -> Mapping[Address, Quoted]:
+        """Write prices in the currency of the feeds; of one account, those of its legs."""
+        return quotes.quoted(market, account)
 
     def priced(self, market: CometMarket, asset: Address, price: int) -> CometMarket:
         """Return the market as it would be with another price of one token."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from chimera.domain.block import Address
 from chimera.domain.call import Inquiry
-from chimera.domain.market import Token
+from chimera.domain.market import Account, Quoted, Token
 from chimera.protocols.compound_v3.market import CometMarket, places
+from chimera.protocols.compound_v3.math import PRICE_DECIMALS
 
 
 def tokens(market: CometMarket) -> dict[Address, Token]:
@@ -13,6 +14,14 @@ def tokens(market: CometMarket) -> dict[Address, Token]:
     base, collaterals = market.terms.base, market.terms.collaterals
     listed = {asset: Token(one.symbol, places(one.scale)) for asset, one in collaterals.items()}
     return {**listed, base.token: Token(base.symbol, places(base.scale))}
+
+
+def quoted(market: CometMarket, account: Account | None) -> dict[Address, Quoted]:
+    """Return how prices are written: of all tokens, or of the account's."""
+    listed = tokens(market)
+    held = listed if account is None else dict.fromkeys((*account.supplied, *account.owed))
+    currency = market.terms.currency
+    return {token: Quoted(listed[token].symbol, currency, PRICE_DECIMALS) for token in held}
 
 
 def sources(market: CometMarket) -> Inquiry[dict[Address, Address]]:

@@ -8,7 +8,7 @@ from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Need
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
 from chimera.domain.health import VERDICT, Difference, Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Holder, Token
+from chimera.domain.market import Account, Column, Holder, Quoted, Token
 from chimera.ports import Accounts
 from chimera.protocols.morpho_blue import (
     events,
@@ -204,6 +204,12 @@ class MorphoBlue:
     def quotes(self, market: MorphoMarket) -> Mapping[Address, int | None]:
         """Return the price of every oracle of a market with debt."""
         return quotes.quotes(market)
+
+    def quoted(
+        self, market: MorphoMarket, account: Account | None = None
+    ) -> Mapping[Address, Quoted]:
+        """Write prices of collaterals in what is lent; of one account, that of its market."""
+        return quotes.quoted(market, account)
 
     def priced(self, market: MorphoMarket, asset: Address, price: int) -> MorphoMarket:
         """Return the markets as they would be with another answer of one oracle."""
