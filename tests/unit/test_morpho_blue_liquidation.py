@@ -17,6 +17,7 @@ from chimera.protocols.morpho_blue.liquidation import (
     by_shares,
 )
 from chimera.protocols.morpho_blue.market import MorphoMarket, PreLiquidation
+from chimera.protocols.morpho_blue.math import ORACLE_SCALE, Totals
 from chimera.protocols.morpho_blue.preliquidation import offer, traded
 from chimera.protocols.morpho_blue.valuation import Figures, figures
 from tests.fakes_morpho_blue import (
@@ -219,6 +220,24 @@ def test_a_collateral_that_overflows_on_the_way_cannot_be_named() -> None:
     assert by_collateral(case, 2**60) is None
 
 
+def test_the_last_debt_of_a_market_may_cost_a_unit_more_than_there_is() -> None:
+    totals = Totals(supply_assets=1, borrow_assets=1, borrow_shares=1500000, updated=LATER)
+    of = market(10**36, totals={ID: totals})
+    case = case_at(10**36, Account({ID: 2}, {ID: 1500000}), of)
+
+    closed = done(by_shares(case, 1500000))
+
+    assert (closed.repaid_assets, closed.totals.borrow_assets) == (2, 0)
+
+
+def test_the_worth_of_a_seizure_is_rounded_up_within_256_bits() -> None:
+    fits = 2**256 - ORACLE_SCALE
+    case = case_at(0)._replace(price=fits, collateral=1, shares=2**256, allowed=0)
+
+    assert by_collateral(case, 1) is not None
+    assert by_collateral(case._replace(price=fits + 1), 1) is None
+
+
 def test_a_market_with_a_debt_of_nobody_has_no_health() -> None:
     health = MORPHO.health(market(), Account({ID: COLLATERAL}), LATER)
 
@@ -266,6 +285,15 @@ def test_a_pre_liquidation_acts_between_its_threshold_and_the_markets() -> None:
     assert offer(at_m13(THRESHOLD - 1), CONTRACT) is None  # the market's own turn
     assert offer(at_m13(3200 * 10**24), CONTRACT) is None
     assert offer(at_m13(0), CONTRACT) is None
+
+
+def test_at_its_very_threshold_a_pre_liquidation_does_not_act() -> None:
+    at_it = at_m13()._replace(value=100, borrowed=80)
+
+    assert offer(at_it, CONTRACT) is None
+    assert offer(at_it._replace(borrowed=81), CONTRACT) is not None
+    assert offer(at_it._replace(borrowed=86), CONTRACT) is not None
+    assert offer(at_it._replace(borrowed=87), CONTRACT) is None
 
 
 def test_no_more_is_repaid_than_is_owed() -> None:

@@ -10,7 +10,7 @@ from chimera.errors import Skip
 from chimera.protocols.morpho_blue import oracle
 from chimera.protocols.morpho_blue.market import Terms
 from chimera.protocols.morpho_blue.math import (
-    EXP_UPPER_VALUE,
+    ADJUSTMENT_SPEED,
     HIGHEST_RATE,
     INITIAL_RATE,
     LOWEST_RATE,
@@ -68,7 +68,8 @@ def test_m1_the_id_is_the_hash_of_the_terms() -> None:
         (-41446531673892822312, 0),
         (-41446531673892822313, 0),
         (93859467695000404318, 57716089161558943862588783571184261698504523000224082296832),
-        (93859467695000404319, EXP_UPPER_VALUE),
+        (93859467695000404319, 57716089161558943949701069502944508345128422502756744429568),
+        (93859467695000404320, 57716089161558943949701069502944508345128422502756744429568),
     ],
 )
 def test_m2_the_exponential(x: int, power: int) -> None:
@@ -184,6 +185,20 @@ def test_an_accrual_split_in_two_gives_other_totals() -> None:
 @pytest.mark.parametrize(("a", "b", "quotient"), [(7, 2, 3), (-7, 2, -3), (-8, 2, -4), (0, 3, 0)])
 def test_signed_division_is_cut_off(a: int, b: int, quotient: int) -> None:
     assert toward_zero(a, b) == quotient
+
+
+def test_the_constants_are_the_contracts_own() -> None:
+    assert (INITIAL_RATE, LOWEST_RATE, HIGHEST_RATE) == (1268391679, 31709791, 63419583967)
+    assert ADJUSTMENT_SPEED == 1585489599188
+    assert MAX_UINT128 == 340282366920938463463374607431768211455
+    assert Totals() == Totals(0, 0, 0, 0, 0, 0)
+
+
+def test_totals_of_exactly_128_bits_are_kept() -> None:
+    full = Totals(MAX_UINT128, MAX_UINT128, 0, 0, 0, 0)
+
+    assert accrued(full, 10**9, 10**6).supply_assets == 2**128 - 1
+    assert checked(2**256 - 1) == 2**256 - 1
 
 
 def test_totals_past_128_bits_revert() -> None:
