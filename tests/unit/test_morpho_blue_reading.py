@@ -101,6 +101,8 @@ def test_another_name_is_nobodys(name: str) -> None:
 def test_a_market_that_was_not_chosen_is_nobodys() -> None:
     assert CHOOSY.holder(f"morpho.0x{ID.hex()}", ALICE) == holder_of(ID, ALICE)
     assert CHOOSY.holder(f"morpho.0x{OTHER.hex()}", ALICE) is None
+    recipient = holder_of(NOWHERE, FEE_TAKER)  # can be exported and imported, too
+    assert CHOOSY.holder(*CHOOSY.published(recipient)) == recipient
 
 
 # --- proofs --------------------------------------------------------------------------------------

@@ -80,7 +80,8 @@ class MorphoBlue:
         except ValueError:
             return None
         ours = name == self.name and len(found) == ID_BYTES and market == found.hex()
-        return holder_of(Id(found), user) if ours and self._follows(found) else None
+        known = found == reading.NOWHERE or self._follows(found)
+        return holder_of(Id(found), user) if ours and known else None
 
     def _follows(self, market: bytes) -> bool:
         return self.markets is None or market in self.markets
