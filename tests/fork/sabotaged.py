@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from chimera.chain.reader import RpcReader
@@ -15,13 +16,15 @@ from chimera.chain.reorg import Trail
 from chimera.cli import main
 from chimera.detection.detector import OpportunityDetector
 from chimera.detection.streaks import StreakCounter
-from chimera.domain.block import Block, Log, LogQuery
+from chimera.domain.block import Block, BlockBatch, Log, LogQuery
 from chimera.domain.call import Answer, Call, Readings
 from chimera.domain.opportunity import Observation
 from chimera.protocols.aave_v3 import events
 from chimera.state.book import Book, Undo
+from chimera.state.engine import StateEngine
 
 MOVES = {events.MINT, events.BURN}
+TENTHS = 10
 
 
 def tamper_with_logs(change: Callable[[list[Log], int], list[Log]]) -> None:
@@ -92,6 +95,24 @@ def keep_streaks() -> None:
     StreakCounter.rollback = lambda self, to_block: None  # type: ignore[method-assign]  # noqa: ARG005
 
 
+def spoil_one_debt_each() -> None:
+    """After its first block, take a tenth of somebody's debt out of the book, in each protocol."""
+    honest, done = StateEngine.apply, set[str]()
+
+    def apply(self: StateEngine, batch: BlockBatch) -> Observation:
+        observation = honest(self, batch)
+        for name in self.adapters.keys() - done:
+            done.add(name)
+            shelf = self.book.accounts(name)
+            holder = min(key for key in shelf.open if min(shelf.users[key].owed.values()) > TENTHS)
+            account = shelf.users[holder]
+            less = {asset: owed - owed // TENTHS for asset, owed in account.owed.items()}
+            shelf.put(holder, replace(account, owed=less))
+        return observation
+
+    StateEngine.apply = apply  # type: ignore[method-assign]
+
+
 def nothing() -> None:
     """Break nothing: the control."""
 
@@ -106,6 +127,7 @@ BREAKS: dict[str, Callable[[], None]] = {
         ignore_parents,
         skip_a_price,
         keep_streaks,
+        spoil_one_debt_each,
     )
 }
 
