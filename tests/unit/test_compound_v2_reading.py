@@ -138,6 +138,8 @@ def test_a_market_of_the_chains_own_coin_has_no_token() -> None:
     found = read(told).listings[M_WETH]
 
     assert (found.underlying, found.symbol, found.decimals) == (NATIVE, "GLMR", 18)
+    nameless = read({**told, calls.plain(M_WETH, calls.SYMBOL): None}).listings[M_WETH]
+    assert nameless.symbol == f"0x{M_WETH[:4].hex()}"
 
 
 def test_a_market_without_a_share_for_the_protocol_has_none() -> None:

@@ -1,4 +1,9 @@
-"""The members of the family, as far as they compute, keep or announce things differently."""
+"""
+The members of the family, as far as they compute, keep or announce things differently.
+
+All of them truncate. The first comptrollers of Compound rounded products half up; they are not
+supported, and comparing accounts with the comptroller's own view would show it.
+"""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def _named(dialect: Dialect, found: Mapping[Address, Listing]) -> Inquiry[dict[A
         name = calls.symbol(answers[symbol], _named_by(listing))
         named[mtoken] = replace(
             listing,
-            symbol=name[1:] if is_native else name,  # cETH, vBNB
+            symbol=name[1:] if is_native and not name.startswith("0x") else name,  # cETH, vBNB
             # Without decimals an amount is shown as it is: in the smallest unit.
             decimals=NATIVE_DECIMALS if is_native else calls.number(answers[decimals]) or 0,
             rates=_model([calls.number(answers[part]) for part in parts]),
