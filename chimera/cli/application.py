@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -119,6 +120,9 @@ def application() -> Application:
     """Import the composition root, and with it every room: `--help` does without."""
     # A second thread makes the screen's products no faster, but now and then much slower.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from chimera import app  # noqa: PLC0415  (the reason stands above)
+    gc.disable()  # nothing that an import makes is garbage, and looking for some takes its time
+    from chimera import app  # noqa: PLC0415  (the reason stands in the docstring)
 
+    gc.freeze()
+    gc.enable()
     return app
