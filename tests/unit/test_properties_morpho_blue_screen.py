@@ -14,7 +14,7 @@ from chimera.protocols.morpho_blue.market import Id, MorphoMarket, Quote, Terms,
 from chimera.protocols.morpho_blue.math import ORACLE_SCALE, Totals, to_assets_up
 from chimera.protocols.morpho_blue.screen import ABSOLUTE_BAND
 from chimera.state.screen import Screen
-from tests.fakes_morpho_blue import NAME, NOW, SINGLETON, TERMS, at, market
+from tests.fakes_morpho_blue import NAME, NOW, SINGLETON, TERMS, TOTALS, at, market
 
 MORPHO = MorphoBlue(name=NAME, address=SINGLETON, from_block=0)
 MARKETS, EACH = 20, 500
@@ -103,15 +103,30 @@ def test_the_absolute_band_is_as_wide_as_the_rounding_and_needed() -> None:
     assert screen.candidates(screen.weigh(of, NOW))
 
 
-@pytest.mark.parametrize("price", [2**128 + 1, 2**200, 2**255])
-def test_whoever_may_overflow_is_looked_at(price: int) -> None:
-    of = market(price)
-    where = next(iter(of.terms))
+@pytest.mark.parametrize("lltv", [10**15, 10**16, 86 * 10**16])
+@pytest.mark.parametrize("bits", [128, 129, 140, 160, 200, 240, 255])
+def test_whoever_overflows_is_looked_at(bits: int, lltv: int) -> None:
+    terms = replace(TERMS, lltv=Wad(lltv))
+    of = market(
+        2**bits, terms={terms.id: terms}, totals={terms.id: TOTALS}, live=(terms.id,), targets={}
+    )
+    account = Account({terms.id: min(2 ** (256 - bits), 2**128 - 1)}, {terms.id: 1})
+    assert MORPHO.health(of, account, NOW).error or bits == 128
     screen = Screen(MORPHO)
-    holder = holder_of(where, at(1))
-    screen.load({holder: Account({where: 2**127}, {where: 1})})
+    holder = holder_of(terms.id, at(1))
+    screen.load({holder: account})
 
-    assert screen.candidates(screen.weigh(of, NOW)) == [holder]
+    assert screen.candidates(screen.weigh(of, NOW)) == [holder] or bits == 128
+
+
+def test_a_high_price_alone_is_no_reason_to_look() -> None:
+    """A bitcoin of 8 digits in a dollar of 6 is quoted at over 2**128."""
+    price = 90_000 * 10 ** (36 + 6 - 8)
+    screen = Screen(MORPHO)
+    screen.load({holder_of(TERMS.id, at(1)): Account({TERMS.id: 10**8}, {TERMS.id: 10**15})})
+    assert price > 2**128
+
+    assert screen.candidates(screen.weigh(market(price), NOW)) == []
 
 
 def test_two_thousand_markets_fit_into_the_screen() -> None:

@@ -12,8 +12,10 @@ the true values of both sides.
 3. "Health factor < 1" means that the first integer is smaller, so it is smaller by 1 at least:
    x - 2 < allowed <= owed - 1 < y. Hence x < y + 2, and a band of 3 units covers it.
 4. Two legs: float32 rounds weights, amounts, products and their sum by less than 8 x 2**-24.
-5. Accounts whose product c p leaves 256 bits have no health factor and must be seen, too. With
-   p < 2**128 there is none, since c < 2**128; from there on the weight is infinite.
+5. Accounts whose product c p leaves 256 bits have no health factor and must be seen, too. Then x is
+   at least 2**256 l / 1e36 > 1e41 l. From an LLTV of 1 % on float32 cannot hold that: the sum is no
+   number, and the screen takes it for a candidate. Below 1 % the weight is infinite for any price
+   over 2**128; for others there is no such product, since c < 2**128.
 
 Infinite weights send every holder to the exact integers: unknown prices and rates as well.
 """
@@ -36,6 +38,9 @@ from chimera.protocols.morpho_blue.math import (
 
 RELATIVE_BAND = 1e-6  # float32, two legs
 ABSOLUTE_BAND = 3.0  # raw units of the loan token
+
+LEAST_LLTV = WAD // 100  # see 5
+SCALE = ORACLE_SCALE * WAD
 
 Weights = tuple[list[float], list[float]]
 """Per column, the weight on the collateral side and on the debt side."""
@@ -60,11 +65,14 @@ def weights(market: MorphoMarket, columns: Sequence[Column], timestamp: int) -> 
 
 
 def _of_collateral(market: MorphoMarket, where: Id) -> float:
+    lltv = market.terms[where].lltv
     try:
         price = market.price(where)
     except Skip:
         return math.inf
-    return math.inf if price > MAX_UINT128 else price * market.terms[where].lltv / SCALE
+    if price > MAX_UINT128 and lltv < LEAST_LLTV:
+        return math.inf
+    return price * lltv / SCALE
 
 
 def _of_debt(market: MorphoMarket, where: Id, timestamp: int) -> float:
@@ -73,6 +81,3 @@ def _of_debt(market: MorphoMarket, where: Id, timestamp: int) -> float:
     except Skip:
         return math.inf
     return (totals.borrow_assets + VIRTUAL_ASSETS) / (totals.borrow_shares + VIRTUAL_SHARES)
-
-
-SCALE = ORACLE_SCALE * WAD
