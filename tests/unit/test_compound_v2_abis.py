@@ -11,7 +11,7 @@ import pytest
 from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 
 from chimera.protocols.compound_v2 import calls, events, fold
-from chimera.protocols.compound_v2.shapes import SHAPES
+from chimera.protocols.compound_v2.shapes import INDEXED, SHAPES
 
 ABIS = Path(__file__).parents[2] / "abis" / "compound_v2"
 SELECTOR, TOPIC = 4, 32
@@ -77,3 +77,17 @@ def test_a_log_names_its_indexed_arguments_first() -> None:
     }
 
     assert mixed == {"PoolSelected"}  # account, new pool, old pool: as it is decoded
+
+
+def test_a_log_has_as_many_topics_as_the_abis_give_it() -> None:
+    """But for three whose arguments Venus indexes, and nobody else."""
+    indexed = {
+        topic: sum(argument["indexed"] for argument in entry["inputs"])
+        for topic, entry in EVENTS.items()
+    }
+    either = {events.MARKET_LISTED: 1, events.MARKET_ENTERED: 2, events.MARKET_EXITED: 2}
+
+    assert {topic: INDEXED.get(topic, (0,)) for topic in EVENTS} == {
+        topic: (0, either[topic]) if topic in either else (count,)
+        for topic, count in indexed.items()
+    }

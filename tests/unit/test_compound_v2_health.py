@@ -233,6 +233,19 @@ def test_a_market_with_more_reserves_than_money_cannot_value_anything() -> None:
     assert MOONWELL_ON_BASE.value(broke, BORROWER, NOW).collateral[0].value == 0
 
 
+def test_figures_beyond_every_word_are_shown_and_take_the_factor_away() -> None:
+    huge = MAX_UINT256 // 2
+    account = owing({M_WETH: huge}, {M_USDC: huge})
+
+    found = MOONWELL_ON_BASE.value(market(), account, NOW)
+
+    assert found.health == health(market(), account)
+    assert found.health.error is not None
+    assert found.debt[0].amount == huge
+    assert not MOONWELL_ON_BASE.verdict(market(), account, NOW).liquidatable
+    assert MOONWELL_ON_BASE.explain(market(), account, NOW)[-1].name == "verdict"
+
+
 # --- pools of Venus ------------------------------------------------------------------------------
 
 POOLS = {

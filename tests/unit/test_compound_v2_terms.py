@@ -25,6 +25,7 @@ from tests.fakes_compound_v2 import (
     MOONWELL_ON_BASE,
     OTHER_ORACLE,
     PRICES,
+    STATES,
     ZERO,
     Mirror,
     address,
@@ -148,8 +149,30 @@ def test_debt_in_vai_is_refused() -> None:
 
 
 def test_a_log_that_is_cut_short_is_not_guessed_at() -> None:
-    with pytest.raises(Rebuild, match="does not decode: 3 words instead of 4"):
+    with pytest.raises(Rebuild, match="does not decode: 0 topics and 3 words instead of 4"):
         Mirror().take(log(M_WETH, events.BORROW, ALICE, 1, 2))
+
+
+def test_a_log_with_other_topics_is_not_guessed_at() -> None:
+    for entry in (
+        log(M_WETH, events.TRANSFER, BOB, 5, indexed=(ALICE,)),
+        log(COMPTROLLER, events.MARKET_ENTERED, ALICE, indexed=(M_WETH,)),
+        log(M_WETH, events.BORROW, 1, 2, 3, indexed=(ALICE,)),
+    ):
+        with pytest.raises(Rebuild, match="does not decode"):
+            Mirror().take(entry)
+        Mirror().take(replace(entry, address=address(0xBAD)))  # not ours to read
+
+
+def test_figures_that_cannot_be_are_not_believed() -> None:
+    supply, index = STATES[M_WETH].supply, STATES[M_WETH].index
+
+    Mirror().take(log(M_WETH, events.REDEEM, ALICE, 1, supply))
+    with pytest.raises(Rebuild, match="would have -1 mTokens after a change of"):
+        Mirror().take(log(M_WETH, events.REDEEM, ALICE, 1, supply + 1))
+    Mirror().take(log(M_WETH, events.ACCRUE_INTEREST, 1, 0, index, 5))
+    with pytest.raises(Rebuild, match="the borrow index of 0x"):
+        Mirror().take(log(M_WETH, events.ACCRUE_INTEREST, 1, 0, index - 1, 5))
 
 
 def test_logs_of_others_change_nothing() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from eth_utils.address import to_checksum_address
+
 from chimera.domain.block import ZERO_ADDRESS, Address, BlockBatch, Log
 from chimera.domain.changes import Change, SupplyMoved
+from chimera.errors import Rebuild
 from chimera.ports import Accounts
 from chimera.protocols.compound_v2 import calls, reading
 from chimera.protocols.compound_v2.lacking import Extras
@@ -88,6 +91,19 @@ class Draft:
         state = self.states.get(mtoken)
         if state is not None:
             self.states[mtoken] = change(state)
+
+    def supply(self, mtoken: Address, delta: int) -> None:
+        """
+        Move the total of a market's mTokens, if it is known.
+
+        Raises:
+            Rebuild: There are not so many.
+        """
+        self.store(mtoken, lambda old: replace(old, supply=old.supply + delta))
+        state = self.states.get(mtoken)
+        if state is not None and state.supply < 0:
+            name = to_checksum_address(mtoken)
+            raise Rebuild(f"{name} would have {state.supply} mTokens after a change of {delta}")
 
     def configure(self, mtoken: Address, change: Callable[[Listing], Listing]) -> None:
         """Change the terms of a market, if they are known."""

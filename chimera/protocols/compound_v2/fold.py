@@ -58,6 +58,8 @@ def _interest_added(draft: Draft, log: Log, words: bytes) -> tuple[Change, ...]:
     """
     interest, index, borrows = (events.uint_at(words, place) for place in range(3))
     listing = draft.listings.get(log.address)
+    if log.address in draft.states and index < draft.states[log.address].index:
+        raise Rebuild(f"the borrow index of {to_checksum_address(log.address)} fell to {index}")
     factor = 0 if listing is None or log.address in draft.reduced else listing.reserve_factor
     share = reserved(factor, interest)
     draft.store(
@@ -90,7 +92,7 @@ def _redeemed(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _supply_moved(draft: Draft, log: Log, delta: int) -> tuple[Change, ...]:
-    draft.store(log.address, lambda old: replace(old, supply=old.supply + delta))
+    draft.supply(log.address, delta)
     return ()
 
 
@@ -106,9 +108,8 @@ def _reserves_added(draft: Draft, log: Log) -> tuple[Change, ...]:
     seized = events.address_at(words, 0) == log.address
     burned = sent[1] if seized and sent is not None and sent[0] == log.log_index - 1 else 0
     reserves = events.uint_at(words, 2)
-    draft.store(
-        log.address, lambda old: replace(old, reserves=reserves, supply=old.supply - burned)
-    )
+    draft.store(log.address, lambda old: replace(old, reserves=reserves))
+    draft.supply(log.address, -burned)
     return ()
 
 

@@ -54,7 +54,8 @@ def extras(
         Refuse: An upgrade made a market something that is not supported.
         Rebuild: A log does not decode.
     """
-    shapes.check(logs)
+    ours = emitters(market) | _listed(market, logs)  # other protocols share the feed
+    shapes.check(log for log in logs if log.address in ours)
     found = Extras()
     rare = [log for log in logs if log.topics[0] in RARE]
     if rare:
@@ -135,13 +136,16 @@ def emitters(market: CompoundMarket) -> frozenset[Address]:
 
 def unheard(market: CompoundMarket, logs: Iterable[Log], readings: Readings) -> frozenset[Address]:
     """Return the markets listed in `logs` that nobody has asked for anything yet."""
-    listed = {
+    return frozenset(
+        mtoken
+        for mtoken in _listed(market, logs) - market.listings.keys()
+        if reading.first_question(market.comptroller, mtoken) not in readings
+    )
+
+
+def _listed(market: CompoundMarket, logs: Iterable[Log]) -> set[Address]:
+    return {
         events.address_at(events.arguments(log), 0)
         for log in logs
         if log.topics[0] == events.MARKET_LISTED and log.address == market.comptroller
     }
-    return frozenset(
-        mtoken
-        for mtoken in listed - market.listings.keys()
-        if reading.first_question(market.comptroller, mtoken) not in readings
-    )

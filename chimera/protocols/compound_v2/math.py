@@ -138,7 +138,7 @@ def borrow_balance(principal: int, mark: int, index: int) -> int:
 
     Mirrors MToken.borrowBalanceStoredInternal.
     """
-    return checked(principal * index) // mark if principal else 0
+    return principal * index // mark if principal else 0
 
 
 def weight_of(factor: int, rate: int, price: int) -> int:

@@ -8,7 +8,7 @@ from chimera.domain.block import Log
 from chimera.errors import Rebuild
 from chimera.protocols.compound_v2 import events
 
-# Words of topics and data together, at the least
+# Words of all arguments together, at the least
 SHAPES: dict[bytes, int] = {
     events.ACCRUE_INTEREST: 4,
     events.OLD_ACCRUE_INTEREST: 3,
@@ -55,6 +55,25 @@ SHAPES: dict[bytes, int] = {
     events.NEW_INTEREST_PARAMS: 4,
 }
 
+# How many of them are indexed, where any are: Venus indexes what others do not
+INDEXED: dict[bytes, tuple[int, ...]] = {
+    events.TRANSFER: (2,),
+    events.MARKET_LISTED: (0, 1),
+    events.MARKET_ENTERED: (0, 2),
+    events.MARKET_EXITED: (0, 2),
+    events.NEW_LIQUIDATION_THRESHOLD: (2,),
+    events.NEW_MARKET_LIQUIDATION_INCENTIVE: (2,),
+    events.ACTION_PAUSED_MARKET: (2,),
+    events.FORCED_LIQUIDATION_UPDATED: (1,),
+    events.MARKET_UNLISTED: (1,),
+    events.POOL_CREATED: (1,),
+    events.POOL_MARKET_INITIALIZED: (2,),
+    events.POOL_MARKET_REMOVED: (2,),
+    events.POOL_ACTIVE_STATUS_UPDATED: (1,),
+    events.POOL_FALLBACK_STATUS_UPDATED: (1,),
+    events.POOL_SELECTED: (2,),
+}
+
 
 def check(logs: Iterable[Log]) -> None:
     """
@@ -64,10 +83,11 @@ def check(logs: Iterable[Log]) -> None:
         Rebuild: One of them does not decode, so what it says has to be read from the contracts.
     """
     for log in logs:
-        needed = SHAPES.get(log.topics[0], 0)
-        found = len(log.topics) - 1 + len(log.data) // events.WORD
-        if found < needed:
+        topic, indexed = log.topics[0], len(log.topics) - 1
+        needed = SHAPES.get(topic, 0)
+        found = indexed + len(log.data) // events.WORD
+        if found < needed or (topic in SHAPES and indexed not in INDEXED.get(topic, (0,))):
             raise Rebuild(
                 f"log {log.log_index} of block {log.block_number} from 0x{log.address.hex()} "
-                f"does not decode: {found} words instead of {needed}"
+                f"does not decode: {indexed} topics and {found} words instead of {needed}"
             )

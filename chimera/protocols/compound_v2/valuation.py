@@ -17,7 +17,7 @@ from chimera.domain.market import Account
 from chimera.domain.numeric import WAD, Wad, decimal_string, short_decimal
 from chimera.errors import Skip
 from chimera.protocols.compound_v2.market import CompoundMarket, Figures, Listing
-from chimera.protocols.compound_v2.math import borrow_balance, value_of
+from chimera.protocols.compound_v2.math import borrow_balance, checked, value_of
 
 PLACES = 18  # of values and factors alike
 CURRENCY = "USD"
@@ -108,6 +108,7 @@ def _use(account: Account, listing: Listing, figures: Figures) -> Use:
     weight, price, balance = figures.weight, figures.price, account.supplied.get(listing.mtoken, 0)
     if weight is None or price is None:
         raise Skip("a figure overflows")
+    checked(account.owed.get(listing.mtoken, 0) * figures.borrow_index)
     owed = owed_at(account, listing.mtoken, figures.borrow_index)
     return Use(
         listing=listing,
@@ -127,7 +128,7 @@ def owed_at(account: Account, mtoken: Address, index: int) -> int:
 
 def supplied_at(balance: int, rate: int | None) -> int:
     """Return what mTokens are worth in the underlying; 0 where nobody can tell."""
-    return value_of(rate or 0, balance)
+    return (rate or 0) * balance // WAD
 
 
 def health(market: CompoundMarket, account: Account) -> Health:
@@ -146,8 +147,7 @@ def health(market: CompoundMarket, account: Account) -> Health:
 
 
 def _worth(use: Use) -> int:
-    price = use.figures.price or 0
-    return value_of(price, supplied_at(use.balance, use.figures.rate))
+    return (use.figures.price or 0) * supplied_at(use.balance, use.figures.rate) // WAD
 
 
 def value(market: CompoundMarket, account: Account) -> Valuation:
