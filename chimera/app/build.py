@@ -76,6 +76,7 @@ class Rooms:
     listing: Listing
     labour: Labour
     reconciler: Reconciler | None = None
+    aside: Pool | None = None  # the reconciler's connections
 
     @property
     def episodes_kept(self) -> int:
@@ -120,6 +121,8 @@ class Rooms:
         """Close every connection; the services have written what was pending when they ended."""
         await self.history.close()
         await self.chain.close()
+        if self.aside is not None:
+            await self.aside.aclose()
 
     def _observe_request(self, route: str, status: int, seconds: float) -> None:
         self.metrics.http_requests.labels(route, str(status)).inc()
@@ -129,11 +132,7 @@ class Rooms:
 def build_chain(settings: Settings) -> Chain:
     """Build what `check` and `why` need: a reader, and the adapters."""
     metrics = Metrics()
-    count = functools.partial(_count_request, metrics)
-    clients = [
-        HttpClient(url, timeout=TIMEOUT, attempts=ATTEMPTS, on_request=count)
-        for url in settings.rpc.http
-    ]
+    clients = _clients(settings, metrics, attempts=ATTEMPTS)
     pool = Pool(clients)
     adapters = {
         its.name: build_adapter(
@@ -226,10 +225,11 @@ def _reconciler(rooms: Rooms) -> Reconciler:
         rooms.publisher.publish_everything()
 
     rooms.cache.on_returned = returned
-    # A reader of its own: what a node refuses to it must not make the blocks' multicalls smaller.
-    reader = RpcReader(rooms.chain.pool, purpose="reconcile")
+    # Connections of its own: a node that is slow or refuses here must not be avoided by the blocks'
+    # path, nor make its multicalls smaller. What fails is not tried again: the next block comes.
+    rooms.aside = Pool(_clients(rooms.settings, metrics, attempts=1))
     reconciler = Reconciler(
-        reader,
+        RpcReader(rooms.aside, purpose="reconcile"),
         rooms.engine,
         documents,
         metrics,
@@ -273,6 +273,14 @@ async def _reload(rooms: Rooms) -> None:
     """Read the whole book at the head: the `rebuild` of the engine's face."""
     await rooms.bootstrap.load(await rooms.chain.reader.head())
     rooms.engine.adopt()
+
+
+def _clients(settings: Settings, metrics: Metrics, *, attempts: int) -> list[HttpClient]:
+    count = functools.partial(_count_request, metrics)
+    return [
+        HttpClient(url, timeout=TIMEOUT, attempts=attempts, on_request=count)
+        for url in settings.rpc.http
+    ]
 
 
 def _count_request(metrics: Metrics, endpoint: str, method: str, purpose: str) -> None:
