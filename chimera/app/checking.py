@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 from chimera.app.build import Chain, build_cache, build_chain
+from chimera.app.checking_prices import price_rows, used_lately
 from chimera.app.commands import running
 from chimera.app.examining import examine_http, examine_ws
 from chimera.app.facts import CheckRow
-from chimera.domain.block import ZERO_ADDRESS, Address, Block
+from chimera.domain.block import Block
 from chimera.domain.market import EMPTY
-from chimera.domain.numeric import decimal_string
 from chimera.errors import ChimeraError, Refuse, Unreachable
 from chimera.observability.metrics import Metrics
 from chimera.ports import Adapter
-from chimera.pricing.probing import probe
-from chimera.pricing.sources import Kind, Source
 from chimera.rpc.wire import TEXT, hexed, octets
 from chimera.settings import Settings
 from chimera.state.rebuild import drive
@@ -86,10 +83,12 @@ async def _protocol(chain: Chain, name: str) -> list[CheckRow]:
     told = adapter.explain(market, EMPTY, block.timestamp)
     revision = next((f", {step.value}" for step in told if step.name == REVISION), "")
     rows.append(CheckRow(name, f"{adapter.kind} at {place}{revision}", ok=True))
+    opened = not adapter.quotes(market)
+    if opened:
+        market, row = await used_lately(chain, adapter, market, block)
+        rows.append(row)
     rows.append(await _followed(chain, adapter, market))
-    contracts = await drive(adapter.sources(market), reader, block)
-    sources = await drive(probe(contracts.values()), reader, block)
-    return rows + list(_prices(adapter, market, block, contracts, sources))
+    return rows + await price_rows(reader, adapter, market, block, opened=opened)
 
 
 async def _beginning(chain: Chain, adapter: Adapter[Any], head: Block) -> CheckRow:
@@ -126,47 +125,3 @@ async def _followed(chain: Chain, adapter: Adapter[Any], market: Any) -> CheckRo
     named = ", ".join(empty[:SHOWN])
     fact = f"{len(empty)} of {len(followed)} contracts to follow have no code: {named}"
     return CheckRow(adapter.name, fact, ok=False)
-
-
-def _prices(
-    adapter: Adapter[Any],
-    market: Any,  # noqa: ANN401  (the family's own)
-    block: Block,
-    contracts: dict[Address, Address],
-    sources: dict[Address, Source],
-) -> Iterator[CheckRow]:
-    tokens = adapter.tokens(market)
-    base = adapter.value(market, EMPTY, block.timestamp)
-    for asset, price in adapter.quotes(market).items():
-        contract = contracts.get(asset, ZERO_ADDRESS)
-        source = sources.get(contract, Source(contract, Kind.ABSENT, None))
-        symbol = tokens[asset].symbol if asset in tokens else f"0x{asset.hex()}"
-        shown = None if price is None else decimal_string(price, base.base_decimals)
-        age = None if source.updated is None else max(0, block.timestamp - source.updated)
-        described = {
-            "asset": checksummed(asset),
-            "symbol": symbol,
-            "address": None if contract == ZERO_ADDRESS else checksummed(contract),
-            "kind": source.kind.value,
-            "description": source.description,
-            "beneath": None if source.beneath is None else checksummed(source.beneath),
-            "capped": source.is_capped,
-            "alive": source.is_alive,
-            "price": shown,
-            "currency": base.base_currency,
-            "age": age,
-        }
-        fact = _price_fact(source, shown, base.base_currency, age)
-        yield CheckRow(f"{adapter.name} {symbol}", fact, ok=bool(price), source=described)
-
-
-def _price_fact(source: Source, price: str | None, currency: str, age: int | None) -> str:
-    place = "" if source.address == ZERO_ADDRESS else f" {checksummed(source.address)}"
-    what = f"{source.kind.value}{place}"
-    if price is None or not price.strip("0."):
-        return f"{what} is dead: the oracle answers no price"
-    said = f"{what} answers {price} {currency}"
-    if not source.is_alive and source.address != ZERO_ADDRESS:
-        return f"{what} is dead; the fallback oracle answers {price} {currency}"
-    capped = ", held down by its cap" if source.is_capped else ""
-    return f"{said}{capped}" if age is None else f"{said}{capped}, {age} s old"

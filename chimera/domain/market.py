@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from chimera.domain.block import Address
+from chimera.domain.numeric import decimal_string, short_decimal
 
 Holder = Address
 """
@@ -18,6 +19,7 @@ Key = tuple[str, Holder]
 """(protocol instance, holder) in the book; (published protocol, user) everywhere outside of it."""
 
 
+FEW_PLACES = 8  # of a price: those of most oracles
 NOTHING: Mapping[Address, int] = MappingProxyType({})  # shared: most accounts have no marks
 
 
@@ -80,6 +82,11 @@ class Quoted:
     name: str
     currency: str
     decimals: int
+
+    def written(self, price: int) -> str:
+        """Write a price as a decimal; zeros at the end stay where there are few places."""
+        write = decimal_string if self.decimals <= FEW_PLACES else short_decimal
+        return write(price, self.decimals)
 
 
 Column = tuple[Address, bool, int]

@@ -103,8 +103,8 @@ def _told(turn: Turn | None, price: int, quoted: Quoted) -> str:
     if turn is None:
         return "never: no price of it alone does"
     change = _percent(turn.price - price, price)
-    shown = decimal_string(turn.price, quoted.decimals)
-    return f"{shown} {quoted.currency} ({change}), under 1 {turn.under} it"
+    shown = f"{quoted.written(turn.price)} {quoted.currency}"
+    return f"{shown} ({change}), under 1 {turn.under} it"
 
 
 def _percent(change: int, price: int) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from chimera.domain.block import ZERO_ADDRESS, Address
-from chimera.domain.call import Answer, Call, Inquiry, Readings
+from chimera.domain.call import Answer, Call, Inquiry
 from chimera.pricing.sources import Probes, Source, classified
 
 # Feeds, as Chainlink has them
@@ -32,12 +32,27 @@ ORIGINAL_FEED = bytes.fromhex("e0d236a4")
 PRICE = bytes.fromhex("a035b1fe")
 GHO_PRICE = bytes.fromhex("abe30b30")
 
+# Composite feeds (Moonwell's; Compound v3's), and Compound v3's feeds that only rescale another
+MULTIPLIER = bytes.fromhex("1b3ed722")
+PRICE_FEED_A = bytes.fromhex("383cae1d")
+PRICE_FEED_B = bytes.fromhex("14c04ff1")
+UNDERLYING_PRICE_FEED = bytes.fromhex("2ac0a1a5")
+
+# Oracles of isolated markets: price() of one token in another (MorphoChainlinkOracleV2)
+BASE_FEED_1 = bytes.fromhex("f50a4718")
+SCALE_FACTOR = bytes.fromhex("ce4b5bbe")
+
 PROBES = (
     *(LATEST_ANSWER, LATEST_ROUND_DATA, DESCRIPTION, AGGREGATOR),
     *(ASSET_TO_USD_AGGREGATOR, BASE_TO_USD_AGGREGATOR, RATIO_PROVIDER, IS_CAPPED),
     *(ASSET_TO_PEG, BASE_TO_PEG, PEG_TO_BASE),
     *(BASE, RATIO, PRICE_FEED, ORIGINAL_FEED, PRICE, GHO_PRICE),
+    *(MULTIPLIER, PRICE_FEED_A, PRICE_FEED_B, UNDERLYING_PRICE_FEED),
+    *(BASE_FEED_1, SCALE_FACTOR),
 )
+
+COMPOSED = (BASE_TO_PEG, ASSET_TO_PEG, PEG_TO_BASE, PRICE_FEED_A, PRICE_FEED_B)
+WRAPPED = (PRICE_FEED, ORIGINAL_FEED, UNDERLYING_PRICE_FEED)
 
 WORD = 32
 ROUND_WORDS, ANSWER_AT, UPDATED_AT = 5, 1, 3  # of latestRoundData
@@ -46,26 +61,42 @@ LEAST = 2**64  # a number under it is no address, but a price or a flag
 LONGEST = 64  # characters of a description that are shown
 
 
-def probe(addresses: Iterable[Address]) -> Inquiry[dict[Address, Source]]:
+def probe(
+    addresses: Iterable[Address], *, asking: Callable[[Address, bytes], Call] = Call
+) -> Inquiry[dict[Address, Source]]:
     """
     Ask each of these contracts what it is, and the feeds beneath for their last round.
 
     Two rounds of calls for all of them, however many. The zero address is no source and left out.
+
+    Args:
+        addresses: Where prices come from.
+        asking: What makes a call; `BoundedCall` for contracts that nobody vouches for.
     """
     asked = [address for address in dict.fromkeys(addresses) if address != ZERO_ADDRESS]
-    answers = yield tuple(Call(address, selector) for address in asked for selector in PROBES)
-    found = {address: classified(address, probes(address, answers)) for address in asked}
-    beneath = {source.beneath for source in found.values() if source.updated is None} - {None}
-    rounds = yield tuple(Call(feed, LATEST_ROUND_DATA) for feed in sorted(filter(None, beneath)))
-    return {address: _dated(source, rounds) for address, source in found.items()}
+    calls = {(a, selector): asking(a, selector) for a in asked for selector in PROBES}
+    answers = yield tuple(calls.values())
+    told = {place: answers[call] for place, call in calls.items()}
+    found = {
+        address: classified(
+            address, probes({selector: told[address, selector] for selector in PROBES})
+        )
+        for address in asked
+    }
+    beneath = {source.beneath for source in found.values() if source.updated is None}
+    questions = {feed: asking(feed, LATEST_ROUND_DATA) for feed in sorted(filter(None, beneath))}
+    rounds = yield tuple(questions.values())
+    dates = {feed: rounds[call] for feed, call in questions.items()}
+    return {address: _dated(source, dates) for address, source in found.items()}
 
 
-def probes(address: Address, answers: Readings) -> Probes:
+def probes(told: Mapping[bytes, Answer]) -> Probes:
     """Understand what one contract answered to `PROBES`."""
-    told = {selector: answers[Call(address, selector)] for selector in PROBES}
     last = _round(told[LATEST_ROUND_DATA])
     answer = _signed(told[LATEST_ANSWER])
-    pegs = (_address(told[selector]) for selector in (BASE_TO_PEG, ASSET_TO_PEG, PEG_TO_BASE))
+    base, multiplier = _address(told[BASE]), _address(told[MULTIPLIER])
+    feeds = [_address(told[selector]) for selector in COMPOSED]
+    feeds += [base, multiplier] if multiplier is not None else []
     return Probes(
         has_code=any(heard != b"" for heard in told.values()),
         answer=answer if answer is not None or last is None else last[0],
@@ -75,21 +106,23 @@ def probes(address: Address, answers: Readings) -> Probes:
         asset_to_usd=_address(told[ASSET_TO_USD_AGGREGATOR]),
         base_to_usd=_address(told[BASE_TO_USD_AGGREGATOR]),
         ratio_provider=_address(told[RATIO_PROVIDER]),
-        peg_feeds=tuple(feed for feed in pegs if feed is not None),
-        base=_address(told[BASE]),
+        composed_of=tuple(feed for feed in feeds if feed is not None),
+        base=base,
         ratio=_signed(told[RATIO]),
-        wrapped=_address(told[PRICE_FEED]) or _address(told[ORIGINAL_FEED]),
+        wrapped=next((feed for s in WRAPPED if (feed := _address(told[s])) is not None), None),
         fixed=next(
             (one for g in (PRICE, GHO_PRICE) if (one := _signed(told[g])) is not None), None
         ),
         is_capped=_signed(told[IS_CAPPED]) == 1,
+        scale=_signed(told[SCALE_FACTOR]),
+        base_feed=_address(told[BASE_FEED_1]),
     )
 
 
-def _dated(source: Source, rounds: Readings) -> Source:
+def _dated(source: Source, rounds: Mapping[Address, Answer]) -> Source:
     if source.updated is not None or source.beneath is None:
         return source
-    last = _round(rounds[Call(source.beneath, LATEST_ROUND_DATA)])
+    last = _round(rounds[source.beneath])
     return source if last is None else replace(source, updated=last[1])
 
 

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     COMPOSITE = "composite"  # two feeds multiplied or divided
     WRAPPED = "wrapped"  # another feed, behind rules of its own
     FIXED = "fixed"  # a constant that somebody may set
+    MARKET_ORACLE = "market oracle"  # of an isolated market: one token in another, by feeds
     UNKNOWN = "unknown"  # answers, but in no way that we know; asked at every block like all
     ABSENT = "no source"  # nothing there
 
@@ -33,7 +34,8 @@ class Probes:
         has_code: Whether anything is there (any answer at all, or a revert).
         answer: Of latestAnswer, else of the last round; in the source's decimals.
         updated: When the last round was written, seconds; None without rounds.
-        fixed: What the getters of a constant answer.
+        fixed: What the getters of a constant answer, or the only price of a market's oracle.
+        scale: What a market's oracle multiplies its feeds by; `base_feed` is the first of them.
     """
 
     has_code: bool = True
@@ -44,12 +46,14 @@ class Probes:
     asset_to_usd: Address | None = None
     base_to_usd: Address | None = None
     ratio_provider: Address | None = None
-    peg_feeds: tuple[Address, ...] = ()
+    composed_of: tuple[Address, ...] = ()
     base: Address | None = None
     ratio: int | None = None
     wrapped: Address | None = None
     fixed: int | None = None
     is_capped: bool = False
+    scale: int | None = None
+    base_feed: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ def classified(address: Address, found: Probes) -> Source:
     return Source(
         address=address,
         kind=kind,
-        answer=found.answer,
+        answer=found.fixed if found.answer is None else found.answer,
         updated=found.updated,
         description=found.description,
         beneath=beneath,
@@ -97,7 +101,9 @@ def classified(address: Address, found: Probes) -> Source:
 def _kind(found: Probes) -> tuple[Kind, Address | None]:
     if not found.has_code:
         return Kind.ABSENT, None
-    composed = found.peg_feeds[0] if len(found.peg_feeds) > 1 else None
+    if found.scale is not None and found.fixed is not None:
+        return Kind.MARKET_ORACLE, found.base_feed
+    composed = found.composed_of[0] if len(found.composed_of) > 1 else None
     rests_on = (
         (Kind.CAPPED_RATIO, found.base_to_usd if found.ratio_provider is not None else None),
         (Kind.CAPPED_STABLE, found.asset_to_usd),

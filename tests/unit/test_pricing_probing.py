@@ -8,7 +8,7 @@ import pytest
 from eth_abi.abi import encode
 
 from chimera.domain.block import ZERO_ADDRESS, Address
-from chimera.domain.call import Answer, Call, Inquiry
+from chimera.domain.call import Answer, BoundedCall, Call, Inquiry
 from chimera.pricing import probing
 from chimera.pricing.probing import probe
 from chimera.pricing.sources import Kind, Source
@@ -92,6 +92,12 @@ def test_an_aggregator_itself_is_a_plain_feed() -> None:
         (Kind.RATIO, {probing.BASE: pointer(BASE), probing.RATIO: word(118 * 10**16)}),
         (Kind.WRAPPED, {probing.PRICE_FEED: pointer(BASE)}),
         (Kind.WRAPPED, {probing.ORIGINAL_FEED: pointer(BASE)}),
+        (Kind.WRAPPED, {probing.UNDERLYING_PRICE_FEED: pointer(BASE)}),
+        (
+            Kind.COMPOSITE,
+            {probing.PRICE_FEED_A: pointer(BASE), probing.PRICE_FEED_B: pointer(OTHER)},
+        ),
+        (Kind.COMPOSITE, {probing.BASE: pointer(BASE), probing.MULTIPLIER: pointer(OTHER)}),
     ],
 )
 def test_what_rests_on_another_feed_is_as_old_as_that(
@@ -139,6 +145,9 @@ def test_a_constant_is_fixed(getter: bytes) -> None:
         {probing.BASE_TO_USD_AGGREGATOR: pointer(BASE)},  # without a ratio
         {probing.PEG_TO_BASE: pointer(BASE)},  # without the other feed
         {probing.BASE: pointer(BASE)},
+        {probing.PRICE_FEED_A: pointer(BASE)},  # without the other feed
+        {probing.MULTIPLIER: pointer(BASE)},  # of nothing
+        {probing.SCALE_FACTOR: word(1)},  # without a price of its own
         {probing.AGGREGATOR: b"\xff" * 32},  # no address
         {probing.AGGREGATOR: word(1)},  # a flag
         {probing.AGGREGATOR: word(0)},
@@ -151,6 +160,23 @@ def test_what_fits_no_kind_is_unknown_but_alive(own: Mapping[bytes, bytes]) -> N
 
     assert source.kind is Kind.UNKNOWN
     assert source.is_alive
+
+
+def test_the_oracle_of_an_isolated_market_answers_by_price_and_rests_on_its_first_feed() -> None:
+    answers = {
+        (SOURCE, probing.PRICE): word(PRICE),
+        (SOURCE, probing.SCALE_FACTOR): word(10**24),
+        (SOURCE, probing.BASE_FEED_1): pointer(BASE),
+        **BENEATH,
+    }
+
+    assert told(answers) == Source(SOURCE, Kind.MARKET_ORACLE, PRICE, 1600, beneath=BASE)
+
+
+def test_another_oracle_that_answers_by_price_is_unknown_but_alive() -> None:
+    source = told({(SOURCE, probing.PRICE): word(PRICE)})
+
+    assert (source.kind, source.answer, source.is_alive) == (Kind.UNKNOWN, PRICE, True)
 
 
 def test_an_address_without_code_is_no_source() -> None:
@@ -183,3 +209,14 @@ def test_all_sources_are_asked_in_one_round() -> None:
 
     assert len(asked) == len(set(asked)) == 3 * len(probing.PROBES)
     assert Call(BASE, probing.AGGREGATOR) in asked
+
+
+def test_contracts_that_nobody_vouches_for_are_asked_with_bounds_feeds_beneath_included() -> None:
+    inquiry = probe([SOURCE], asking=BoundedCall)
+
+    first = next(inquiry)
+    beneath: dict[Call, bytes] = {BoundedCall(SOURCE, probing.PRICE_FEED): pointer(BASE)}
+    second = inquiry.send({call: beneath.get(call) for call in first})
+
+    assert {type(call) for call in (*first, *second)} == {BoundedCall}
+    assert [(call.to, call.data) for call in second] == [(BASE, probing.LATEST_ROUND_DATA)]
