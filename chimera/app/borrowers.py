@@ -120,7 +120,7 @@ def _chosen(settings: Settings, protocol: str | None) -> Sequence[ProtocolSettin
 async def _roster(settings: Settings, history: SqlHistory, its: ProtocolSettings) -> Roster:
     # How far first: whoever is recorded in between belongs to a later block.
     reached = {
-        search: await history.scanned_to(scan_name(its.name, suppliers=suppliers))
+        search: await history.scanned_to(_scan(its, suppliers=suppliers))
         for search, suppliers in SEARCHES.items()
     }
     return Roster(
@@ -133,6 +133,10 @@ async def _roster(settings: Settings, history: SqlHistory, its: ProtocolSettings
         scanned_to={search: last for search, last in reached.items() if last is not None},
         holders=await history.users(its.name),
     )
+
+
+def _scan(its: ProtocolSettings, *, suppliers: bool) -> str:
+    return scan_name(its.name, suppliers=suppliers, markets=its.market_ids)
 
 
 def _prove(
@@ -166,7 +170,7 @@ async def _merge(
     known, scans, notes = set(await history.users(its.name)), {}, []
     reached: list[int | None] = []
     for search, suppliers in SEARCHES.items():
-        scan = scan_name(its.name, suppliers=suppliers)
+        scan = _scan(its, suppliers=suppliers)
         ours, theirs = await history.scanned_to(scan), roster.scanned_to.get(search)
         reached.append(ours)
         if theirs is None or (ours is not None and ours >= theirs):

@@ -186,6 +186,9 @@ def build_rooms(settings: Settings, *, progress: Progress | None = None) -> Room
             for its in settings.protocols
             if its.suppliers or chain.adapters[its.name].needs_suppliers
         ),
+        chosen={
+            its.name: its.market_ids for its in settings.protocols if its.market_ids is not None
+        },
         progress=labour.of_protocol,
     )
     rooms = Rooms(

@@ -53,6 +53,7 @@ async def rebuild(
         await prove_node(rooms.chain)
         await rooms.bootstrap.prove()
         await rooms.history.open()  # only now: what is refused leaves no file behind
+        await rooms.bootstrap.search(await rooms.chain.reader.head())
         block = await rooms.chain.reader.head()
         accounts = await rooms.bootstrap.load(block, from_block=from_block)
         rooms.engine.adopt()

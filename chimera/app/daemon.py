@@ -201,6 +201,9 @@ class Daemon:
             rooms.chain.adapters,
             most_behind=rooms.settings.rpc.max_backfill_blocks,
         )
+        if checkpoint is None:  # discovery may take so long that this block's state is gone
+            await rooms.bootstrap.search(block)
+            block = await rooms.chain.reader.head()
         await rooms.bootstrap.load(block)
         # Nothing is awaited for real from here to `note`: readers see the old state or the new one.
         rooms.detector.restore(episodes, checkpoint)

@@ -11,11 +11,14 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
+    Mapping,
     Sequence,
 )
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import structlog
@@ -40,6 +43,8 @@ Scan = Callable[[ChainReader, LogQuery, int, int], AsyncIterator[tuple[int, tupl
 
 Progress = Callable[[str, str, int, int], None]
 """Told (protocol, "blocks" or "accounts", how many are done, how many there are)."""
+
+NONE_CHOSEN: Mapping[str, Iterable[bytes]] = MappingProxyType({})
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -108,9 +113,20 @@ async def _probe(reader: ChainReader, adapters: Adapters, block: Block) -> None:
         return
 
 
-def scan_name(protocol: str, *, suppliers: bool) -> str:
-    """Name the search for users: one for borrowers has not seen the suppliers."""
-    return f"{protocol}+suppliers" if suppliers else protocol
+def scan_name(protocol: str, *, suppliers: bool, markets: Iterable[bytes] | None = None) -> str:
+    """
+    Name the search for users, by all that decides whom it finds.
+
+    Args:
+        protocol: Name of the instance.
+        suppliers: Whether it looks for every holder; one for borrowers has not seen the suppliers.
+        markets: The isolated markets that were chosen, None for all: a search has seen no others.
+    """
+    what = f"{protocol}+suppliers" if suppliers else protocol
+    if markets is None:
+        return what
+    chosen = blake2b(b"".join(sorted(markets)), digest_size=8).hexdigest()
+    return f"{what}#{chosen}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +149,7 @@ class Bootstrap:
         scan: Reads past logs in ranges; see `Scan`.
         suppliers: Protocols of which every holder is followed, not the borrowers only, so that the
             book is complete.
+        chosen: Per protocol, the isolated markets that are followed, where these are not all.
         progress: Told how far the work got.
         pauses: Seconds to wait before a part of the accounts is asked for again.
     """
@@ -146,6 +163,7 @@ class Bootstrap:
         *,
         scan: Scan,
         suppliers: AbstractSet[str] = frozenset(),
+        chosen: Mapping[str, Iterable[bytes]] = NONE_CHOSEN,
         progress: Progress | None = None,
         pauses: Sequence[float] = PAUSES,
     ) -> None:
@@ -156,6 +174,7 @@ class Bootstrap:
         self._book = book
         self._scan = scan
         self._suppliers = suppliers
+        self._chosen = chosen
         self._progress = progress
 
     async def prove(self) -> None:
@@ -168,6 +187,17 @@ class Bootstrap:
         head = await self._reader.head()
         for adapter in self._adapters.values():
             await drive(adapter.prove(), self._reader, head)
+
+    async def search(self, block: Block) -> None:
+        """
+        Look for users up to `block`, which may take hours, and read no accounts.
+
+        Whoever does so first can load at a block that is still fresh: most nodes forget the states
+        of older ones within minutes.
+        """
+        for adapter in self._adapters.values():
+            market: Market = await drive(adapter.read_market(block), self._reader, block)
+            await self._discover(adapter, market, block, None)
 
     async def load(
         self, block: Block, *, protocols: Iterable[str] | None = None, from_block: int | None = None
@@ -232,7 +262,8 @@ class Bootstrap:
         return {self._scan_name(name): block_number for name in self._adapters}
 
     def _scan_name(self, protocol: str) -> str:
-        return scan_name(protocol, suppliers=protocol in self._suppliers)
+        chosen = self._chosen.get(protocol)
+        return scan_name(protocol, suppliers=protocol in self._suppliers, markets=chosen)
 
     async def _discover(
         self, adapter: Adapter[Any], market: Market, block: Block, from_block: int | None

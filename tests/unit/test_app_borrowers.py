@@ -12,6 +12,7 @@ from chimera.app.borrowers import Imported, export_borrowers, import_borrowers
 from chimera.domain.block import Address
 from chimera.errors import Refuse
 from chimera.settings import Settings, load
+from chimera.state.rebuild import scan_name
 from chimera.store.history import SqlHistory
 from chimera.store.roster import Roster, read_rosters, write_rosters
 from tests.fakes_store import ALICE, BOB
@@ -162,13 +163,21 @@ async def test_a_search_in_fewer_markets_does_not_count(
 
     holder = Address(b"\x07" * 32 + ALICE)
     old = Machine(tmp_path / "old", protocols=morpho(theirs))
-    await old.record({"morpho": [holder]}, {"morpho": 900})
+    await old.record({"morpho": [holder]}, {searched(theirs): 900})
     new = fresh(old, morpho(ours))
     await old.export()
     [imported] = await new.take_over()
 
-    assert await new.state("morpho") == ([holder], 900 if counts else None, None)
+    assert (await new.state("morpho"))[0] == [holder]
+    history = await new.opened()
+    assert await history.scanned_to(searched(ours)) == (900 if counts else None)
+    await history.close()
     assert (imported.note is None) == counts
+
+
+def searched(markets: list[str] | None) -> str:
+    chosen = None if markets is None else [bytes.fromhex(market[2:]) for market in markets]
+    return scan_name("morpho", suppliers=False, markets=chosen)
 
 
 async def test_one_protocol_of_several(old: Machine) -> None:

@@ -22,6 +22,7 @@ from chimera.state.rebuild import (
     compare_views,
     drive,
     resume_point,
+    scan_name,
 )
 from tests.fakes_state import (
     ALICE,
@@ -262,3 +263,27 @@ async def test_an_inquiry_without_calls_asks_nothing() -> None:
 
     assert await drive(room.adapter.read_accounts(None, [], HEAD), reader, HEAD) == {}  # type: ignore[arg-type]
     assert reader.asked == []
+
+
+async def test_who_looked_in_some_markets_has_not_seen_the_others() -> None:
+    room = Room()
+    await room.bootstrap.load(HEAD)
+    for chosen in ([b"one"], [b"two", b"one"], [b"one", b"two"]):
+        room.bootstrap._chosen = {"fake": chosen}
+        await room.bootstrap.load(HEAD)
+
+    assert room.scan.asked == [(1, 200), (1, 200), (1, 200), (201 - OVERLAP, 200)]
+    assert room.bootstrap.followed_to(7) == {
+        scan_name("fake", suppliers=False, markets=[b"two", b"one"]): 7
+    }
+
+
+async def test_a_search_reads_no_accounts_and_what_it_finds_is_kept() -> None:
+    room = Room()
+
+    await room.bootstrap.search(HEAD)
+
+    assert room.history.known == {"fake": {ALICE, BOB}}
+    assert room.history.scanned == {"fake": 200}
+    assert not room.book.loaded
+    assert all(what == "blocks" for _, what, _, _ in room.told)
