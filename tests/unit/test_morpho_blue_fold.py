@@ -102,9 +102,18 @@ def test_fee_shares_of_the_zero_address_are_nobodys() -> None:
 
 def test_a_new_fee_holds_for_the_interest_after_it() -> None:
     world = World()
-    world.step(log(events.SET_FEE, ID, data=[0]))
+    world.step(log(events.SET_FEE, ID, data=[5]))
 
-    assert world.market.totals[ID].fee == 0
+    assert world.market.totals[ID].fee == 5
+
+
+def test_collateral_comes_and_goes_without_interest() -> None:
+    world = World()
+    taken = log(events.WITHDRAW_COLLATERAL, ID, ALICE, BOB, data=[CAROL, 7])
+    world.step(pledged(ALICE, 10), taken)
+
+    assert world.account(ALICE) == Account({ID: COLLATERAL + 3}, {ID: SHARES}, updated_block=2)
+    assert world.market.totals == {ID: TOTALS}
 
 
 def test_lenders_are_followed_by_their_shares() -> None:

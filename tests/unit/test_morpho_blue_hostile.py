@@ -258,6 +258,15 @@ def test_a_token_gets_a_printable_name_and_decimals_that_amounts_can_have(
     assert all(isinstance(call, BoundedCall) for call in world.asked if call.to == loan)
 
 
+def test_the_bounds_are_those_that_are_written_down() -> None:
+    assert (calls.ORACLE_GAS, calls.TOKEN_GAS) == (2_000_000, 200_000)
+    assert (lacking.MOST, lacking.MOST_CONTRACTS) == (20, 20)
+    assert calls.token(USDC, text("x" * 32), word(77)) == Token("x" * 32, 77)
+    assert calls.token(USDC, text("x" * 33), word(78)) == Token("0x00000000", 0)
+    assert calls.quote(bytes(4096)).price == 0
+    assert calls.quote(bytes(4097)).price is None
+
+
 def test_a_market_is_not_judged_before_its_tokens_are_known() -> None:
     """Else its figures would be published with decimals that change later."""
     world = World(market(tokens={}))

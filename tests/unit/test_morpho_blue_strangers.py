@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from chimera.domain.numeric import WAD
-from chimera.protocols.morpho_blue import calls, events, lacking, math
+from chimera.protocols.morpho_blue import calls, draft, events, lacking, math
 from chimera.protocols.morpho_blue.market import Terms
 from tests.fakes_morpho_blue import (
     ALICE,
@@ -132,3 +134,14 @@ def test_a_contract_that_is_nothing_special_is_asked_once() -> None:
     world.step(authorised(CAROL, at(0xE000)))
 
     assert world.bounded() == []
+
+
+def test_what_is_remembered_of_strangers_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draft, "MOST_STRANGERS", 3)
+    world = World()
+    world.step(*(authorised(BOB, at(0xE000 + number)) for number in range(3)))
+    assert len(world.market.strangers) == 3
+
+    world.step(authorised(BOB, at(0xE900)))
+
+    assert world.market.strangers == frozenset()

@@ -21,7 +21,6 @@ DOMAIN_SEPARATOR = bytes.fromhex("3644e515")
 MARKET = bytes.fromhex("5c60e39a")
 POSITION = bytes.fromhex("93c52062")
 ID_TO_MARKET_PARAMS = bytes.fromhex("2c3c9157")
-IS_AUTHORIZED = bytes.fromhex("65e4ad9e")
 
 # AdaptiveCurveIrm; the first one also of a pre-liquidation contract
 MORPHO = bytes.fromhex("3acb5624")
@@ -57,11 +56,6 @@ def of_market(to: Address, selector: bytes, market: Id) -> Call:
 def position(singleton: Address, market: Id, user: Address) -> Call:
     """Ask for the position of a user in a market."""
     return Call(singleton, POSITION + market + user.rjust(WORD, b"\0"))
-
-
-def is_authorized(singleton: Address, user: Address, other: Address) -> Call:
-    """Ask whether `other` may move the positions of `user`."""
-    return Call(singleton, IS_AUTHORIZED + user.rjust(WORD, b"\0") + other.rjust(WORD, b"\0"))
 
 
 @lru_cache(maxsize=4096)  # the same ones go out at every block
