@@ -10,13 +10,14 @@ from chimera.app.commands import only
 from chimera.app.proving import prove_node
 from chimera.domain.block import Address
 from chimera.domain.health import VERDICT
+from chimera.domain.market import instance_of
 from chimera.domain.numeric import decimal_string
 from chimera.domain.standing import Standing
 from chimera.errors import Skip
 from chimera.pricing.explanation import explanation
 from chimera.settings import Settings
 from chimera.state.rebuild import drive
-from chimera.state.valuation import checksummed, instance_of, key_of
+from chimera.state.valuation import checksummed, key_of
 
 FACTOR_PLACES = 18
 

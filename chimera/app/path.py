@@ -11,11 +11,10 @@ import structlog
 
 from chimera.app.build import Rooms
 from chimera.domain.block import Address, Block, BlockBatch, Rollback
-from chimera.domain.market import Key
+from chimera.domain.market import Key, instance_of
 from chimera.domain.opportunity import Checkpoint, Observation, Opportunity
 from chimera.observability.logging import about_block
 from chimera.state.book import UNDO_WINDOW
-from chimera.state.valuation import instance_of
 
 log = structlog.get_logger()
 

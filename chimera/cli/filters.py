@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import typer
 
 from chimera.api.parameters import address_of, wad_of
+from chimera.domain.market import instance_of
 from chimera.domain.position import Position
 
 
@@ -48,7 +49,7 @@ class Filters:
         bound = self.max_health_factor
         factor = position.health_factor
         return (
-            self.protocol in (None, position.protocol)
+            self.protocol in (None, position.protocol, instance_of(position.protocol))
             and (self.user is None or self.user.lower() == position.user.lower())
             and (self.asset is None or self.asset.lower() in _assets(position))
             and (bound is None or (factor is not None and wad_of(factor) <= wad_of(bound)))

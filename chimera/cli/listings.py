@@ -50,7 +50,7 @@ def positions(
     """List accounts, lowest health factor first: from the daemon, else what Redis still holds."""
     with ending():
         settings = begin(config, quiet=True)
-        refuse_unknown(settings, protocol)
+        refuse_unknown(settings, protocol, published=True)
         filters = Filters(protocol, user, asset, max_health_factor)
         try:
             page = daemon(settings, url).listing("/v1/positions", filters.query(), limit)
@@ -71,7 +71,7 @@ def opportunities(
     """List episodes of accounts under 1, newest first."""
     with ending():
         settings = begin(config, quiet=True)
-        refuse_unknown(settings, protocol)
+        refuse_unknown(settings, protocol, published=True)
         given = {"state": None if state is None else state.value, "protocol": protocol}
         filters = {name: text for name, text in given.items() if text is not None}
         page = daemon(settings, url).listing("/v1/opportunities", filters, limit)
@@ -91,7 +91,7 @@ def why(
     """Explain a health factor to the last digit, and the rule that decides about the account."""
     with ending():
         settings = begin(config, quiet=True)
-        refuse_unknown(settings, protocol, "PROTOCOL")
+        refuse_unknown(settings, protocol, "PROTOCOL", published=True)
         try:
             explanation = daemon(settings, url).why(protocol, user)
         except NoDaemon as absent:

@@ -12,6 +12,7 @@ from chimera.cli.application import load_settings
 from chimera.cli.client import DaemonClient, NoDaemon, daemon_url
 from chimera.cli.filters import a_decimal, an_address
 from chimera.cli.progress import CurrentStderr
+from chimera.domain.market import instance_of
 from chimera.errors import Refuse
 from chimera.observability.logging import configure
 
@@ -98,13 +99,25 @@ def daemon(settings: Settings, url: str | None) -> DaemonClient:
     return DaemonClient(chosen)
 
 
-def refuse_unknown(settings: Settings, protocol: str | None, place: str = "--protocol") -> None:
+def refuse_unknown(
+    settings: Settings,
+    protocol: str | None,
+    place: str = "--protocol",
+    *,
+    published: bool = False,
+) -> None:
     """
     Tell a mistyped name from one that has nothing.
+
+    Args:
+        settings: Where the names stand.
+        protocol: What was typed, None for nothing.
+        place: Where it was typed.
+        published: Whether a market may follow the name, as in what is published.
 
     Raises:
         Refuse: The configuration has no such protocol.
     """
     names = [its.name for its in settings.protocols]
-    if protocol is not None and protocol not in names:
+    if protocol is not None and (instance_of(protocol) if published else protocol) not in names:
         raise Refuse(f"{place}: expected one of {', '.join(names)}, found {protocol!r}")

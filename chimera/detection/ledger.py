@@ -6,6 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
 
 from chimera.detection.detector import OpportunityDetector
+from chimera.domain.market import instance_of
 from chimera.domain.opportunity import Opportunity
 from chimera.errors import BadCursor
 
@@ -63,7 +64,7 @@ class OpportunityLedger:
         wanted = [
             opportunity
             for opportunity in found
-            if protocol in (None, opportunity.protocol)
+            if protocol in (None, opportunity.protocol, instance_of(opportunity.protocol))
             and (after is None or _place(opportunity) < after)
         ]
         items = wanted[:limit]

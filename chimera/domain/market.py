@@ -20,6 +20,14 @@ Key = tuple[str, Holder]
 
 
 FEW_PLACES = 8  # of a price: those of most oracles
+MARKET_FOLLOWS = "."  # in a published protocol, whose configured name has no dot
+
+
+def instance_of(protocol: str) -> str:
+    """Return the configured name behind a published protocol: what stands before its market."""
+    return protocol.partition(MARKET_FOLLOWS)[0]
+
+
 NOTHING: Mapping[Address, int] = MappingProxyType({})  # shared: most accounts have no marks
 
 

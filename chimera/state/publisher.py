@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import structlog
 
 from chimera.domain.block import Address
-from chimera.domain.market import Key
+from chimera.domain.market import MARKET_FOLLOWS, Key
 from chimera.service import Service
 from chimera.state.cache import PositionCache
 from chimera.state.mirror import Mirror
-from chimera.state.valuation import MARKET_FOLLOWS, PREFIX, checksummed, name_of
+from chimera.state.valuation import PREFIX, checksummed, name_of
 
 SLICE = 100  # positions valued in one go, about 3 ms of the event loop
 ENDS = (":", MARKET_FOLLOWS)  # of an instance's name, within the name of a key

@@ -13,7 +13,7 @@ import structlog
 from chimera.domain.block import Block
 from chimera.domain.call import Call, Readings
 from chimera.domain.health import Difference
-from chimera.domain.market import Account, Key, Market
+from chimera.domain.market import Account, Key, Market, instance_of
 from chimera.errors import ChimeraError
 from chimera.observability.metrics import Metrics
 from chimera.ports import ChainReader
@@ -23,7 +23,7 @@ from chimera.state.engine import StateEngine
 from chimera.state.publisher import slices
 from chimera.state.rebuild import Mismatch, compare_views
 from chimera.state.sampling import Turns
-from chimera.state.valuation import checksummed, instance_of
+from chimera.state.valuation import checksummed
 
 MOST_CALLS: Final = 500  # of one multicall
 MOST_LINES: Final = 10  # of the log, per comparison

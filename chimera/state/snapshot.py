@@ -9,13 +9,13 @@ from itertools import chain
 from typing import Any
 
 from chimera.domain.block import Address, Block
-from chimera.domain.market import Account, Holder, Key, Market
+from chimera.domain.market import Account, Holder, Key, Market, instance_of
 from chimera.domain.numeric import WAD
 from chimera.domain.position import Position
 from chimera.ports import Adapter
 from chimera.state.engine import StateEngine
 from chimera.state.screen import Ranking
-from chimera.state.valuation import Draft, instance_of
+from chimera.state.valuation import Draft
 
 UNPRICED, MAXIMAL, IDLE = 2, 1, 3  # what follows the numbers (0); IDLE: without debt
 

@@ -11,14 +11,13 @@ from eth_utils.address import to_checksum_address
 
 from chimera.domain.block import Address, Block
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Pair, Verdict
-from chimera.domain.market import Account, Key, Market
+from chimera.domain.market import Account, Key, Market, instance_of
 from chimera.domain.numeric import Wad, decimal_string
 from chimera.domain.opportunity import BestPair, Underwater
 from chimera.domain.position import CollateralView, DebtView, Position
 from chimera.ports import Adapter
 
 PREFIX = "position:"
-MARKET_FOLLOWS = "."  # a configured name has no dot, see settings
 HEALTH_DECIMALS = 18
 ADDRESSES_KEPT = 1 << 18  # a checksum costs a Keccak; borrowers come back at every refresh
 
@@ -29,11 +28,6 @@ Leg = TypeVar("Leg", CollateralLeg, DebtLeg)
 def checksummed(address: Address) -> str:
     """Return the EIP-55 form of an address."""
     return str(to_checksum_address(address))
-
-
-def instance_of(protocol: str) -> str:
-    """Return the configured name behind a published protocol: what stands before its market."""
-    return protocol.partition(MARKET_FOLLOWS)[0]
 
 
 def name_of(protocol: str, user: str) -> str:

@@ -185,6 +185,19 @@ def test_filters_hold_for_redis_too(
     assert [item["user"] for item in page["items"]] == users
 
 
+@pytest.mark.parametrize(
+    ("protocol", "users"), [("aave", [BOB, ALICE]), ("aave.0xab", [BOB]), ("aave.0xcd", [])]
+)
+def test_a_protocol_is_all_its_isolated_markets_or_one_of_them(
+    machine: Machine, protocol: str, users: list[str]
+) -> None:
+    machine.application.published = [SAFE, replace(UNDER, protocol="aave.0xab")]
+
+    page = document(machine.type("positions", "--protocol", protocol, "--json").stdout)
+
+    assert [item["user"] for item in page["items"]] == users
+
+
 def test_without_daemon_and_redis_the_exit_code_is_3(machine: Machine) -> None:
     machine.application.error = ExceptionGroup("", [Unreachable("redis://:secret@127.0.0.1")])
 

@@ -1,5 +1,7 @@
 """The listing of episodes behind the HTTP API."""
 
+from dataclasses import replace
+
 import pytest
 
 from chimera.detection.detector import OpportunityDetector
@@ -75,6 +77,19 @@ def test_a_state_and_a_protocol_narrow_the_listing() -> None:
     assert [o.flagged_block for o in desk.page(state="closed")[1]] == [101]
     assert len(desk.page(protocol="aave")[1]) == 2
     assert desk.page(protocol="moonwell")[1] == []
+
+
+def test_a_protocol_is_all_its_isolated_markets_or_one_of_them() -> None:
+    desk = Desk()
+    desk.mine(alice="0.9")
+    desk.mine(alice="0.9")
+    [closed] = desk.mine()
+    desk.ledger.record([replace(closed, protocol="morpho.0xab", id="another")])
+
+    assert [o.protocol for o in desk.page(protocol="morpho")[1]] == ["morpho.0xab"]
+    assert [o.protocol for o in desk.page(protocol="morpho.0xab")[1]] == ["morpho.0xab"]
+    assert desk.page(protocol="morpho.0xcd")[1] == []
+    assert [o.protocol for o in desk.page(protocol="aave")[1]] == ["aave"]
 
 
 def test_pages_follow_each_other_while_episodes_arrive() -> None:
