@@ -1,0 +1,175 @@
+"""The rule of detection on the chain as it stands at last, however often it changed its mind."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devnet.chaos_redis import client_of
+from devnet.daemon import Daemon
+from devnet.redis_server import RedisServer
+from devnet.rule import Episode, Rule, episodes_of
+from devnet.stage import Stage
+from devnet.witness import Witness
+
+STREAM = "chimera:opportunities"
+READY_SECONDS = 60.0
+PUBLISHED_SECONDS = 20.0  # a full round of the cache's refresh, and a reconnect before it
+STORED_SECONDS = 40.0  # the longest pause of the writer, and a lock before it
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    What the comparison with the chain found.
+
+    Attributes:
+        compared: Accounts held against the contract's own view.
+        mismatches: Differences, as sentences.
+        missed: Episodes that the daemon lacks.
+        extra: Episodes that it invented.
+    """
+
+    compared: int = 0
+    mismatches: list[str] = field(default_factory=list)
+    missed: set[Episode] = field(default_factory=set)
+    extra: set[Episode] = field(default_factory=set)
+
+    @property
+    def clean(self) -> bool:
+        """Tell whether nothing was lost and nothing invented."""
+        return self.compared > 0 and not (self.mismatches or self.missed or self.extra)
+
+
+class Chronicle:
+    """
+    Truth block by block, as the contracts tell it, for the branch that is on the chain now.
+
+    Args:
+        stage: Whose chain.
+        first: Number of the block at which the daemon began to look.
+    """
+
+    def __init__(self, stage: Stage, first: int) -> None:
+        self._stage = stage
+        self._first = first
+        self._factors: dict[str, Mapping[str, int | None]] = {}  # by block hash
+
+    def verdict(self, daemon: Daemon) -> Verdict:
+        """Wait until the daemon stands at the head, and compare everything. Nobody may mine."""
+        head = self._stage.node.number
+        await_block(daemon, head)
+        witness = Witness(self._stage, daemon)
+        at, _ = daemon.positions()
+        if at != head:
+            return Verdict(1, [f"positions are of block {at}, the head is {head}"])
+        witness.rule = self.rule(below=head)
+        witness.attend(head)
+        missed, extra = witness.missed_and_extra()
+        return Verdict(witness.compared, witness.mismatches, missed, extra)
+
+    def rule(self, *, below: int) -> Rule:
+        """Return the rule, fed with every block from the first to the one before `below`."""
+        rule, node = Rule(), self._stage.node
+        for number in range(self._first, below):
+            identity = node.block(number)["hash"]
+            if identity not in self._factors:
+                truth = self._stage.truth
+                factors = truth.health_factors(truth.borrowers_ever(number), number)
+                self._factors[identity] = {u.lower(): f for u, f in factors.items()}
+            rule.see(number, self._factors[identity])
+        return rule
+
+
+def await_block(daemon: Daemon, number: int, *, seconds: float = READY_SECONDS) -> None:
+    """
+    Wait until the daemon stands at this very block, not above it.
+
+    Raises:
+        RuntimeError: It does not get there in time.
+    """
+    deadline = time.monotonic() + seconds
+    body = daemon.wait_until(0, seconds=seconds)
+    while not (body.get("ready") and body["processed_block"] == number):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"block {number} was not reached: {body}\n{daemon.log_tail()}")
+        time.sleep(0.01)
+        _, body = daemon.get("/readyz")
+
+
+# -- what others see ---------------------------------------------------------------------------
+
+
+def published(redis: RedisServer, daemon: Daemon, *, seconds: float = PUBLISHED_SECONDS) -> str:
+    """Wait until Redis says what the daemon says; return what still differs, empty when nothing."""
+    return _settled(lambda: _unpublished(redis, daemon), seconds)
+
+
+def stored(database: Path, stage: Stage, *, seconds: float = STORED_SECONDS) -> str:
+    """
+    Wait until the newest checkpoint in SQLite is the head; return what is wrong with the chain.
+
+    The checkpoints have to be an unbroken chain of blocks, each of them on the chain.
+    """
+    return _settled(lambda: _broken(database, stage), seconds)
+
+
+def _settled(ask: Callable[[], str], seconds: float) -> str:
+    deadline = time.monotonic() + seconds
+    while (wrong := ask()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return wrong
+
+
+def _unpublished(redis: RedisServer, daemon: Daemon) -> str:
+    _, positions = daemon.positions()
+    wanted = {f"position:{p['protocol']}:{p['user']}": p for p in positions if p["debt"]}
+    with client_of(redis) as client:
+        names = sorted(client.scan_iter("position:*", count=1000))
+        if set(names) != set(wanted):
+            return f"keys: {len(set(names) ^ set(wanted))} too many or too few"
+        if strange := [name for name in names if client.type(name) != "string"]:
+            return f"keys of another type: {strange}"
+        values = dict(zip(names, map(json.loads, client.mget(names)), strict=True))
+        entries = [fields for _, fields in client.xrange(STREAM)] if client.exists(STREAM) else []
+    stale = [name for name, value in values.items() if value != wanted[name]]
+    return f"stale: {stale[:3]} of {len(stale)}" if stale else _strange(entries, daemon)
+
+
+def _strange(entries: Iterable[Mapping[str, str]], daemon: Daemon) -> str:
+    newest: dict[str, str] = {}
+    for fields in entries:
+        if newest.get(fields["id"]) == fields["document"]:
+            return f"the stream says twice in a row what became of {fields['id']}"
+        newest[fields["id"]] = fields["document"]
+    _, episodes = daemon.opportunities()
+    states = {episode["id"]: episode["state"] for episode in episodes}
+    said = {identity: json.loads(text)["state"] for identity, text in newest.items()}
+    wrong = {identity for identity, state in states.items() if said.get(identity) != state}
+    return f"the stream differs about {sorted(wrong)[:3]}" if wrong else ""
+
+
+def _broken(database: Path, stage: Stage) -> str:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+        rows = list(connection.execute("SELECT number, hash FROM checkpoints ORDER BY number"))
+    head = stage.node.number
+    if not rows or rows[-1][0] != head:
+        return f"the newest checkpoint is {rows[-1][0] if rows else None}, the head is {head}"
+    numbers = [number for number, _ in rows]
+    if numbers != list(range(numbers[0], head + 1)):
+        return f"there are gaps among the checkpoints {numbers}"
+    for number, identity in rows:
+        if stage.node.block(number)["hash"] != "0x" + identity.hex():
+            return f"checkpoint {number} is not on the chain"
+    return ""
+
+
+def flags_of(daemon: Daemon) -> set[Episode]:
+    """Return the daemon's episodes, those that a reorg took away left out."""
+    _, episodes = daemon.opportunities()
+    return episodes_of({**o, "user": o["user"].lower()} for o in episodes)

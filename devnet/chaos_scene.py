@@ -1,0 +1,172 @@
+"""Everything that can fail around one daemon, each at the end of a cable of its own."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devnet.chaos_chronicle import Chronicle, Verdict, await_block
+from devnet.chaos_proxy import ChaosProxy
+from devnet.daemon import Daemon
+from devnet.life import Life
+from devnet.redis_server import RedisServer
+from devnet.stage import Stage
+
+BORROWERS = 24
+TTL = 10  # seconds, the shortest: keys are refreshed every 3.3 s
+QUICK = 2  # seconds between two blocks
+SHOCK = ("WETH", -1200)
+
+
+@dataclass
+class Scene:
+    """
+    A chain, a Redis and a daemon, with a `ChaosProxy` in every connection of the daemon.
+
+    Attributes:
+        ws: Between the daemon's subscription and the node.
+        http: Between its requests and the node.
+        cable: Between it and Redis.
+        database: Its SQLite file.
+        first: The block at which it began.
+    """
+
+    stage: Stage
+    redis: RedisServer
+    ws: ChaosProxy
+    http: ChaosProxy
+    cable: ChaosProxy
+    daemon: Daemon
+    database: Path
+    seed: int
+    first: int = 0
+    chronicle: Chronicle | None = None
+    since: int = 0  # where the log of the newest process begins
+
+    @classmethod
+    @contextmanager
+    def on(
+        cls,
+        stage: Stage,
+        folder: Path,
+        *,
+        seed: int,
+        redis: RedisServer,
+        database: Path | None = None,
+        extra: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> Iterator[Scene]:
+        """Set up everything on a stage; the daemon has not started yet."""
+        database = database or folder / "chaos.db"
+        with ExitStack() as stack:
+            ws = stack.enter_context(ChaosProxy(stage.anvil.port, seed=seed))
+            http = stack.enter_context(ChaosProxy(stage.anvil.port, seed=seed + 1))
+            cable = stack.enter_context(ChaosProxy(redis.port, seed=seed + 2))
+            config = stage.write_config(
+                folder / "chaos.toml",
+                ws=ws.ws,
+                http=http.http,
+                redis_url=cable.redis,
+                history=f"sqlite+aiosqlite:///{database}",
+                extra={"redis": {"ttl": TTL}, **(extra or {})},
+            )
+            daemon = Daemon(config, folder / "daemon.log")
+            stack.callback(daemon.kill)
+            print(f"seed {seed}")
+            yield cls(stage, redis, ws, http, cable, daemon, database, seed)
+
+    def begin(self) -> None:
+        """Start the daemon, wait for it, and have some accounts flagged."""
+        self.start()
+        self.first = self.stage.node.number
+        self.chronicle = Chronicle(self.stage, self.first)
+        await_block(self.daemon, self.first)
+        self.catch_up(self.life.shock(*SHOCK))
+        self.catch_up(self.life.quiet())
+        if not self.daemon.opportunities("&state=open")[1]:
+            raise RuntimeError("nobody is flagged: the scene is too quiet to lose anything")
+
+    def start(self) -> None:
+        """Start the daemon; nobody waits for it."""
+        log = self.daemon.log
+        self.since = log.stat().st_size if log.exists() else 0
+        self.daemon.start()
+
+    @property
+    def life(self) -> Life:
+        """What happens on the chain."""
+        return self.stage.life
+
+    def live(self, blocks: int, *, actions: int = 3, seconds: int = QUICK) -> int:
+        """Live so many blocks, without waiting for the daemon; the last one's number."""
+        for _ in range(blocks):
+            self.life.step(seconds=seconds, actions=actions)
+        return self.stage.node.number
+
+    def follow(self, blocks: int) -> int:
+        """Live so many blocks, each of which the daemon has to process before the next."""
+        for _ in range(blocks):
+            self.catch_up(self.live(1))
+        return self.stage.node.number
+
+    def catch_up(self, block: int | None = None, *, seconds: float = 60.0) -> float:
+        """Wait until the daemon stands at the head; the seconds that this took."""
+        began = time.monotonic()
+        wanted = self.stage.node.number if block is None else block
+        await_block(self.daemon, wanted, seconds=seconds)
+        return time.monotonic() - began
+
+    def tell(self, what: str) -> None:
+        """Print a figure of this scene, to be read beside the seed."""
+        print(f"seed {self.seed}: {what}")
+
+    def verdict(self) -> Verdict:
+        """Let a quiet block pass and hold everything against the chain."""
+        if self.chronicle is None:
+            raise RuntimeError("the scene has not begun")
+        self.catch_up(self.life.quiet())
+        return self.chronicle.verdict(self.daemon)
+
+    def processed(self) -> int:
+        """Return the block that the daemon stands at."""
+        number: int = self.daemon.get("/readyz")[1]["processed_block"]
+        return number
+
+    def events(self, name: str = "", *, since: int = 0) -> list[dict[str, Any]]:
+        """Return the daemon's log lines from byte `since` on, all or those of one event."""
+        text = self.daemon.log.read_bytes()[since:].decode(errors="replace")
+        found = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return [line for line in found if not name or line["event"] == name]
+
+    def applied_too_often(self) -> int:
+        """
+        Return how many blocks were applied more often than the log explains, by this process.
+
+        Since its start it applied what it stands above the block it began with, and again what
+        reorgs made it undo; 0 is right, and a negative figure means lost blocks.
+        """
+        counted = int(self.daemon.metric("chimera_blocks_total"))
+        expected = stands = 0
+        for line in self.events(since=self.since):
+            match line["event"]:
+                case "mirror_is_read_anew":
+                    expected += line["after_block"] - stands
+                case "following":
+                    stands = line["block"]
+                case "reorg":
+                    expected += line["depth"]
+        return counted - (expected + self.processed() - stands)
+
+    def newest_checkpoint(self) -> int:
+        """Return the newest block that the daemon's database knows, -1 for none."""
+        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)
+        try:
+            (number,) = connection.execute("SELECT MAX(number) FROM checkpoints").fetchone()
+        finally:
+            connection.close()
+        return -1 if number is None else int(number)
