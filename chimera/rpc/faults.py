@@ -147,7 +147,7 @@ _PARSE_ERROR, _INVALID_REQUEST, _METHOD_NOT_FOUND, _INVALID_PARAMS = -32700, -32
 _REJECTED, _METHOD_NOT_SUPPORTED, _VERSION_NOT_SUPPORTED = -32003, -32004, -32006  # EIP-1474
 _REVERT = 3  # as geth has it
 _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-LONGEST_ASKED_PAUSE = 120  # seconds; whoever asks for more is asked again all the same
+LONGEST_ASKED_PAUSE = 60  # seconds; shorter than the silence after which systemd ends a daemon
 _CALLS = frozenset({"eth_call", "eth_estimateGas"})
 
 
