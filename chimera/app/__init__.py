@@ -5,6 +5,7 @@ from chimera.app.checking import check
 from chimera.app.commands import cached_positions, rebuild, run
 from chimera.app.explaining import explain
 from chimera.app.facts import CheckRow
+from chimera.app.recording import record, replay
 
 __all__ = [
     "CheckRow",
@@ -14,5 +15,7 @@ __all__ = [
     "export_borrowers",
     "import_borrowers",
     "rebuild",
+    "record",
+    "replay",
     "run",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from chimera.observability.metrics import Metrics
 from chimera.ports import Adapter, Operator
 from chimera.publish.fanout import FlagStream
 from chimera.registry import build_adapter
+from chimera.replay.recorder import Overheard, RecordedFeed
+from chimera.rpc.announcements import Event
 from chimera.rpc.client import HttpClient
 from chimera.rpc.pool import Pool
 from chimera.rpc.websocket import Subscription
@@ -69,7 +71,7 @@ class Rooms:
     engine: StateEngine
     publisher: CachePublisher
     bootstrap: Bootstrap
-    feed: ChainFeed
+    feed: ChainFeed | RecordedFeed
     detector: OpportunityDetector
     ledger: OpportunityLedger
     flags: FlagStream
@@ -157,8 +159,17 @@ def build_cache(settings: Settings, metrics: Metrics) -> PositionCache:
     )
 
 
-def build_rooms(settings: Settings, *, progress: Progress | None = None) -> Rooms:
-    """Build the whole house; nothing in it has started, nothing has been asked."""
+def build_rooms(
+    settings: Settings,
+    *,
+    progress: Progress | None = None,
+    overheard: Callable[[Event], None] | None = None,
+) -> Rooms:
+    """
+    Build the whole house; nothing in it has started, nothing has been asked.
+
+    `overheard` is told whatever the subscription says.
+    """
     chain = build_chain(settings)
     metrics = chain.metrics
     history = SqlHistory(settings.history.url, chain_id=settings.chain.id)
@@ -200,7 +211,7 @@ def build_rooms(settings: Settings, *, progress: Progress | None = None) -> Room
         engine=engine,
         publisher=CachePublisher(cache, engine.mirror, on_written=metrics.event_to_cache.observe),
         bootstrap=bootstrap,
-        feed=_feed(chain, engine),
+        feed=_feed(chain, engine, overheard),
         detector=detector,
         ledger=OpportunityLedger(detector, keep=EPISODES_KEPT),
         flags=FlagStream(settings.redis.url, chain_id=settings.chain.id),
@@ -243,7 +254,9 @@ def _reconciler(rooms: Rooms) -> Reconciler:
     return reconciler
 
 
-def _feed(chain: Chain, engine: StateEngine) -> ChainFeed:
+def _feed(
+    chain: Chain, engine: StateEngine, overheard: Callable[[Event], None] | None
+) -> ChainFeed:
     settings, metrics = chain.settings, chain.metrics
     differences = metrics.log_differences.labels("subscription")
     subscription = Subscription(
@@ -254,7 +267,7 @@ def _feed(chain: Chain, engine: StateEngine) -> ChainFeed:
     )
     return ChainFeed(
         chain.reader,
-        subscription,
+        subscription if overheard is None else Overheard(subscription, overheard),
         engine,
         most_behind=settings.rpc.max_backfill_blocks,
         on_reorg=lambda _depth: metrics.reorgs.inc(),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -71,6 +72,14 @@ class Application(Protocol):
 
     async def run(self, settings: Settings, progress: Progress | None = None) -> None:
         """Run the daemon until it is told to stop."""
+
+    async def record(
+        self, settings: Settings, folder: Path, *, size: int, keep: int, progress: Progress | None
+    ) -> None:
+        """Run the daemon, and write what comes in to files of `size` bytes, `keep` in all."""
+
+    def replay(self, path: Path, *, speed: Decimal | None, heard: bool) -> AsyncIterator[Any]:
+        """Feed a recording in again; yield its flags, and what came of it."""
 
     async def rebuild(
         self,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chimera import __version__
-from chimera.cli import borrowers, listings, views
+from chimera.cli import borrowers, listings, recordings, views
 from chimera.cli.application import application
 from chimera.cli.client import NoDaemon
 from chimera.cli.exits import FAULT, complain, ending, install_last_resort
@@ -130,6 +130,8 @@ def demo(config: Config = None) -> None:
 
 for listing in (listings.positions, listings.opportunities, listings.why, listings.status):
     app.command()(listing)
+for command in (recordings.record, recordings.replay):
+    app.command()(command)
 app.add_typer(borrowers.app, name="borrowers")
 
 
