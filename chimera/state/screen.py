@@ -17,6 +17,7 @@ from chimera.state.screen_ragged import Ragged
 FLOAT32 = np.finfo(np.float32)
 LARGEST, SMALLEST = float(FLOAT32.max), float(FLOAT32.tiny)  # beyond these, precision is lost
 EPSILON = float(FLOAT32.eps)
+HEAVIEST = LARGEST / 2**31  # a weight that is still a number when multiplied by any limit
 DENSE_ROWS = 40  # columns up to which one product over everything beats gathering legs
 
 
@@ -75,7 +76,7 @@ class Screen:
     n - 1 additions. `relative` is the adapter's band, yet never under (n + 8) epsilon, so it covers
     that error and what the contract's own rounding adds; `absolute` covers dust. Whatever is not a
     number (a dead price, an amount or a weight that float32 cannot hold) fails the comparison and
-    goes to the exact integers.
+    goes to the exact integers, with the accounts that hold it and no others.
     """
 
     def __init__(self, adapter: Adapter[Any]) -> None:
@@ -182,7 +183,7 @@ class Screen:
         collateral, debt = self._adapter.weights(market, tuple(self._rows), timestamp)
         sides = np.array([collateral, debt], np.float64).reshape(2, -1)
         size = np.abs(sides)
-        known = ((size >= SMALLEST) & (size <= LARGEST)) | (size == 0)
+        known = ((size >= SMALLEST) & (size <= HEAVIEST)) | (size == 0)
         unknown = ~known.all(axis=0)
         sides[:, unknown] = 0
         return Weights(

@@ -319,6 +319,24 @@ def test_a_dead_price_concerns_its_holders_only_wherever_the_leg_stands(
         assert [u for b, u in screen.ranking(screen_weights) if b == -np.inf] == [ALICE]
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("place", [0, 1, 40, 41])
+def test_a_price_near_the_largest_number_concerns_its_holders_only(
+    layout: str, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may open a market with any price: it must not send everybody to the integers."""
+    screen, market = screen_in(layout, monkeypatch), all_at(5, 100)
+    screen.update(ALICE, one_leg(0, 1))
+    screen.update(BOB, one_leg(20, 1))
+    holder = ALICE if place < 2 else BOB
+    for price in (2 * 10**38, 3 * 10**38, 34 * 10**37, 10**30):
+        weights = screen.weigh(FakeMarket({**market.prices, asset(place): price}), 0)
+        for limit in (1.0, 1.1, 999_999_999.0):
+            found = screen.candidates(weights, limit)
+            assert holder in found
+            assert limit > 100 or found == [holder]
+
+
 def test_a_leg_more_widens_the_band_and_a_row_more_does_not() -> None:
     """Two thousand rows would make a band of a quarter of a thousandth."""
     screen = Screen(Plain())
