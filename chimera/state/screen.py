@@ -212,12 +212,16 @@ class Screen:
         return [self._users[slot] for slot in np.flatnonzero(found).tolist()]
 
     def ranking(self, weights: Weights) -> Ranking:
-        """Order every user by a lower bound of the health factor, as they are now."""
+        """
+        Order every user by a lower bound of the health factor, as they are now.
+
+        What rounding takes or adds may be all on one side, so the slack is on both.
+        """
         self._check(weights)
-        band = self._relative_band()
+        band, slack = self._relative_band(), self._adapter.absolute_band
         with np.errstate(all="ignore"):
-            collateral = self._sums(weights.collateral) * (1 - band) - self._adapter.absolute_band
-            bounds = collateral / (self._sums(weights.debt) * (1 + band))
+            collateral = self._sums(weights.collateral) * (1 - band) - slack
+            bounds = collateral / (self._sums(weights.debt) * (1 + band) + slack)
         bounds[~np.isfinite(bounds) | self._unknown(weights)] = -np.inf
         return Ranking(bounds, list(self._users))
 

@@ -216,7 +216,7 @@ def test_the_screen_passes_over_nobody_under_one_and_knows_a_lower_bound(tape: T
                 under += 1
                 assert holder in looked_at
             if health.factor is not None:
-                assert bounds[holder] * WAD <= health.factor
+                assert bounds[holder] * WAD < health.factor + 1  # which is rounded down
                 healthy += health.factor > CLEARLY_HEALTHY
                 passed_over += health.factor > CLEARLY_HEALTHY and holder not in looked_at
         before = dict(now)
