@@ -66,16 +66,17 @@ class Screen:
 
     **The band.** An account is passed over only when it is surely at or over the limit::
 
-        collateral * (1 - relative) - absolute  >  debt * limit * (1 + relative)
+        collateral * (1 - relative) - slack  >  debt * limit * (1 + relative)
 
     Both sides go into one sum of products, `weight * amount` over `n` terms, compared with
-    `absolute`: `n` are all rows of a matrix, or the legs of the longest list (a term of amount 0 is
+    `slack`: `n` are all rows of a matrix, or the legs of the longest list (a term of amount 0 is
     0, and adding it is exact). In whichever order and with however many terms at once it is added
     up, its float32 error is at most (n + 3) epsilon of collateral + debt, however they cancel: half
     an epsilon each for the two roundings of the weight, for the amount and for the product, and for
     n - 1 additions. `relative` is the adapter's band, yet never under (n + 8) epsilon, so it covers
-    that error and what the contract's own rounding adds; `absolute` covers dust. Whatever is not a
-    number (a dead price, an amount or a weight that float32 cannot hold) fails the comparison and
+    that error and what the contract's own rounding adds. `slack` is the adapter's absolute band,
+    which covers dust, times the limit if that is over 1: so much may be the debt's. Whatever is not
+    a number (a dead price, an amount or a weight that float32 cannot hold) fails the comparison and
     goes to the exact integers, with the accounts that hold it and no others.
     """
 
@@ -207,7 +208,8 @@ class Screen:
             difference = weights.collateral * np.float32(1 - band)
             difference -= weights.debt * np.float32(limit * (1 + band))
             margin = self._sums(difference)
-            healthy = (margin > np.float32(self._adapter.absolute_band)) & (margin <= LARGEST)
+            slack = np.float32(self._adapter.absolute_band * max(limit, 1.0))
+            healthy = (margin > slack) & (margin <= LARGEST)
         found = ~healthy | self._unknown(weights)
         return [self._users[slot] for slot in np.flatnonzero(found).tolist()]
 

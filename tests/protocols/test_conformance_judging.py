@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
+from chimera.domain.block import Address
 from chimera.domain.call import Answer
 from chimera.domain.health import VERDICT, CollateralLeg, DebtLeg
-from chimera.domain.market import Account, Holder
+from chimera.domain.market import EMPTY, Account, Holder
 from chimera.domain.numeric import WAD
 from chimera.pricing.explanation import explanation
 from chimera.registry import BUILT_IN
@@ -114,7 +116,7 @@ def test_the_legs_of_a_valuation_are_the_assets_and_its_health_is_the_health(tap
 @EVERY
 def test_an_explanation_ends_with_the_verdict(tape: Tape) -> None:
     step = tape.full[-1]
-    for _, account in accounts_of(step):
+    for account in (EMPTY, *step.after.accounts.values()):
         steps = tape.adapter.explain(step.after.market, account, step.block.timestamp)
         verdict = tape.adapter.verdict(step.after.market, account, step.block.timestamp)
         told = "liquidatable" if verdict.reason is None else f"not liquidatable: {verdict.reason}"
@@ -223,6 +225,40 @@ def test_the_screen_passes_over_nobody_under_one_and_knows_a_lower_bound(tape: T
 
     assert under > 100
     assert passed_over > healthy * 9 // 10
+
+
+@EVERY
+def test_dust_is_seen_at_any_limit_that_can_be_watched(tape: Tape) -> None:
+    for step in tape.full[::4]:
+        market, time, adapter = step.after.market, step.block.timestamp, tape.adapter
+        everybody = {
+            Address(holder + bytes([parts, lent])): dusty(account, 10**parts, 10**lent)
+            for holder, account in accounts_of(step)
+            for parts, lent in product(range(0, 25, 2), (0, 3, 6))
+        }
+        screen = Screen(adapter)
+        screen.load(everybody)
+        weights = screen.weigh(market, time)
+        bounds = {holder: bound for bound, holder in screen.ranking(weights)}
+        factors = {
+            holder: health.factor
+            for holder, account in everybody.items()
+            if (health := adapter.health(market, account, time)).factor is not None
+        }
+        for holder, factor in factors.items():
+            assert bounds[holder] * WAD < factor + 1
+        for limit in (1, 2, 10, 10**3, 10**6, 10**9):
+            under = {holder for holder, factor in factors.items() if factor < limit * WAD}
+            assert under <= set(screen.candidates(weights, float(limit)))
+
+
+def dusty(account: Account, part: int, lent: int) -> Account:
+    """A small part of an account, and a smaller one of its debt."""
+    supplied = {asset: held // part for asset, held in account.supplied.items() if held >= part}
+    divisor = part * lent
+    owed = {asset: debt // divisor for asset, debt in account.owed.items() if debt >= divisor}
+    enabled = account.enabled & supplied.keys() | account.enabled & owed.keys()
+    return replace(account, supplied=supplied, owed=owed, enabled=enabled)
 
 
 @EVERY
