@@ -15,6 +15,7 @@ from chimera.domain.opportunity import Opportunity, Streak
 from chimera.replay.codec import canonical, read_bytes, shape_of, written_bytes
 
 CHUNK = 500  # accounts in one line
+CUT_OFF = "it is cut off before its first block"
 
 Document = dict[str, Any]
 Ending = Literal["stopped", "rotated", "reloaded", "reorg", "gap"]
@@ -128,7 +129,9 @@ def read_start(lines: Iterator[Document], markets: Mapping[str, type[Market]]) -
     Raises:
         ValueError: They are not one (also LookupError, TypeError).
     """
-    first = next(lines, {})
+    first = next(lines, None)
+    if first is None:
+        raise ValueError(CUT_OFF)
     if first.get("kind") != "start":
         raise ValueError("it does not begin with a start")
     shelves: dict[str, Shelved] = {}
@@ -153,12 +156,12 @@ def read_start(lines: Iterator[Document], markets: Mapping[str, type[Market]]) -
                         for protocol, user, number, length in first["streaks"]
                     },
                     [Opportunity.from_document(episode) for episode in first["episodes"]],
-                    first["held"],
+                    tuple(first["held"]),
                     shelves,
                 )
             case _:
                 raise ValueError(f"a line of kind {line.get('kind')!r} within the start")
-    raise ValueError("it is cut off before its first block")
+    raise ValueError(CUT_OFF)
 
 
 def digest(start: Start, markets: Mapping[str, type[Market]]) -> str:
@@ -292,9 +295,9 @@ def _trust(taken: Taken) -> Document:
     return {name: what for name, what in found.items() if what}
 
 
-def _read_trust(line: Document) -> tuple[dict[str, list[Holder]], list[str]]:
+def _read_trust(line: Document) -> tuple[dict[str, tuple[Holder, ...]], tuple[str, ...]]:
     mistrusted = {
-        name: [Address(read_bytes(holder)) for holder in holders]
+        name: tuple(Address(read_bytes(holder)) for holder in holders)
         for name, holders in line.get("mistrusted", {}).items()
     }
-    return mistrusted, line.get("held", [])
+    return mistrusted, tuple(line.get("held", ()))

@@ -238,22 +238,23 @@ class Recorder:
             self._sure(running, lambda: tape.add(frame))
 
     def _finish(self, running: _Running, end: End) -> None:
-        tape, running.tape = running.tape, None
+        tape = running.tape
         if tape is not None:
             self._sure(running, lambda: tape.end(end))
+            running.tape = None
 
     def _discard(self, running: _Running) -> None:
         self._finish(running, End("reorg"))
         running.path.unlink(missing_ok=True)
 
     def _sure(self, running: _Running, work: Callable[[], None]) -> None:
-        tape = running.tape
         try:
             work()
         except OSError as fault:
-            running.fault, running.tape = fault.strerror or str(fault), None
-            if tape is not None:
-                tape.close()
+            running.fault = fault.strerror or str(fault)
+            if running.tape is not None:
+                running.tape.close()
+                running.tape = None
         else:
             running.size = 0 if running.tape is None else running.tape.size
 

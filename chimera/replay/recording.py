@@ -98,7 +98,11 @@ class Tape:
         self._markets = markets
         self._packer = zlib.compressobj(LEVEL, zlib.DEFLATED, GZIP)
         self._out = path.open("xb", buffering=0)
-        self._write([_header_line(header, markets)])
+        try:
+            self._write([_header_line(header, markets)])
+        except OSError:
+            self.close()
+            raise
 
     def begin(self, start: Start) -> None:
         """Write where the recording begins."""
@@ -221,6 +225,8 @@ class Recording:
             frame = self._sure(read_frame, line)
             yield frame
             if isinstance(frame, End):
+                for _ in self._lines:
+                    raise Damaged(f"{self.path} is damaged: something stands behind its end")
                 return
         self.is_cut_off = True
 
@@ -268,7 +274,7 @@ def _unpacked(path: Path) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(GZIP)
     try:
         with path.open("rb") as source:
-            if source.read(len(MAGIC)) not in {MAGIC, b""}:
+            if not MAGIC.startswith(source.read(len(MAGIC))):
                 raise Refuse(f"{path} is no recording of Chimera")
             source.seek(0)
             while piece := source.read(PIECE):
