@@ -148,6 +148,6 @@ def _price_fact(source: Source, price: str | None, currency: str, age: int | Non
         return f"the oracle answers {price} {currency} and names no source"
     said = f"{what} answers {price} {currency}"
     if not source.is_alive:
-        return f"{what} is dead; the fallback oracle answers {price} {currency}"
+        return f"{what} is dead by itself; the protocol's oracle answers {price} {currency}"
     capped = ", held down by its cap" if source.is_capped else ""
     return f"{said}{capped}" if age is None else f"{said}{capped}, {age} s old"
