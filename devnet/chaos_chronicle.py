@@ -10,14 +10,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devnet.chaos_redis import client_of
+from devnet.chaos_redis import STREAM, client_of
 from devnet.daemon import Daemon
 from devnet.redis_server import RedisServer
-from devnet.rule import Episode, Rule, episodes_of
+from devnet.rule import Episode, Rule
 from devnet.stage import Stage
 from devnet.witness import Witness
 
-STREAM = "chimera:opportunities"
 READY_SECONDS = 60.0
 PUBLISHED_SECONDS = 20.0  # a full round of the cache's refresh, and a reconnect before it
 STORED_SECONDS = 40.0  # the longest pause of the writer, and a lock before it
@@ -58,7 +57,9 @@ class Chronicle:
     def __init__(self, stage: Stage, first: int) -> None:
         self._stage = stage
         self._first = first
-        self._factors: dict[str, Mapping[str, int | None]] = {}  # by block hash
+        self._rule = Rule()
+        self._seen: list[str] = []  # hashes of the blocks that the rule has seen, from `first` on
+        self.compared = 0
 
     def verdict(self, daemon: Daemon) -> Verdict:
         """Wait until the daemon stands at the head, and compare everything. Nobody may mine."""
@@ -68,22 +69,27 @@ class Chronicle:
         at, _ = daemon.positions()
         if at != head:
             return Verdict(1, [f"positions are of block {at}, the head is {head}"])
-        witness.rule = self.rule(below=head)
+        self._see(below=head)
+        witness.rule = self._rule
         witness.attend(head)
+        self._seen.append(self._stage.node.block(head)["hash"])
         missed, extra = witness.missed_and_extra()
+        self.compared += witness.compared
         return Verdict(witness.compared, witness.mismatches, missed, extra)
 
-    def rule(self, *, below: int) -> Rule:
-        """Return the rule, fed with every block from the first to the one before `below`."""
-        rule, node = Rule(), self._stage.node
-        for number in range(self._first, below):
-            identity = node.block(number)["hash"]
-            if identity not in self._factors:
-                truth = self._stage.truth
-                factors = truth.health_factors(truth.borrowers_ever(number), number)
-                self._factors[identity] = {u.lower(): f for u, f in factors.items()}
-            rule.see(number, self._factors[identity])
-        return rule
+    def _see(self, *, below: int) -> None:
+        """Let the rule see every block from the first to the one before `below`, on this branch."""
+        node, truth = self._stage.node, self._stage.truth
+        while self._seen:
+            newest = self._first + len(self._seen) - 1
+            if newest < below and node.block(newest)["hash"] == self._seen[-1]:
+                break
+            self._seen.pop()
+        self._rule.forget_above(self._first + len(self._seen) - 1)
+        for number in range(self._first + len(self._seen), below):
+            factors = truth.health_factors(truth.borrowers_ever(number), number)
+            self._rule.see(number, {user.lower(): factor for user, factor in factors.items()})
+            self._seen.append(node.block(number)["hash"])
 
 
 def await_block(daemon: Daemon, number: int, *, seconds: float = READY_SECONDS) -> None:
@@ -105,9 +111,19 @@ def await_block(daemon: Daemon, number: int, *, seconds: float = READY_SECONDS) 
 # -- what others see ---------------------------------------------------------------------------
 
 
-def published(redis: RedisServer, daemon: Daemon, *, seconds: float = PUBLISHED_SECONDS) -> str:
-    """Wait until Redis says what the daemon says; return what still differs, empty when nothing."""
-    return _settled(lambda: _unpublished(redis, daemon), seconds)
+def published(
+    redis: RedisServer,
+    daemon: Daemon,
+    *,
+    forgotten: bool = False,
+    seconds: float = PUBLISHED_SECONDS,
+) -> str:
+    """
+    Wait until Redis says what the daemon says; return what still differs, empty when nothing.
+
+    With `forgotten`, the stream has lost older entries and need not know every episode.
+    """
+    return _settled(lambda: _unpublished(redis, daemon, forgotten=forgotten), seconds)
 
 
 def stored(database: Path, stage: Stage, *, seconds: float = STORED_SECONDS) -> str:
@@ -126,7 +142,7 @@ def _settled(ask: Callable[[], str], seconds: float) -> str:
     return wrong
 
 
-def _unpublished(redis: RedisServer, daemon: Daemon) -> str:
+def _unpublished(redis: RedisServer, daemon: Daemon, *, forgotten: bool) -> str:
     _, positions = daemon.positions()
     wanted = {f"position:{p['protocol']}:{p['user']}": p for p in positions if p["debt"]}
     with client_of(redis) as client:
@@ -138,10 +154,14 @@ def _unpublished(redis: RedisServer, daemon: Daemon) -> str:
         values = dict(zip(names, map(json.loads, client.mget(names)), strict=True))
         entries = [fields for _, fields in client.xrange(STREAM)] if client.exists(STREAM) else []
     stale = [name for name, value in values.items() if value != wanted[name]]
-    return f"stale: {stale[:3]} of {len(stale)}" if stale else _strange(entries, daemon)
+    return (
+        f"stale: {stale[:3]} of {len(stale)}"
+        if stale
+        else _strange(entries, daemon, forgotten=forgotten)
+    )
 
 
-def _strange(entries: Iterable[Mapping[str, str]], daemon: Daemon) -> str:
+def _strange(entries: Iterable[Mapping[str, str]], daemon: Daemon, *, forgotten: bool) -> str:
     newest: dict[str, str] = {}
     for fields in entries:
         if newest.get(fields["id"]) == fields["document"]:
@@ -150,7 +170,11 @@ def _strange(entries: Iterable[Mapping[str, str]], daemon: Daemon) -> str:
     _, episodes = daemon.opportunities()
     states = {episode["id"]: episode["state"] for episode in episodes}
     said = {identity: json.loads(text)["state"] for identity, text in newest.items()}
-    wrong = {identity for identity, state in states.items() if said.get(identity) != state}
+    wrong = {
+        identity
+        for identity, state in states.items()
+        if said.get(identity, state if forgotten else "") != state
+    }
     return f"the stream differs about {sorted(wrong)[:3]}" if wrong else ""
 
 
@@ -167,9 +191,3 @@ def _broken(database: Path, stage: Stage) -> str:
         if stage.node.block(number)["hash"] != "0x" + identity.hex():
             return f"checkpoint {number} is not on the chain"
     return ""
-
-
-def flags_of(daemon: Daemon) -> set[Episode]:
-    """Return the daemon's episodes, those that a reorg took away left out."""
-    _, episodes = daemon.opportunities()
-    return episodes_of({**o, "user": o["user"].lower()} for o in episodes)

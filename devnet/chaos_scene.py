@@ -108,6 +108,22 @@ class Scene:
             self.life.step(seconds=seconds, actions=actions)
         return self.stage.node.number
 
+    def crash(self, percent: int = 55) -> int:
+        """Let all volatile prices fall to so many percent in one block. Its number."""
+        prices, listings = self.stage.prices, self.stage.market.listings
+        for symbol in prices.movable:
+            if listings[symbol].reserve.volatile:
+                prices.set(symbol, prices.answer(symbol) * percent // 100)
+        return self.stage.mine()
+
+    def mine_at(self, timestamp: int) -> int:
+        """Mine a block with what was sent, at a time that may be that of the last block."""
+        node = self.stage.node
+        node.rpc("evm_setNextBlockTimestamp", timestamp)
+        node.rpc("anvil_mine", "0x1")
+        node.waiting.clear()
+        return node.number
+
     def follow(self, blocks: int) -> int:
         """Live so many blocks, each of which the daemon has to process before the next."""
         for _ in range(blocks):

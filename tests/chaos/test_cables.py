@@ -1,0 +1,103 @@
+"""What a network does to the daemon: nothing is lost by it, and nothing invented."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from devnet.chaos_process import held
+from devnet.chaos_proxy import ChaosProxy
+from devnet.chaos_scene import Scene
+
+MISSED = 30  # blocks
+
+CABLES: dict[str, Callable[[Scene], tuple[ChaosProxy, ...]]] = {
+    "socket": lambda scene: (scene.ws,),
+    "requests": lambda scene: (scene.http,),
+    "both": lambda scene: (scene.ws, scene.http),
+}
+
+
+def agreed(scene: Scene) -> None:
+    """Nothing lost, nothing invented, and every block applied once."""
+    verdict = scene.verdict()
+    assert verdict.clean, verdict
+    assert scene.applied_too_often() == 0
+
+
+@pytest.mark.parametrize("which", CABLES)
+def test_a_cut_of_thirty_blocks(which: str, scene: Scene) -> None:
+    cables = CABLES[which](scene)
+    for cable in cables:
+        cable.cut()
+    last = scene.live(MISSED)
+    if which != "socket":  # while only the socket is away, the head is asked for
+        assert scene.processed() < last
+    for cable in cables:
+        cable.restore()
+    scene.tell(f"{which}: complete again {scene.catch_up():.2f} s after the return")
+    agreed(scene)
+
+
+def test_connections_that_are_reset_again_and_again(scene: Scene) -> None:
+    before = scene.ws.accepted
+    for number in range(12):
+        (scene.ws if number % 3 else scene.http).sever()
+        scene.live(2)
+    agreed(scene)
+    assert scene.ws.accepted >= before + 4
+
+
+def test_a_socket_closed_on_one_side_only(scene: Scene) -> None:
+    before = scene.ws.accepted
+    scene.ws.half_close()
+    scene.http.half_close()
+    scene.live(5)
+    scene.catch_up()
+    assert scene.ws.accepted > before
+    agreed(scene)
+
+
+@pytest.mark.parametrize("which", ["socket", "requests"])
+def test_answers_that_are_garbled(which: str, scene: Scene) -> None:
+    [cable] = CABLES[which](scene)
+    for _ in range(4):
+        cable.spoils = 1
+        scene.live(3)
+        scene.catch_up()
+    assert cable.spoils == 0
+    agreed(scene)
+
+
+def test_heads_and_logs_that_are_said_twice(scene: Scene) -> None:
+    scene.ws.repeats = 40
+    scene.follow(10)
+    assert scene.ws.repeats < 40
+    scene.ws.repeats = 0
+    agreed(scene)
+
+
+def test_a_node_that_answers_slowly(scene: Scene) -> None:
+    scene.http.delay = 0.2
+    scene.live(10)
+    scene.catch_up()
+    scene.http.delay = 0.0
+    agreed(scene)
+
+
+def test_a_node_that_stands_still(scene: Scene) -> None:
+    with held(scene.stage.anvil.pid):
+        time.sleep(1.5)
+        assert scene.daemon.get("/healthz")[0] == 200
+    scene.live(5)
+    scene.catch_up()
+    agreed(scene)
+
+
+def test_a_daemon_that_stands_still(scene: Scene) -> None:
+    with held(scene.daemon.pid):
+        last = scene.live(MISSED)
+    scene.tell(f"complete again {scene.catch_up(last):.2f} s after it was let go")
+    agreed(scene)

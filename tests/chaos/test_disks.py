@@ -1,0 +1,71 @@
+"""A history that cannot be written: the daemon goes on, and writes it down later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from devnet.chaos_chronicle import stored
+from devnet.chaos_disk import SmallDisk, locked
+from devnet.chaos_scene import Scene
+
+PATIENT = 1.5  # seconds for one block
+BLOCKS = 6
+NO_HISTORY = 3  # exit code
+
+SetUp = Callable[..., AbstractContextManager[Scene]]
+
+
+def agreed(scene: Scene) -> None:
+    verdict = scene.verdict()
+    assert verdict.clean, verdict
+    assert stored(scene.database, scene.stage) == ""
+
+
+def slowest(scene: Scene) -> float:
+    longest = max(scene.catch_up(scene.live(1)) for _ in range(BLOCKS))
+    scene.crash(90)
+    scene.catch_up(scene.life.quiet())
+    return longest
+
+
+def test_a_history_that_somebody_else_has_locked(scene: Scene) -> None:
+    before = scene.newest_checkpoint()
+    with locked(scene.database):
+        assert slowest(scene) < PATIENT
+        assert scene.newest_checkpoint() <= before + 1
+    agreed(scene)
+
+
+def test_a_full_disk(tmp_path: Path, set_up: SetUp) -> None:
+    with SmallDisk() as disk, set_up(tmp_path, database=disk.folder / "chaos.db") as scene:
+        scene.begin()
+        assert stored(scene.database, scene.stage) == ""
+        disk.fill(scene.daemon.pid, scene.database)
+        assert slowest(scene) < PATIENT
+        refused = scene.daemon.metric("chimera_history_pending")
+        disk.free()
+        agreed(scene)
+        assert refused > 0
+
+
+def test_a_crash_while_the_history_cannot_be_written(tmp_path: Path, set_up: SetUp) -> None:
+    """What was kept in memory is worked out again from the chain."""
+    with set_up(tmp_path) as scene:
+        scene.begin()
+        assert stored(scene.database, scene.stage) == ""
+        with locked(scene.database):
+            slowest(scene)
+            scene.daemon.kill()
+        scene.start()
+        scene.catch_up()
+        agreed(scene)
+        assert scene.applied_too_often() == 0
+
+
+def test_a_history_that_cannot_be_opened_is_refused(tmp_path: Path, set_up: SetUp) -> None:
+    with set_up(tmp_path, database=tmp_path / "folder") as scene:
+        (tmp_path / "folder").mkdir()
+        scene.start()
+        assert scene.daemon.wait(seconds=30) == NO_HISTORY
