@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from chimera.domain.block import Address, Block, BlockBatch, BlockHash, Log, Rollback
 from chimera.domain.call import BoundedCall, Call, Slot
@@ -80,4 +84,15 @@ def write(path: Path, frames: list[Frame] | None = None, *, end: End | None = No
         tape.close()
     else:
         tape.end(end)
+    return path
+
+
+def changed_line(path: Path, number: int, change: Callable[[dict[str, Any]], None]) -> Path:
+    """Write the file again with one line changed, its checksum fitting."""
+    lines = gzip.decompress(path.read_bytes()).splitlines()
+    document = json.loads(lines[number][9:])
+    change(document)
+    text = json.dumps(document).encode()
+    lines[number] = b"%08x %s" % (zlib.crc32(text), text)
+    path.write_bytes(gzip.compress(b"\n".join(lines) + b"\n"))
     return path

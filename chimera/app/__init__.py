@@ -5,7 +5,8 @@ from chimera.app.checking import check
 from chimera.app.commands import cached_positions, rebuild, run
 from chimera.app.explaining import explain
 from chimera.app.facts import CheckRow
-from chimera.app.recording import record, replay
+from chimera.app.recording import record
+from chimera.app.replaying import replay
 
 __all__ = [
     "CheckRow",

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import json
-import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from chimera.errors import Refuse
 from chimera.replay.frames import End, Frame
 from chimera.replay.recording import Damaged, Recording
-from tests.fakes_replay import FRAMES, MARKETS, Stall, header, start, write
+from tests.fakes_replay import FRAMES, MARKETS, Stall, changed_line, header, start, write
 
 STOPPED = End("stopped")
 
@@ -86,17 +82,6 @@ def test_something_behind_the_end_is_damage(tmp_path: Path) -> None:
 
     with pytest.raises(Damaged, match="behind its end"):
         read(path)
-
-
-def changed_line(path: Path, number: int, change: Callable[[dict[str, Any]], None]) -> Path:
-    """Write the file again with one line changed, its checksum fitting."""
-    lines = gzip.decompress(path.read_bytes()).splitlines()
-    document = json.loads(lines[number][9:])
-    change(document)
-    text = json.dumps(document).encode()
-    lines[number] = b"%08x %s" % (zlib.crc32(text), text)
-    path.write_bytes(gzip.compress(b"\n".join(lines) + b"\n"))
-    return path
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
