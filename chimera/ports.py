@@ -126,7 +126,9 @@ class Adapter(Protocol[M]):
     def verdict(self, market: M, account: Account, timestamp: int) -> Verdict:
         """Tell whether the contract would allow a liquidation, and the best pair of assets."""
 
-    def explain(self, market: M, account: Account, timestamp: int) -> list[Step]:
+    def explain(
+        self, market: M, account: Account, timestamp: int, holder: Holder | None = None
+    ) -> list[Step]:
         """
         List every input and step of the health factor, in the order of the contract.
 

@@ -193,7 +193,14 @@ class FakeAdapter:
         pair = Pair(seized, repaid, account.owed[repaid] // 2, 7, 123_456_789)
         return Verdict(liquidatable=True, best=pair)
 
-    def explain(self, market: FakeMarket, account: Account, timestamp: int) -> list[Step]:
+    def explain(
+        self,
+        market: FakeMarket,
+        account: Account,
+        timestamp: int,
+        holder: Holder | None = None,
+    ) -> list[Step]:
+        del holder
         return [Step("health_factor", str(self.health(market, account, timestamp).factor))]
 
     def tokens(self, market: FakeMarket) -> Mapping[Address, Token]:

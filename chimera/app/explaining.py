@@ -53,7 +53,7 @@ async def explain(settings: Settings, protocol: str, user: Address) -> dict[str,
     account = accounts[holder]
     health = adapter.health(market, account, block.timestamp)
     factor = None if health.factor is None else decimal_string(health.factor, FACTOR_PLACES)
-    steps = explanation(adapter, market, account, block.timestamp)
+    steps = explanation(adapter, market, account, block.timestamp, holder)
     standing = Standing(
         health_factor=factor,
         error=health.error,

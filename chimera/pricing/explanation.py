@@ -9,7 +9,7 @@ from typing import Any
 
 from chimera.domain.block import Address
 from chimera.domain.health import VERDICT, Pair, Step, Valuation
-from chimera.domain.market import Account, Market, Quoted
+from chimera.domain.market import Account, Holder, Market, Quoted
 from chimera.domain.numeric import decimal_string
 from chimera.ports import Adapter
 from chimera.pricing.turning import Turn, turning
@@ -18,15 +18,19 @@ PERCENT_PLACES = 4
 
 
 def explanation(
-    adapter: Adapter[Any], market: Market, account: Account, timestamp: int
+    adapter: Adapter[Any],
+    market: Market,
+    account: Account,
+    timestamp: int,
+    holder: Holder | None = None,
 ) -> list[Step]:
     """
     List every input and step of a health factor, the prices that turn it, and the best pair.
 
-    The last step is the adapter's verdict.
+    The last step is the adapter's verdict. `holder` says whose account it is, where that is known.
     """
     case = _Case(adapter, market, account, timestamp, adapter.value(market, account, timestamp))
-    arithmetic = adapter.explain(market, account, timestamp)
+    arithmetic = adapter.explain(market, account, timestamp, holder)
     return [
         *(step for step in arithmetic if step.name != VERDICT),
         *case.turns(),

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import astuple
 
 from chimera.domain.block import Address, BlockHash
-from chimera.domain.health import Step
+from chimera.domain.health import VERDICT, Step
 from chimera.domain.position import Position
 from chimera.errors import BadCursor, StaleCursor
 from chimera.pricing.explanation import explanation
 from chimera.state.engine import StateEngine
 from chimera.state.snapshot import Filters, Snapshot
+from chimera.state.trust import UNVERIFIED
 from chimera.state.valuation import Draft
 
 KEPT, SECONDS = 8, 60.0  # snapshots in memory: at most so many, each at most so long after its use
@@ -81,10 +82,16 @@ class Listing:
 
     def explain(self, protocol: str, user: Address) -> list[Step] | None:
         """List the arithmetic behind one account at the newest block, what turns it, or None."""
+        key = self._engine.mirror.key(protocol, user)
         draft = self._draft(protocol, user)
-        if draft is None:
+        if key is None or draft is None:
             return None
-        return explanation(draft.adapter, draft.market, draft.account, draft.at.timestamp)
+        inputs = (draft.market, draft.account, draft.at.timestamp, key[1])
+        steps = explanation(draft.adapter, *inputs)
+        if draft.protocol in self._engine.trust.quarantined and draft.account.is_open:
+            kept = [step for step in steps if step.name != VERDICT]
+            return [*kept, Step(VERDICT, f"not liquidatable: {UNVERIFIED.reason}")]
+        return steps
 
     def _draft(self, protocol: str, user: Address) -> Draft | None:
         key = self._engine.mirror.key(protocol, user)

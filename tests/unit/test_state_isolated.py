@@ -168,3 +168,18 @@ async def test_the_face_counts_no_block_twice_that_detection_has_counted() -> No
 
     assert not await count(START.number)
     assert await count(START.number + 1)
+
+
+def test_why_tells_that_a_market_is_in_quarantine() -> None:
+    room = Room()
+    room.engine.adopt()
+    for user in (ALICE, BOB):
+        room.engine.trust.diverged(("blue", held(TWO, user)), named(TWO), now=0.0)
+
+    def verdict(market: bytes) -> str:
+        steps = room.listing.explain(named(market), ALICE)
+        assert steps is not None
+        return steps[-1].value
+
+    assert verdict(TWO) == "not liquidatable: unverified"
+    assert "unverified" not in verdict(ONE)

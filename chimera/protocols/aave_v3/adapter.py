@@ -165,7 +165,13 @@ class AaveV3:
         """Tell whether `liquidationCall` would go through, and the pair that pays most."""
         return liquidation.verdict(market, account, timestamp)
 
-    def explain(self, market: AaveMarket, account: Account, timestamp: int) -> list[Step]:
+    def explain(
+        self,
+        market: AaveMarket,
+        account: Account,
+        timestamp: int,
+        holder: Holder | None = None,  # noqa: ARG002  (it is in the account)
+    ) -> list[Step]:
         """List every input of the health factor, and the rule that protects the account."""
         verdict = liquidation.verdict(market, account, timestamp)
         outcome = "liquidatable" if verdict.liquidatable else f"not liquidatable: {verdict.reason}"

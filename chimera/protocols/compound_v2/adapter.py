@@ -183,7 +183,13 @@ class CompoundV2:
         """Tell whether `liquidateBorrow` would go through, and the pair that pays most."""
         return liquidation.verdict(market, account, timestamp)
 
-    def explain(self, market: CompoundMarket, account: Account, timestamp: int) -> list[Step]:
+    def explain(
+        self,
+        market: CompoundMarket,
+        account: Account,
+        timestamp: int,
+        holder: Holder | None = None,  # noqa: ARG002  (it is in the account)
+    ) -> list[Step]:
         """List every input of the health factor, what each pair comes to, and the verdict."""
         return [
             *valuation.explain(market, account, timestamp),

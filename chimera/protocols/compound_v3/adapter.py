@@ -157,7 +157,13 @@ class CompoundV3:
         """Tell whether `absorb` would go through, and the collateral that pays its buyer most."""
         return liquidation.verdict(market, account, timestamp)
 
-    def explain(self, market: CometMarket, account: Account, timestamp: int) -> list[Step]:
+    def explain(
+        self,
+        market: CometMarket,
+        account: Account,
+        timestamp: int,
+        holder: Holder | None = None,  # noqa: ARG002  (it is in the account)
+    ) -> list[Step]:
         """List every input of the health factor, and the rule that protects the account."""
         return [
             *valuation.explain(market, account, timestamp),
