@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -68,16 +68,26 @@ class Mirrored:
         while self.block.number < number:
             self._runner.run(self._step())
 
-    def unlike_fresh(self, name: str, *, learnt: Iterable[str] = ()) -> list[str]:
+    def unlike_fresh(
+        self,
+        name: str,
+        *,
+        learnt: Iterable[str] = (),
+        derived: Callable[[Any, int], object] | None = None,
+    ) -> list[str]:
         """
         Read the protocol anew from the chain; return where the mirror differs.
 
         Args:
             name: Of the instance.
-            learnt: Fields of the market that only logs tell, so that nobody can read them.
+            learnt: Fields of the market that are not read but come about.
+            derived: What follows from a market at a time, to be compared in their stead.
         """
         market, accounts = self._runner.run(self.rooms.bootstrap.read(name, self.block))
-        found = list(unlike(self.market(name), market, frozenset(learnt)))
+        mine, time = self.market(name), self.block.timestamp
+        found = list(unlike(mine, market, frozenset(learnt)))
+        if derived is not None and derived(mine, time) != derived(market, time):
+            found.append(f"{derived(mine, time)}, but {derived(market, time)}")
         ours = self.accounts(name)
         for holder in ours.keys() | accounts.keys():
             mine, theirs = ours.get(holder, EMPTY), accounts.get(holder, EMPTY)
