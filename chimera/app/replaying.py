@@ -180,6 +180,12 @@ class RecordedTrust(Trust):
         """Return whose accounts the next block had to read."""
         return list(self.mistrusted.get(protocol, ()))
 
+    def read_anew(self, keys: Iterable[Key], block_number: int) -> None:
+        """Note nothing: whom the next block reads is in the recording, too."""
+
+    def rolled_back(self, block_number: int) -> None:
+        """Note nothing, for the same reason."""
+
     @property
     def quarantined(self) -> AbstractSet[str]:
         """Markets that were in quarantine."""

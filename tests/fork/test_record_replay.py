@@ -7,19 +7,22 @@ import gzip
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import chimera as chimera_package
 from chimera.app.recording import markets_of, snapshot
 from chimera.app.replaying import Player
 from chimera.domain.block import Address
 from chimera.replay.frames import Start, Taken
 from chimera.replay.recording import Recording
+from devnet.actions import Actions
 from devnet.daemon import Daemon
+from devnet.stage import Stage
 from devnet.town import MORPHO, NEW, OLD, VENUS, Town
 from tests.fakes_replay import changed_line
 
@@ -27,8 +30,11 @@ BORROWERS = 15  # of each market
 BLOCKS = 14
 LEAPS = {0: 2, 6: 86_400}  # seconds, where chance shall not decide
 STARTED = (
-    "import sys; sys.argv[1:2] = ['record', '--out', {out!r}]; from chimera.cli import main; main()"
+    "import runpy, sys; sys.argv = [{program!r}, *{before!r}, 'record', '--out', {out!r},"
+    " *sys.argv[2:]]; runpy.run_path({program!r}, run_name='__main__')"
 )
+CHIMERA = Path(chimera_package.__file__).with_name("__main__.py")
+SABOTAGED = Path(__file__).with_name("sabotaged.py")
 
 
 @dataclass
@@ -49,7 +55,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     out = folder / "out"
     with Town.build(seed=11, borrowers=BORROWERS) as town:
         config = town.write_config(folder / "town.toml")
-        program = ("-c", STARTED.format(out=str(out)))
+        program = recording_to(out)
         with Daemon(config, folder / "daemon.log", program=program) as daemon:
             first = live(town, daemon)
             exit_code = daemon.stop(within=5.0)
@@ -61,6 +67,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             daemon.kill()
         [killed] = set(out.iterdir()) - {stopped}
         yield Recorded(stopped, killed, exit_code, first, second, config)
+
+
+def recording_to(out: Path, program: Path = CHIMERA, before: Sequence[str] = ()) -> tuple[str, str]:
+    """Return what makes `Daemon` record in place of just running."""
+    return "-c", STARTED.format(out=str(out), program=str(program), before=list(before))
 
 
 def live(town: Town, daemon: Daemon) -> dict[str, dict[str, Any]]:
@@ -138,18 +149,7 @@ def test_the_same_file_is_the_same_output_byte_for_byte(recorded: Recorded) -> N
 def test_the_replayed_accounts_are_those_that_a_new_start_reads(recorded: Recorded) -> None:
     """The killed run began where the stopped one ended, from the chain itself."""
 
-    async def final() -> tuple[Start, Start]:
-        recording = Recording(recorded.stopped)
-        player = Player(recording)
-        await player.begin()
-        for frame in recording.frames():
-            if isinstance(frame, Taken):
-                await player.take(frame)
-        rooms = player.rooms
-        await rooms.chain.close()
-        return snapshot(rooms), Recording(recorded.killed).start(markets_of(rooms.chain.adapters))
-
-    ours, read = asyncio.run(final())
+    ours, read = asyncio.run(final(recorded.stopped, recorded.killed))
 
     assert ours.block == read.block
     assert set(ours.shelves) == {OLD, NEW, MORPHO, VENUS}
@@ -158,12 +158,52 @@ def test_the_replayed_accounts_are_those_that_a_new_start_reads(recorded: Record
         assert len(balances(shelf.accounts)) >= BORROWERS
 
 
+async def final(path: Path, following: Path) -> tuple[Start, Start]:
+    """Return how a replay ends, and how the recording after it begins."""
+    recording = Recording(path)
+    player = Player(recording)
+    await player.begin()
+    for frame in recording.frames():
+        if isinstance(frame, Taken):
+            await player.take(frame)
+    rooms = player.rooms
+    await rooms.chain.close()
+    return snapshot(rooms), Recording(following).start(markets_of(rooms.chain.adapters))
+
+
 def balances(accounts: Any) -> dict[Address, Any]:  # noqa: ANN401
     return {
         holder: (account.supplied, account.owed, account.enabled, account.mode, account.marks)
         for holder, account in accounts.items()
         if account.owed
     }
+
+
+def test_what_was_mended_while_recording_is_mended_in_the_replay(tmp_path: Path) -> None:
+    """The daemon loses logs once, before they reach the recording; it reads the account anew."""
+    out = tmp_path / "out"
+    extra = {"reconcile": {"enabled": True, "calls": 20}}
+    with Stage.build(seed=23, borrowers=20) as stage:
+        config = stage.write_config(tmp_path / "scene.toml", extra=extra)
+        sabotage = recording_to(out, SABOTAGED, ["lose_every_move"])
+        with Daemon(config, tmp_path / "daemon.log", program=sabotage) as daemon:
+            daemon.wait_until(stage.node.number)
+            user = min(stage.truth.borrowers_now())
+            unit = stage.market.listings["WETH"].reserve.unit
+            stage.node.send(Actions(stage.market).supply(user, "WETH", unit))
+            while "account_mended" not in daemon.log.read_text():
+                daemon.wait_until(stage.life.quiet())
+                assert stage.node.number < 200
+        [broken] = out.iterdir()
+        with Daemon(config, tmp_path / "daemon.log", program=recording_to(out)) as daemon:
+            daemon.wait_until(stage.node.number)
+        [following] = set(out.iterdir()) - {broken}
+
+    ours, read = asyncio.run(final(broken, following))
+
+    assert ours.block == read.block
+    assert b'"mistrusted":{"aave":["' in gzip.decompress(broken.read_bytes())
+    assert balances(ours.shelves["aave"].accounts) == balances(read.shelves["aave"].accounts)
 
 
 def test_what_the_subscription_said_can_be_printed(recorded: Recorded) -> None:

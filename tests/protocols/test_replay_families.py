@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from chimera.app.replaying import Player
 from chimera.detection.detector import OpportunityDetector
 from chimera.domain.block import Rollback
 from chimera.domain.opportunity import Observation, Opportunity
+from chimera.errors import Refuse
 from chimera.registry import build_adapter
 from chimera.replay.frames import End, Shelved, Start, Taken, digest
-from chimera.replay.recording import Followed, Header, Recording, Tape
+from chimera.replay.recording import Damaged, Followed, Header, Recording, Tape
 from devnet.recording import Line, address
 from devnet.replay import Replay
+from tests.fakes_replay import write
 
 RECORDINGS = Path(__file__).parent.parent / "recordings"
 NAME = "taped"
@@ -82,15 +85,23 @@ class Taping(Replay):
         self._tape.end(End("stopped"))
 
 
-async def played(path: Path) -> tuple[Player, list[Mapping[str, Any]]]:
+def whole(frames: Iterable[Taken]) -> Iterable[Taken]:
+    return frames
+
+
+async def played(
+    path: Path, change: Callable[[Iterable[Taken]], Iterable[Taken]] = whole
+) -> tuple[Player, list[Mapping[str, Any]]]:
     recording = Recording(path)
     player = Player(recording)
-    await player.begin()
     told: list[Mapping[str, Any]] = []
-    for frame in recording.frames():
-        if isinstance(frame, Taken):
+    try:
+        await player.begin()
+        frames = (frame for frame in recording.frames() if isinstance(frame, Taken))
+        for frame in change(frames):
             told += await player.take(frame)
-    await player.rooms.chain.close()
+    finally:
+        await player.rooms.chain.close()
     return player, told
 
 
@@ -115,3 +126,54 @@ def test_a_replay_ends_in_the_same_accounts_market_and_flags(tmp_path: Path, nam
     }
     assert wanted
     assert player.outcome()["rollbacks"] > 0
+
+
+@pytest.fixture(scope="module")
+def taped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("taped") / "taped.jsonl.gz"
+    taping = Taping(RECORDINGS / f"{FILES[0]}.jsonl.gz", path)
+    taping.run()
+    taping.end()
+    return path
+
+
+def test_a_market_in_quarantine_is_in_quarantine_again(taped: Path) -> None:
+    def held(frames: Iterable[Taken]) -> Iterable[Taken]:
+        return (replace(frame, held=(NAME,)) for frame in frames)
+
+    _, usual = asyncio.run(played(taped))
+    _, told = asyncio.run(played(taped, held))
+
+    flagged = [one["flag"] for one in told if one["event"] == "flagged"]
+    assert [flag["id"] for flag in flagged] == [
+        one["flag"]["id"] for one in usual if one["event"] == "flagged"
+    ]
+    assert {(flag["liquidatable"], flag["reason"]) for flag in flagged} == {(False, "unverified")}
+    assert any(one["flag"]["liquidatable"] for one in usual)
+
+
+def test_where_the_daemon_read_its_book_anew_the_replay_ends(taped: Path) -> None:
+    def without_a_block(frames: Iterable[Taken]) -> Iterable[Taken]:
+        first, _, third, *_ = frames
+        return [first, third]
+
+    player, _ = asyncio.run(played(taped, without_a_block))
+
+    outcome = player.outcome()
+    assert outcome["blocks"] == 1
+    assert "does not build on" in outcome["misfit"]
+
+
+def test_a_recording_that_goes_on_where_nothing_fits_is_damaged(taped: Path) -> None:
+    def with_a_gap(frames: Iterable[Taken]) -> Iterable[Taken]:
+        return [frame for place, frame in enumerate(frames) if place != 1]
+
+    with pytest.raises(Damaged, match="does not build on"):
+        asyncio.run(played(taped, with_a_gap))
+
+
+def test_an_unknown_family_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "stall.jsonl.gz")
+
+    with pytest.raises(Refuse, match="unknown kind 'stalls'"):
+        Player(Recording(path))
