@@ -25,7 +25,7 @@ demo: setup ## follow a real protocol on a local chain, and compare every accoun
 	$(BIN)/python -m devnet.demo
 
 test: setup redis postgres systemd ## run every test
-	$(WITH_POSTGRES) $(BIN)/python -m pytest
+	$(WITH_POSTGRES) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 fork: ## run the fork tests on the chain behind CHIMERA_FORK_URL
 	@test -n "$$CHIMERA_FORK_URL" || { \
