@@ -23,7 +23,7 @@ from chimera.replay.recording import Header, Markets, Tape
 UNDO_WINDOW = 64  # blocks; a reorg takes back so many at most
 MOST_PENDING = 2_000  # frames that wait for the disk
 AGAIN_AFTER = 30.0  # seconds after the disk failed
-CLOSING_SECONDS = 3.0  # of the five in which the daemon has to stop
+CLOSING_SECONDS = 1.0  # of the five in which the daemon has to stop
 MEBIBYTE = 1 << 20
 
 E = TypeVar("E")
@@ -226,9 +226,11 @@ class Recorder:
 
     def _open(self, running: _Running, header: Header, start: Start) -> None:
         def work() -> None:
-            self._make_room()
+            self._make_room(header)
             running.tape = Tape(running.path, header, self._markets)
-            running.tape.begin(start)
+            running.tape.begin(start, stop=lambda: self._abandoned)
+            if self._abandoned:
+                running.tape.close()
 
         self._sure(running, work)
 
@@ -258,10 +260,10 @@ class Recorder:
         else:
             running.size = 0 if running.tape is None else running.tape.size
 
-    def _make_room(self) -> None:
+    def _make_room(self, header: Header) -> None:
         """Delete the oldest recordings of this chain until the next file fits."""
         writing = {running.path for running in self._running}
-        found = sorted(self._folder.glob(_pattern(self._header())))
+        found = sorted(self._folder.glob(_pattern(header)))
         sizes = {path: path.stat().st_size for path in found}
         room = self._bounds.keep - self._bounds.size
         for path in found:

@@ -104,9 +104,11 @@ class Tape:
             self.close()
             raise
 
-    def begin(self, start: Start) -> None:
-        """Write where the recording begins."""
+    def begin(self, start: Start, *, stop: Callable[[], bool] = lambda: False) -> None:
+        """Write where the recording begins; of a large book that takes seconds, unless `stop`."""
         for line in start_lines(start, self._markets):
+            if stop():
+                return
             self._write([line], flush=False)
         self._write([])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -210,6 +211,27 @@ def test_a_disk_that_fails_ends_the_file_and_another_one_begins_later(
 
 def full(_tape: Tape, _piece: bytes) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_a_stop_does_not_wait_for_a_large_book(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[object] = []
+
+    def slowly(*_: object) -> Iterator[dict[str, object]]:
+        for line in range(1_000):
+            time.sleep(0.01)
+            written.append(line)
+            yield {"line": line}
+
+    monkeypatch.setattr("chimera.replay.recording.start_lines", slowly)
+    monkeypatch.setattr(module, "CLOSING_SECONDS", 0.05)
+    desk = Desk(tmp_path)
+
+    desk.recorder.close()
+    desk.recorder._writer.shutdown(wait=True)
+
+    assert 0 < len(written) < 100
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
