@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from eth_utils.address import to_checksum_address
 
-from chimera.domain.health import Verdict
+from chimera.domain.health import Health, Verdict
 from chimera.domain.market import Account, Holder
 from chimera.domain.numeric import WAD
 from chimera.errors import Skip
+from chimera.protocols.morpho_blue.lacking import MOST
 from chimera.protocols.morpho_blue.liquidation import (
     HEALTHY,
     NO_COLLATERAL,
@@ -23,23 +26,33 @@ from chimera.protocols.morpho_blue.liquidation import (
 from chimera.protocols.morpho_blue.market import Id, MorphoMarket, parts_of
 from chimera.protocols.morpho_blue.math import Totals
 from chimera.protocols.morpho_blue.valuation import figures
-from devnet.anvil import Anvil
+from devnet import morpho_hostile
+from devnet.anvil import GAS_LIMIT, Anvil
 from devnet.configuration import write_config
 from devnet.morpho import MorphoStage
 from devnet.morpho_actions import MorphoActions
 from devnet.morpho_core import Params
+from devnet.morpho_hostile import HONEST, KINDS, TOKENS, UNBOUNDED
+from devnet.morpho_truth import Key
 from devnet.node import Node
+from devnet.proxy import CountingProxy
 from tests.fork.limits import Mirrored, tried
 
 BORROWERS = 40
 BLOCKS = 25
 LEAPS = (2, 2, 12, 3_600, 2, 2, 86_400, 2)  # seconds from block to block, in turn
 NEAR = WAD * 51 // 50  # accounts above are not tried
+CALL_GAS = 550_000_000  # of one eth_call: nodes have a limit, most a tenth of this one
 DEBTORS, EVERYBODY = "morpho", "morpho-all"  # the same singleton, followed twice
 # What only logs tell; and rates, which a market that has just been accrued has no use for.
 LEARNT = ("preliquidations", "strangers", "authorised", "rates")
 FALLS = (("WETH", 82), ("WBTC", 85), ("USDC", 103), ("WETH", 60))  # percent of the price before
 RARE = {"new_market", "set_fee", "set_fee_recipient", "accrue", "liquidate_shares"}
+# Kinds of hostile markets whose accounts get no health factor.
+UNPRICED = {
+    *("reverting", "gas_burning", "huge_answer", "huge_revert", "garbage"),
+    "price_overflowing",
+}
 
 
 class Moved(NamedTuple):
@@ -153,8 +166,13 @@ def accrued(market: MorphoMarket, timestamp: int) -> dict[Id, Totals]:
     return {place: market.accrued(place, timestamp) for place in market.live}
 
 
-def followed(stage: MorphoStage, folder: Path, url: str = "") -> Mirrored:
-    url, names = url or stage.node.url, (DEBTORS, EVERYBODY)
+def followed(
+    stage: MorphoStage,
+    folder: Path,
+    url: str = "",
+    names: tuple[str, ...] = (DEBTORS, EVERYBODY),
+) -> Mirrored:
+    url = url or stage.node.url
     protocols = [{**stage.protocol(name), "suppliers": name == EVERYBODY} for name in names]
     path = folder / "morpho.toml"
     return Mirrored(write_config(path, ws=url.replace("http", "ws"), http=url, protocols=protocols))
@@ -199,3 +217,147 @@ def test_the_contract_takes_each_limit_to_the_unit_and_not_one_more(lived: Lived
 
 def test_a_verdict_against_a_liquidation_is_the_contracts_own(lived: Lived) -> None:
     assert lived.judge.refused[HEALTHY] > 30
+
+
+# --- markets that do harm -------------------------------------------------------------------------
+
+
+class Besieged:
+    """Every kind of hostile market beside the honest ones, followed through some blocks."""
+
+    def __init__(self, stage: MorphoStage, mirror: Mirrored, proxy: CountingProxy) -> None:
+        self.stage, self.mirror, self.proxy = stage, mirror, proxy
+        self.judge = Judge(stage, mirror)
+        self.asked: list[Counter[str]] = []
+        self.compared = 0
+        self.wrong: list[str] = []
+        self.faults: dict[str, set[str | None]] = {}
+
+    def follow(self, number: int) -> None:
+        """Apply a block, counting what it costs; compare everybody's health factor."""
+        self.proxy.reset()
+        self.mirror.follow(number)
+        self.asked.append(Counter(self.proxy.counts))
+        self.faults = {}
+        truth, told = self.stage.truth.health(number), self.health()
+        if truth.keys() != told.keys():
+            self.wrong.append(f"block {number}: {truth.keys() ^ told.keys()}")
+        for key, factor in truth.items():
+            ours, kind = told[key], self.kind(key[0])
+            if ours.error is not None:
+                self.faults.setdefault(kind, set()).add(ours.error)
+            if (ours.factor is None) is not (ours.error is not None):
+                self.wrong.append(f"block {number}: {key} {ours}")
+            if ours.factor != factor and kind not in UNBOUNDED:
+                self.wrong.append(f"block {number} {kind}: {key} {ours}, but {factor}")
+            self.compared += 1
+
+    def health(self) -> dict[Key, Health]:
+        adapter, market = self.mirror.adapter(DEBTORS), self.mirror.market(DEBTORS)
+        time = self.mirror.block.timestamp
+        found: dict[Key, Health] = {}
+        for holder, account in self.mirror.debtors(DEBTORS).items():
+            place, user = parts_of(holder)
+            health = adapter.health(market, account, time)
+            found["0x" + place.hex(), to_checksum_address(user)] = health
+        return found
+
+    def kind(self, market: str) -> str:
+        hostile = self.stage.hostile.get(bytes.fromhex(market[2:]))
+        return "honest" if hostile is None else hostile.kind
+
+    def live(self, blocks: int) -> None:
+        for _ in range(blocks):
+            self.follow(self.stage.step().number)
+
+
+@contextmanager
+def besieged(stage: MorphoStage, folder: Path) -> Iterator[Besieged]:
+    with (
+        stage.undone(),
+        CountingProxy(stage.node.url) as proxy,
+        followed(stage, folder, url=proxy.http, names=(DEBTORS,)) as mirror,
+    ):
+        try:
+            yield Besieged(stage, mirror, proxy)
+        finally:
+            stage.node.rpc("evm_setBlockGasLimit", hex(GAS_LIMIT))
+
+
+def test_hostile_markets_are_left_alone_and_everybody_else_stays_exact(
+    stage: MorphoStage, tmp_path: Path
+) -> None:
+    with besieged(stage, tmp_path) as siege:
+        for kind in KINDS:
+            stage.add_hostile(kind, turned=False)
+        siege.follow(stage.node.settle())
+        assert siege.faults == {}
+        stage.node.rpc("evm_setBlockGasLimit", hex(CALL_GAS))
+        for hostile in stage.hostile.values():
+            stage.node.send(hostile.turn())
+        siege.follow(stage.node.settle())
+        assert siege.faults.keys() == UNPRICED
+        siege.live(6)
+        assert siege.faults.keys() == UNPRICED
+        siege.judge.attend()
+        for hostile in stage.hostile.values():
+            stage.node.send(hostile.turn(honest=True))
+        siege.follow(stage.node.settle())
+        siege.live(1)
+
+    assert siege.wrong == []
+    assert siege.faults == {}
+    assert siege.compared > 8 * (BORROWERS + 2 * len(KINDS))
+    assert siege.judge.wrong == []
+    assert max(asked.total() for asked in siege.asked) <= MOST + 10  # new markets, and turning
+    assert max(asked.total() for asked in siege.asked[2:]) <= len(UNPRICED) + 10
+
+
+def test_a_block_costs_no_more_however_many_oracles_do_harm(
+    stage: MorphoStage, tmp_path: Path
+) -> None:
+    with besieged(stage, tmp_path) as siege:
+        for number in range(2 * MOST):
+            stage.add_hostile("garbage" if number % 2 else "reverting")
+        stage.node.settle()
+        siege.mirror.follow(stage.node.number)
+        siege.live(3)
+
+    assert siege.wrong == []
+    assert len(siege.faults) == 2
+    assert max(asked.total() for asked in siege.asked) <= MOST + 12  # 2 x MOST of them do harm
+
+
+ODD_TOKENS = {  # what symbol and decimals answer alike, and as what it is shown
+    "token_nameless": (0, "", 0),
+    "token_30_decimals": (30, "", 30),
+    "token_300_decimals": (300, "", 0),
+    "token_short_name": (int.from_bytes(b"GOLD".ljust(32, b"\0")), "GOLD", 0),
+}
+
+
+def test_tokens_without_a_usable_name_are_shown_by_their_address(
+    stage: MorphoStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, (word, _, _) in ODD_TOKENS.items():
+        monkeypatch.setitem(TOKENS, kind, (HONEST, word))
+    monkeypatch.setattr(morpho_hostile, "KINDS", (*KINDS, *ODD_TOKENS))
+    with besieged(stage, tmp_path) as siege:
+        for kind in {*TOKENS, *ODD_TOKENS}:
+            stage.add_hostile(kind)
+        siege.follow(stage.node.settle())
+        siege.follow(stage.node.settle())
+        adapter, market = siege.mirror.adapter(DEBTORS), siege.mirror.market(DEBTORS)
+        tokens = adapter.tokens(market)
+        shown = {
+            one.kind: tokens[bytes.fromhex(one.params.collateral[2:])]
+            for one in stage.hostile.values()
+        }
+
+    assert siege.wrong == []
+    assert siege.faults == {}
+    assert shown.keys() == {*TOKENS, *ODD_TOKENS}
+    for kind, token in shown.items():
+        _, symbol, decimals = ODD_TOKENS.get(kind, (0, "", 0))
+        assert token.decimals == decimals, kind
+        assert re.fullmatch(symbol or "0x[0-9a-f]{8}", token.symbol), kind
