@@ -10,6 +10,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from eth_utils.address import to_checksum_address
+
 from devnet.chaos_redis import STREAM, client_of
 from devnet.daemon import Daemon
 from devnet.redis_server import RedisServer
@@ -32,12 +34,14 @@ class Verdict:
         mismatches: Differences, as sentences.
         missed: Episodes that the daemon lacks.
         extra: Episodes that it invented.
+        reasons: For each of these, what the contract says of it block by block.
     """
 
     compared: int = 0
     mismatches: list[str] = field(default_factory=list)
     missed: set[Episode] = field(default_factory=set)
     extra: set[Episode] = field(default_factory=set)
+    reasons: list[str] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
@@ -75,7 +79,19 @@ class Chronicle:
         self._seen.append(self._stage.node.block(head)["hash"])
         missed, extra = witness.missed_and_extra()
         self.compared += witness.compared
-        return Verdict(witness.compared, witness.mismatches, missed, extra)
+        reasons = [line for episode in missed | extra for line in self._reasons(episode)]
+        return Verdict(witness.compared, witness.mismatches, missed, extra, reasons)
+
+    def _reasons(self, episode: Episode) -> list[str]:
+        """Ask the contract again about the blocks of one episode, and those around it."""
+        first, last = episode.first_unhealthy_block - 1, episode.closed_block
+        node, truth = self._stage.node, self._stage.truth
+        lines = []
+        for number in range(first, (last or episode.flagged_block) + 1):
+            [factor] = truth.health_factors([to_checksum_address(episode.user)], number).values()
+            block = node.block(number)
+            lines.append(f"{episode.user} at {number} {block['hash'][:10]}: {factor}")
+        return lines
 
     def _see(self, *, below: int) -> None:
         """Let the rule see every block from the first to the one before `below`, on this branch."""

@@ -67,6 +67,7 @@ class ChaosProxy:
         self._cables: set[_Cable] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._severed = 0
         self.port = 0
         self.delay = 0.0
         self.silent = False
@@ -148,10 +149,9 @@ class ChaosProxy:
             await server.wait_closed()
 
     async def _sever(self) -> None:
+        self._severed += 1  # whoever is just connecting has to go as well
         for cable in list(self._cables):
             cable.reset()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks))
 
     async def _half_close(self) -> None:
         for cable in list(self._cables):
@@ -161,9 +161,11 @@ class ChaosProxy:
 
     async def _end(self) -> None:
         await self._deafen()
-        for task in self._tasks:
-            task.cancel()
         await self._sever()
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -172,12 +174,16 @@ class ChaosProxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        severed = self._severed
         try:
             server = await asyncio.open_connection(HOST, self._target)
         except OSError:
             writer.transport.abort()
             return
         cable = _Cable((reader, writer), server)
+        if severed != self._severed:
+            cable.reset()
+            return
         self._cables.add(cable)
         ways = [
             asyncio.create_task(self._carry(reader, server[1])),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,9 @@ from devnet.stage import Stage
 
 BORROWERS = 24
 TTL = 10  # seconds, the shortest: keys are refreshed every 3.3 s
+PROGRAM = ("-m", "chimera")
 QUICK = 2  # seconds between two blocks
+DOWN, UP = 80, 125  # percent of the prices
 SHOCK = ("WETH", -1200)
 
 
@@ -59,9 +61,21 @@ class Scene:
         seed: int,
         redis: RedisServer,
         database: Path | None = None,
-        extra: Mapping[str, Mapping[str, object]] | None = None,
+        reconcile: bool = False,
+        program: Sequence[str] = PROGRAM,
     ) -> Iterator[Scene]:
-        """Set up everything on a stage; the daemon has not started yet."""
+        """
+        Set up everything on a stage; the daemon has not started yet.
+
+        Args:
+            stage: The chain, and whoever lives on it.
+            folder: For the configuration, the log and, by default, the database.
+            seed: Decides what is spoilt, and is printed.
+            redis: Where positions go.
+            database: The SQLite file, which need not exist.
+            reconcile: Whether the daemon compares itself with the chain, and mends what differs.
+            program: What to run in place of `python -m chimera`.
+        """
         database = database or folder / "chaos.db"
         with ExitStack() as stack:
             ws = stack.enter_context(ChaosProxy(stage.anvil.port, seed=seed))
@@ -73,9 +87,9 @@ class Scene:
                 http=http.http,
                 redis_url=cable.redis,
                 history=f"sqlite+aiosqlite:///{database}",
-                extra={"redis": {"ttl": TTL}, **(extra or {})},
+                extra={"redis": {"ttl": TTL}, "reconcile": {"enabled": reconcile}},
             )
-            daemon = Daemon(config, folder / "daemon.log")
+            daemon = Daemon(config, folder / "daemon.log", program=program)
             stack.callback(daemon.kill)
             print(f"seed {seed}")
             yield cls(stage, redis, ws, http, cable, daemon, database, seed)
@@ -93,8 +107,7 @@ class Scene:
 
     def start(self) -> None:
         """Start the daemon; nobody waits for it."""
-        log = self.daemon.log
-        self.since = log.stat().st_size if log.exists() else 0
+        self.since = self.log_size() if self.daemon.log.exists() else 0
         self.daemon.start()
 
     @property
@@ -108,13 +121,18 @@ class Scene:
             self.life.step(seconds=seconds, actions=actions)
         return self.stage.node.number
 
-    def crash(self, percent: int = 55) -> int:
-        """Let all volatile prices fall to so many percent in one block. Its number."""
+    def move(self, percent: int) -> int:
+        """Let all volatile prices become so many percent of what they were. The block's number."""
         prices, listings = self.stage.prices, self.stage.market.listings
         for symbol in prices.movable:
             if listings[symbol].reserve.volatile:
                 prices.set(symbol, prices.answer(symbol) * percent // 100)
         return self.stage.mine()
+
+    def wave(self) -> float:
+        """Flag many and let them recover, in three blocks; the longest wait for one, seconds."""
+        waits = [self.catch_up(self.move(DOWN)), self.catch_up(self.life.quiet())]
+        return max(*waits, self.catch_up(self.move(UP)))
 
     def mine_at(self, timestamp: int) -> int:
         """Mine a block with what was sent, at a time that may be that of the last block."""
@@ -153,8 +171,12 @@ class Scene:
         number: int = self.daemon.get("/readyz")[1]["processed_block"]
         return number
 
+    def log_size(self) -> int:
+        """Return how many bytes the daemon has logged."""
+        return self.daemon.log.stat().st_size
+
     def events(self, name: str = "", *, since: int = 0) -> list[dict[str, Any]]:
-        """Return the daemon's log lines from byte `since` on, all or those of one event."""
+        """Return the daemon's log lines from byte `since` (`log_size`) on, all or of one event."""
         text = self.daemon.log.read_bytes()[since:].decode(errors="replace")
         found = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
         return [line for line in found if not name or line["event"] == name]

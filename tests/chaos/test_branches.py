@@ -27,13 +27,9 @@ def depths(scene: Scene, since: int) -> list[int]:
     return [line["depth"] for line in scene.events("reorg", since=since)]
 
 
-def log_size(scene: Scene) -> int:
-    return scene.daemon.log.stat().st_size
-
-
 @pytest.mark.parametrize("depth", [1, 4, 11])
 def test_blocks_that_are_replaced(depth: int, scene: Scene) -> None:
-    mark = log_size(scene)
+    mark = scene.log_size()
     with replaced(scene.stage):
         scene.catch_up(scene.live(depth))
     scene.live(1)
@@ -43,7 +39,7 @@ def test_blocks_that_are_replaced(depth: int, scene: Scene) -> None:
 
 @pytest.mark.parametrize("depth", [2, 7])
 def test_a_chain_that_is_set_back_and_grows_again(depth: int, scene: Scene) -> None:
-    mark = log_size(scene)
+    mark = scene.log_size()
     with set_back(scene.stage):
         scene.catch_up(scene.live(depth))
     scene.follow(depth + 2)
@@ -54,7 +50,7 @@ def test_a_chain_that_is_set_back_and_grows_again(depth: int, scene: Scene) -> N
 def test_a_flag_on_a_branch_that_leaves_is_taken_back(scene: Scene) -> None:
     before = open_ids(scene)
     with replaced(scene.stage):
-        scene.catch_up(scene.crash())
+        scene.catch_up(scene.move(55))
         scene.catch_up(scene.life.quiet())
         there = open_ids(scene) - before
     scene.live(1)
@@ -70,7 +66,7 @@ def open_ids(scene: Scene) -> set[str]:
 
 
 def test_a_branch_as_deep_as_can_be_undone(scene: Scene) -> None:
-    mark = log_size(scene)
+    mark = scene.log_size()
     with replaced(scene.stage):
         scene.live(4)
         for _ in range(WINDOW - 4):
@@ -83,7 +79,7 @@ def test_a_branch_as_deep_as_can_be_undone(scene: Scene) -> None:
 
 @pytest.mark.parametrize("cut", ["socket", "both"])
 def test_a_branch_that_changes_while_nobody_looks(cut: str, scene: Scene) -> None:
-    mark = log_size(scene)
+    mark = scene.log_size()
     cables = [scene.ws] if cut == "socket" else [scene.ws, scene.http]
     with set_back(scene.stage):
         scene.catch_up(scene.live(5))
