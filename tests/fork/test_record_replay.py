@@ -259,11 +259,3 @@ def test_another_version_is_refused(recorded: Recorded, tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "replay it with the version that wrote it" in done.stderr
-
-
-@pytest.mark.parametrize("speed", ["0", "fast"])
-def test_a_speed_that_is_none_is_refused(recorded: Recorded, speed: str) -> None:
-    done = chimera("replay", str(recorded.stopped), "--speed", speed)
-
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "--speed" in done.stderr
