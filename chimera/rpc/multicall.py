@@ -10,7 +10,7 @@ from chimera.domain.block import Address, Block
 from chimera.domain.call import LONGEST_ANSWER, Answer, BoundedCall, Call, Readings, Slot
 from chimera.errors import ChimeraError
 from chimera.rpc.client import Rpc
-from chimera.rpc.faults import Garbled, Reverted, TooHeavy, UnknownBlock, Unsupported
+from chimera.rpc.faults import Garbled, Reverted, TimedOut, TooHeavy, UnknownBlock, Unsupported
 from chimera.rpc.wire import HEADER, TEXT, hexed, octets
 
 # The same address on every chain that has it: https://github.com/mds1/multicall
@@ -20,6 +20,7 @@ AGGREGATE3: Final = bytes.fromhex("82ad56cb")  # aggregate3((address,bool,bytes)
 MAX_CALLS = 500
 MAX_DATA = 200_000  # bytes of call data in one request
 ABSENT_FOR = 100  # blocks until a chain without Multicall3 is asked for it again
+ENOUGH = 30_000_000  # gas for any view by itself, where one among many would not end
 _WORD = 32
 
 
@@ -68,14 +69,15 @@ def decode_results(data: bytes, count: int) -> list[tuple[bool, bytes]]:
     return results
 
 
-def _request(call: Call, at: Any) -> tuple[str, list[Any]]:  # noqa: ANN401
+def _request(call: Call, at: Any, gas: int | None) -> tuple[str, list[Any]]:  # noqa: ANN401
     to, data = hexed(call.to), hexed(call.data)
     match call:
         case Slot():
             return "eth_getStorageAt", [to, data, at]
         case BoundedCall():
             return "eth_call", [{"to": to, "data": data, "gas": hex(call.gas)}, at]
-    return "eth_call", [{"to": to, "data": data}, at]
+    limit = {} if gas is None else {"gas": hex(gas)}
+    return "eth_call", [{"to": to, "data": data, **limit}, at]
 
 
 def _answer(call: Call, outcome: Any) -> Answer:  # noqa: ANN401
@@ -100,7 +102,8 @@ class Multicall:
     """
     Reads pinned to a block's hash (EIP-1898), in as few requests as the chain allows.
 
-    A chunk that fails as a whole is halved. Without Multicall3 on the chain the calls go out as a
+    A chunk that fails as a whole is halved; one that takes too long is asked call by call, with a
+    limit to the gas of each. Without Multicall3 on the chain the calls go out as a
     JSON-RPC batch. A node that refuses block hashes is asked by number, and afterwards whether that
     number still has the same hash. Storage words, and calls with a bound on their gas, go out as a
     batch of their own.
@@ -177,6 +180,9 @@ class Multicall:
             returned = octets(
                 await self._rpc.call("eth_call", [request, at], TEXT, purpose=purpose)
             )
+        except TimedOut:
+            # Perhaps one of them never ends, on a node that sets no limit by itself.
+            return await self._one_by_one(calls, at, purpose, gas=ENOUGH)
         except (Reverted, TooHeavy):
             if len(calls) == 1:
                 return await self._one_by_one(calls, at, purpose)
@@ -214,13 +220,20 @@ class Multicall:
             if not success and not data:
                 unsure.append(call)
         if unsure:
-            readings.update(await self._one_by_one(unsure, at, purpose))
+            readings.update(await self._one_by_one(unsure, at, purpose, gas=ENOUGH))
         return readings
 
-    async def _one_by_one(self, calls: Sequence[Call], at: Any, purpose: str) -> Readings:  # noqa: ANN401
+    async def _one_by_one(
+        self,
+        calls: Sequence[Call],
+        at: Any,  # noqa: ANN401
+        purpose: str,
+        *,
+        gas: int | None = None,
+    ) -> Readings:
         if not calls:
             return {}
-        requests = [_request(call, at) for call in calls]
+        requests = [_request(call, at, gas) for call in calls]
         outcomes = await self._rpc.batch(requests, TEXT, purpose=purpose)
         return {call: _answer(call, outcome) for call, outcome in zip(calls, outcomes, strict=True)}
 

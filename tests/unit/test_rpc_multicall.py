@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chimera.domain.block import Address, Block, BlockHash
 from chimera.domain.call import BoundedCall, Call, Slot
 from chimera.errors import Retry
-from chimera.rpc.faults import Garbled, NodeError, Reverted, UnknownBlock, fault_of
+from chimera.rpc.faults import Garbled, NodeError, Reverted, TimedOut, UnknownBlock, fault_of
 from chimera.rpc.multicall import AGGREGATE3, Multicall, decode_results, encode_aggregate3
 from chimera.rpc.wire import hexed, octets
 from tests.fakes_chain import ScriptedClient, answering
@@ -298,3 +298,21 @@ def test_questions_of_another_kind_are_other_questions() -> None:
     target, data = Address(b"\x01" * 20), bytes(32)
 
     assert len({Call(target, data), Slot(target, data), BoundedCall(target, data)}) == 3
+
+
+async def test_one_call_that_never_ends_costs_its_own_answer_and_no_other() -> None:
+    """A node without a limit of its own: the joint request takes too long, then each has one."""
+    endless = Call(Address(b"\x01" * 20), b"\xde\xad")
+
+    def node(requests: list[dict[str, Any]]) -> Any:  # noqa: ANN401
+        wanted = [one["params"][0] for one in requests]
+        if any("gas" not in one for one in wanted):
+            return TimedOut("no answer within 5 s")
+        return odd_node(requests)
+
+    client = ScriptedClient(node)
+
+    readings = await Multicall(client).read([call(1), endless], BLOCK, purpose="readings")
+
+    assert readings == {call(1): bytes(4096), endless: None}
+    assert [one["params"][0]["gas"] for one in client.bodies[-1]] == [hex(30_000_000)] * 2
