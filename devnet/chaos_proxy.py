@@ -8,7 +8,7 @@ import random
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,6 +16,7 @@ T = TypeVar("T")
 HOST = "127.0.0.1"
 PATIENCE = 30.0  # seconds until a command to the proxy counts as failed
 CHUNK = 64 * 1024
+MOST_HUSH = 1.0  # seconds to wait for answers that are under way
 BROKEN = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset, no farewell
 RUN = 12  # bytes in a row that are spoilt
 NO_TEXT = (0x80, 0xFF)  # neither JSON nor hex nor ASCII: nobody takes this for an answer
@@ -31,6 +32,7 @@ class _Cable:
     ) -> None:
         self.client, self.server = client, server
         self.mute = False  # it has lost bytes on the way to the client: none may follow
+        self.asked = False  # the server owes it an answer
 
     def reset(self) -> None:
         for _, writer in (self.client, self.server):
@@ -68,6 +70,8 @@ class ChaosProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._severed = 0
+        self._open = asyncio.Event()  # requests may pass
+        self._open.set()
         self.port = 0
         self.delay = 0.0
         self.silent = False
@@ -126,6 +130,15 @@ class ChaosProxy:
         """Tell every client that no answer will come any more, and go on listening to it."""
         self._do(self._half_close())
 
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Hold new requests back, once those that the server has were answered."""
+        self._do(self._hush())
+        try:
+            yield
+        finally:
+            self._loop.call_soon_threadsafe(self._open.set)
+
     def restore(self) -> None:
         """Be a good cable again, for connections that have lost nothing and for new ones."""
         self.delay, self.silent = 0.0, False
@@ -152,6 +165,15 @@ class ChaosProxy:
         self._severed += 1  # whoever is just connecting has to go as well
         for cable in list(self._cables):
             cable.reset()
+
+    async def _hush(self) -> None:
+        self._open.clear()
+        deadline = self._loop.time() + MOST_HUSH
+        while self._owed() and self._loop.time() < deadline:  # noqa: ASYNC110  (a matter of 1 ms)
+            await asyncio.sleep(0.001)
+
+    def _owed(self) -> bool:
+        return any(cable.asked for cable in self._cables)
 
     async def _half_close(self) -> None:
         for cable in list(self._cables):
@@ -186,8 +208,8 @@ class ChaosProxy:
             return
         self._cables.add(cable)
         ways = [
-            asyncio.create_task(self._carry(reader, server[1])),
-            asyncio.create_task(self._carry(server[0], writer, answers_of=cable)),
+            asyncio.create_task(self._carry(reader, server[1], cable, self._ask)),
+            asyncio.create_task(self._carry(server[0], writer, cable, self._suffer)),
         ]
         try:
             await asyncio.wait(ways)
@@ -202,20 +224,26 @@ class ChaosProxy:
         self,
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
-        *,
-        answers_of: _Cable | None = None,
+        cable: _Cable,
+        turn: Callable[[_Cable, bytes], Awaitable[bytes]],
     ) -> None:
         with contextlib.suppress(OSError):
             while piece := await source.read(CHUNK):
-                if answers_of is not None:
-                    piece = await self._suffer(answers_of, piece)
-                if piece:  # after a half-close not even nothing may be written
-                    sink.write(piece)
+                passed = await turn(cable, piece)
+                if passed:  # after a half-close not even nothing may be written
+                    sink.write(passed)
                     await sink.drain()
-            if answers_of is None or not answers_of.mute:
+            if not cable.mute or sink is cable.server[1]:
                 sink.write_eof()
 
+    async def _ask(self, cable: _Cable, piece: bytes) -> bytes:
+        if not cable.asked:  # the rest of a request must not be held back
+            await self._open.wait()
+        cable.asked = True
+        return piece
+
     async def _suffer(self, cable: _Cable, piece: bytes) -> bytes:
+        cable.asked = False
         if self.delay:
             await asyncio.sleep(self.delay)
         if self.silent or cable.mute:

@@ -15,6 +15,7 @@ from devnet.chaos_chronicle import Chronicle, Verdict, await_block
 from devnet.chaos_proxy import ChaosProxy
 from devnet.daemon import Daemon
 from devnet.life import Life
+from devnet.node import Node
 from devnet.redis_server import RedisServer
 from devnet.stage import Stage
 
@@ -91,6 +92,7 @@ class Scene:
             )
             daemon = Daemon(config, folder / "daemon.log", program=program)
             stack.callback(daemon.kill)
+            stack.enter_context(_mining_unasked(stage.node, http))
             print(f"seed {seed}")
             yield cls(stage, redis, ws, http, cable, daemon, database, seed)
 
@@ -137,8 +139,9 @@ class Scene:
     def mine_at(self, timestamp: int) -> int:
         """Mine a block with what was sent, at a time that may be that of the last block."""
         node = self.stage.node
-        node.rpc("evm_setNextBlockTimestamp", timestamp)
-        node.rpc("anvil_mine", "0x1")
+        with self.http.quiet():
+            node.rpc("evm_setNextBlockTimestamp", timestamp)
+            node.rpc("anvil_mine", "0x1")
         node.waiting.clear()
         return node.number
 
@@ -208,3 +211,24 @@ class Scene:
         finally:
             connection.close()
         return -1 if number is None else int(number)
+
+
+@contextmanager
+def _mining_unasked(node: Node, requests: ChaosProxy) -> Iterator[None]:
+    """
+    Let nobody ask the node while it mines.
+
+    Anvil answers a call that is pinned to the hash of its newest block from the state of the next
+    one, if that is mined meanwhile: no other node does, and a daemon cannot know.
+    """
+    honest = node.mine
+
+    def mine(seconds: int = QUICK) -> int:
+        with requests.quiet():
+            return honest(seconds)
+
+    node.mine = mine  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del node.mine
