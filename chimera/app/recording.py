@@ -12,6 +12,7 @@ from chimera.app.daemon import Daemon
 from chimera.app.heartbeat import Progress
 from chimera.domain.block import BlockBatch, Rollback
 from chimera.domain.market import Market
+from chimera.errors import Refuse
 from chimera.ports import Adapter
 from chimera.replay.codec import written_bytes
 from chimera.replay.frames import (
@@ -23,7 +24,7 @@ from chimera.replay.frames import (
     written_log,
 )
 from chimera.replay.recorder import Bounds, RecordedFeed, Recorder, clocks
-from chimera.replay.recording import Followed, Header
+from chimera.replay.recording import Followed, Header, shapes
 from chimera.rpc.announcements import Connected, Disconnected, Event, NewHead, NewLog, Probed
 from chimera.settings import Settings
 
@@ -44,7 +45,7 @@ async def record(
     `size` and `keep` are in bytes: of one file, and of all of them.
 
     Raises:
-        Refuse: The folder cannot be made; else as `run`.
+        Refuse: The folder cannot be made, or a family keeps what cannot be written; else as `run`.
     """
     heard: list[Recorder] = []
 
@@ -53,9 +54,14 @@ async def record(
             recorder.heard(said(event))
 
     rooms = build_rooms(settings, progress=progress, overheard=overhear)
+    markets = markets_of(rooms.chain.adapters)
+    try:
+        shapes(markets)
+    except TypeError as fault:
+        raise Refuse(f"this cannot be recorded: {fault}") from fault
     recorder = Recorder(
         folder,
-        markets=markets_of(rooms.chain.adapters),
+        markets=markets,
         header=functools.partial(header_of, settings),
         snapshot=functools.partial(snapshot, rooms),
         bounds=Bounds(size, keep),

@@ -21,7 +21,7 @@ from chimera.replay.frames import Document, End, Ending, Frame, Heard, Start, Ta
 from chimera.replay.recording import Header, Markets, Tape
 
 UNDO_WINDOW = 64  # blocks; a reorg takes back so many at most
-MOST_PENDING = 2_000  # frames that wait for the disk
+MOST_PENDING = 10_000  # frames that wait for the disk
 AGAIN_AFTER = 30.0  # seconds after the disk failed
 CLOSING_SECONDS = 1.0  # of the five in which the daemon has to stop
 MEBIBYTE = 1 << 20
@@ -252,8 +252,8 @@ class Recorder:
     def _sure(self, running: _Running, work: Callable[[], None]) -> None:
         try:
             work()
-        except OSError as fault:
-            running.fault = fault.strerror or str(fault)
+        except (OSError, TypeError, ValueError) as fault:  # a disk, or a value without a shape
+            running.fault = str(fault)
             if running.tape is not None:
                 running.tape.close()
                 running.tape = None

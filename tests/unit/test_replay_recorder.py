@@ -190,13 +190,17 @@ def test_a_slow_disk_holds_nobody_up_and_leaves_a_marked_gap(
     assert (second, numbers(after)) == (131, [132])
 
 
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), TypeError("no shape")])
 def test_a_disk_that_fails_ends_the_file_and_another_one_begins_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
+    def fails(*_: object) -> None:
+        raise fault
+
     desk = Desk(tmp_path)
     desk.blocks(101)
     with monkeypatch.context() as broken:
-        broken.setattr(Tape, "_put", full)
+        broken.setattr(Tape, "_put", fails)
         desk.blocks(102, 103, 104)
     desk.blocks(105)
     assert len(list(tmp_path.iterdir())) == 1
@@ -207,10 +211,6 @@ def test_a_disk_that_fails_ends_the_file_and_another_one_begins_later(
 
     assert numbers(before) == [101]
     assert (second, numbers(after)) == (106, [107])
-
-
-def full(_tape: Tape, _piece: bytes) -> None:
-    raise OSError(28, "No space left on device")
 
 
 def test_a_stop_does_not_wait_for_a_large_book(
