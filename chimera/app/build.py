@@ -135,7 +135,7 @@ def build_chain(settings: Settings) -> Chain:
     """Build what `check` and `why` need: a reader, and the adapters."""
     metrics = Metrics()
     clients = _clients(settings, metrics, attempts=ATTEMPTS)
-    pool = Pool(clients)
+    pool = Pool(clients, chain_id=settings.chain.id)
     adapters = {
         its.name: build_adapter(
             kind=its.kind,
@@ -241,7 +241,9 @@ def _reconciler(rooms: Rooms) -> Reconciler:
     rooms.cache.on_returned = returned
     # Connections of its own: a node that is slow or refuses here must not be avoided by the blocks'
     # path, nor make its multicalls smaller. What fails is not tried again: the next block comes.
-    rooms.aside = Pool(_clients(rooms.settings, metrics, attempts=1))
+    rooms.aside = Pool(
+        _clients(rooms.settings, metrics, attempts=1), chain_id=rooms.settings.chain.id
+    )
     reconciler = Reconciler(
         RpcReader(rooms.aside, purpose="reconcile"),
         rooms.engine,
@@ -261,6 +263,7 @@ def _feed(
     differences = metrics.log_differences.labels("subscription")
     subscription = Subscription(
         settings.rpc.ws,
+        chain_id=settings.chain.id,
         silence=max(SILENT_BLOCKS * settings.chain.block_time, LEAST_SILENCE),
         on_request=functools.partial(_count_request, metrics),
         on_reconnect=metrics.reconnects.inc,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from chimera.domain.block import Block, BlockHash, Log, LogQuery
-from chimera.rpc.faults import NodeError, TimedOut, fault_of
+from chimera.rpc.faults import NodeError, TimedOut, WrongChain, fault_of
 from chimera.rpc.wire import Header, WireLog, decoded, filter_of, quantity, word
 
 NOTHING = LogQuery(frozenset(), frozenset())
@@ -17,7 +17,13 @@ NOTHING = LogQuery(frozenset(), frozenset())
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """Announcements flow from here on; what was missed has to be asked for."""
+    """
+    Announcements flow from here on; what was missed has to be asked for.
+
+    `endpoint` is the public name of who announces.
+    """
+
+    endpoint: str = field(default="subscription", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +97,21 @@ class Conversation:
     One connection from its opening to its end.
 
     The shell around it sends what `outgoing` returns, hands over each frame by `take`, and calls
-    `tick` when `wait` seconds have gone by. All times are seconds of one monotonic clock.
+    `tick` when `wait` seconds have gone by. All times are seconds of one monotonic clock. With
+    `chain_id` the node has to name its chain before anything of it counts.
     """
 
-    def __init__(self, *, silence: float | None, timeout: float, now: float) -> None:
+    def __init__(
+        self,
+        *,
+        silence: float | None,
+        timeout: float,
+        now: float,
+        chain_id: int | None = None,
+        endpoint: str = "subscription",
+    ) -> None:
         self._silence, self._timeout = silence, timeout
+        self._chain_id, self._endpoint = chain_id, endpoint
         self._quiet_since = now
         self._head: int | None = None  # newest number announced
         self._promised: int | None = None  # number that the node has, but did not announce
@@ -108,7 +124,10 @@ class Conversation:
         self._ending: set[str] = set()  # given up, but logs of theirs may still be on the way
         self._wanted = NOTHING
         self._surely_watched: LogQuery | None = None
-        self._ask("eth_subscribe", ["newHeads"], now)
+        if chain_id is None:
+            self._ask("eth_subscribe", ["newHeads"], now)
+        else:
+            self._ask("eth_chainId", [], now)
 
     def outgoing(self) -> list[tuple[str, str]]:
         """Return the (method, text frame) pairs to send now, each once."""
@@ -185,9 +204,14 @@ class Conversation:
         result = decoded(_TEXT, message.result, question.method)
         if question.method == "eth_blockNumber":
             return self._probed(quantity(result), now)
+        if question.method == "eth_chainId":
+            if (chain := quantity(result)) != self._chain_id:
+                raise WrongChain(f"it is on chain {chain}, not on {self._chain_id}")
+            self._ask("eth_subscribe", ["newHeads"], now)
+            return None
         if question.query is None:
             self._heads = result
-            return Connected()
+            return Connected(self._endpoint)
         for older in list(self._logs):
             self._ask("eth_unsubscribe", [older], now)
             self._ending.add(older)

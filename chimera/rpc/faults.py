@@ -25,6 +25,10 @@ class AskedToWait(Retry):
         self.pause = pause
 
 
+class WrongChain(Retry):
+    """The endpoint is on another chain than ours: it is of no use until that changes."""
+
+
 class UnknownBlock(Retry):
     """The node does not have this block: it lags behind, or the block left the chain."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -11,35 +12,71 @@ import msgspec
 import structlog
 
 from chimera.errors import ChimeraError, RangeTooWide, Retry
+from chimera.rpc.breaker import FIRST_REST, Breaker
 from chimera.rpc.client import HttpClient, Request
-from chimera.rpc.faults import StateGone, TooHeavy, UnknownBlock
-from chimera.rpc.wire import TEXT
+from chimera.rpc.faults import Garbled, StateGone, TooHeavy, UnknownBlock, WrongChain
+from chimera.rpc.health import Health
+from chimera.rpc.wire import HEADER, TEXT, quantity
 
 T = TypeVar("T")
 
-COOL_DOWN = 15.0  # seconds until an endpoint that failed is tried again, in the background
+LOOK_EVERY = 10.0  # seconds between two questions for the head of an endpoint that works
+MOST_LAG = 3  # blocks that an endpoint may be behind the best of the others
+
+
+class Member:
+    """One endpoint of a pool, and what is known of it. `proven`: it is on the right chain."""
+
+    def __init__(self, client: HttpClient, breaker: Breaker) -> None:
+        self.client, self.breaker, self.health = client, breaker, Health()
+        self.label = client.endpoint.label
+        self.proven = False
+        self.foreign = False
+        self.look_at = 0.0  # when to ask for its head again; set by the pool
+
+    @property
+    def works(self) -> bool:
+        """Tell whether it may be used without doubt."""
+        return self.breaker.state == "closed" and not self.foreign
 
 
 class Pool:
     """
     Endpoints in order of preference.
 
-    One that fails is left alone for `cool_down` seconds, and used again once it has answered a
-    probe in the background, so that no block waits for a dead one.
+    One that fails is left alone, and used again once it has answered probes in the background, so
+    that no block waits for a dead one. One that is on another chain than `chain_id` is never used;
+    each has to prove its chain when it comes into use, and after every failure. While there are
+    several, all are asked for their heads now and then: one that lags counts as failing.
     """
 
     def __init__(
         self,
         clients: Sequence[HttpClient],
         *,
-        cool_down: float = COOL_DOWN,
+        chain_id: int | None = None,
+        first_rest: float = FIRST_REST,
         clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
     ) -> None:
-        self._clients = tuple(clients)
-        self._cool_down = cool_down
+        self.members = tuple(
+            Member(client, Breaker(first_rest=first_rest, clock=clock, draw=draw))
+            for client in clients
+        )
+        self._chain_id = chain_id
         self._clock = clock
-        self._resting: dict[HttpClient, float] = {}  # until when
-        self._probes: dict[HttpClient, asyncio.Task[None]] = {}
+        self._probes: dict[Member, asyncio.Task[None]] = {}
+        for member in self.members:
+            member.look_at = clock() + LOOK_EVERY
+
+    @property
+    def in_use(self) -> Member | None:
+        """The endpoint that is asked first at the moment; None while none works."""
+        return next((member for member in self.members if member.works), None)
+
+    def others(self) -> list[Member]:
+        """Return the endpoints that work, apart from the one in use."""
+        return [member for member in self.members if member.works][1:]
 
     async def call(
         self, method: str, params: Sequence[Any], decoder: msgspec.json.Decoder[T], *, purpose: str
@@ -65,45 +102,105 @@ class Pool:
 
     async def aclose(self) -> None:
         """Close every endpoint."""
-        for probe in self._probes.values():
+        probes = list(self._probes.values())
+        for probe in probes:
             probe.cancel()
-        await asyncio.gather(*self._probes.values(), return_exceptions=True)
-        await asyncio.gather(*(client.aclose() for client in self._clients))
+        await asyncio.gather(*probes, return_exceptions=True)
+        await asyncio.gather(*(member.client.aclose() for member in self.members))
+
+    async def prove(self, member: Member) -> None:
+        """Make sure of an endpoint's chain before it is used. Raises WrongChain or Retry."""
+        if self._chain_id is None or member.proven:
+            return
+        chain = quantity(await member.client.call("eth_chainId", [], TEXT, purpose="probe"))
+        member.foreign = chain != self._chain_id
+        if member.foreign:
+            raise WrongChain(f"{member.label}: it is on chain {chain}, not on {self._chain_id}")
+        member.proven = True
+
+    def doubt(self, member: Member, fault: Retry) -> None:
+        """Leave an endpoint alone for a while: it failed, or was proven wrong."""
+        if member.breaker.state == "closed" and len(self.members) > 1:
+            structlog.get_logger().warning(
+                "endpoint_rests", endpoint=member.label, fault=str(fault)
+            )
+        member.health.failed()
+        member.proven = False
+        if member.breaker.state == "closed" or member.breaker.is_due:
+            member.breaker.failed(str(fault), pause=fault.pause)
 
     async def _first(self, ask: Callable[[HttpClient], Awaitable[T]]) -> T:
         fault: ChimeraError = Retry("no endpoint is configured")
-        for client in self._in_order():
+        for member in self._in_order():
             try:
-                return await ask(client)
+                await self.prove(member)
+                began = self._clock()
+                answer = await ask(member.client)
             except (RangeTooWide, TooHeavy):
                 raise
             except (UnknownBlock, StateGone) as error:  # another may be ahead, or keep more
                 fault = error
             except Retry as error:
                 fault = error
-                self._rest(client, error)
+                self.doubt(member, error)
+            else:
+                member.health.answered(self._clock() - began)
+                if self.in_use is None:  # it was the last resort, and it works
+                    member.breaker.close()
+                return answer
         raise fault
 
-    def _in_order(self) -> list[HttpClient]:
-        for client, until in list(self._resting.items()):
-            if self._clock() >= until and client not in self._probes:
-                self._probes[client] = asyncio.create_task(self._probe(client))
-        return sorted(self._clients, key=lambda client: client in self._resting)
+    def _in_order(self) -> list[Member]:
+        """Return whom to ask: those that work, then the others, for there may be no better one."""
+        for member in self.members:
+            if member not in self._probes and self._is_to_be_probed(member):
+                self._probes[member] = asyncio.create_task(self._probe(member))
+        usable = [member for member in self.members if not member.foreign]
+        return sorted(usable or self.members, key=lambda member: not member.works)
 
-    def _rest(self, client: HttpClient, fault: Retry) -> None:
-        if client not in self._resting and len(self._clients) > 1:
-            structlog.get_logger().warning(
-                "endpoint_rests", endpoint=client.endpoint.label, fault=str(fault)
-            )
-        self._resting[client] = self._clock() + max(self._cool_down, fault.pause)
+    def _is_to_be_probed(self, member: Member) -> bool:
+        if member.breaker.state != "closed":
+            return member.breaker.is_due
+        return len(self.members) > 1 and self._clock() >= member.look_at
 
-    async def _probe(self, client: HttpClient) -> None:
+    async def _probe(self, member: Member) -> None:
+        member.look_at = self._clock() + LOOK_EVERY
+        was = member.breaker.state
         try:
-            await client.call("eth_chainId", [], TEXT, purpose="probe")
-        except ChimeraError:
-            self._resting[client] = self._clock() + self._cool_down
+            if was != "closed":
+                member.proven = False
+            await self.prove(member)
+            await self._look(member)
+        except Retry as fault:
+            self.doubt(member, fault)
+        except ChimeraError as fault:
+            self.doubt(member, Retry(str(fault)))
         else:
-            self._resting.pop(client, None)
-            structlog.get_logger().info("endpoint_is_back", endpoint=client.endpoint.label)
+            member.breaker.proved()
+            if was != "closed" and member.works:
+                structlog.get_logger().info("endpoint_is_back", endpoint=member.label)
         finally:
-            self._probes.pop(client, None)
+            self._probes.pop(member, None)
+
+    async def _look(self, member: Member) -> None:
+        """Ask an endpoint for its head, and compare it with the best of the others."""
+        if len(self.members) == 1:
+            await member.client.call("eth_chainId", [], TEXT, purpose="probe")
+            return
+        asked = ["latest", False]
+        header = await member.client.call("eth_getBlockByNumber", asked, HEADER, purpose="probe")
+        if header is None:
+            raise Garbled(f"{member.label}: it has no newest block")
+        block = header.block()
+        member.health.stands_at(block.number, block.timestamp)
+        if (lag := self.lag(member)) > MOST_LAG:
+            raise Retry(f"{member.label}: it lags {lag} blocks behind another endpoint")
+
+    def lag(self, member: Member) -> int:
+        """Return how many blocks an endpoint was behind the best, when both were last asked."""
+        heads = [
+            its.health.head for its in self.members if its.health.head is not None and its.works
+        ]
+        if member.health.head is None:
+            return 0
+        return max([0, *(head - member.health.head for head in heads)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 import structlog
@@ -13,44 +13,87 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from chimera.domain.block import LogQuery
-from chimera.errors import ChimeraError
-from chimera.rpc.announcements import NOTHING, Connected, Conversation, Disconnected, Event
+from chimera.errors import ChimeraError, Retry
+from chimera.rpc.announcements import (
+    NOTHING,
+    Connected,
+    Conversation,
+    Disconnected,
+    Event,
+    NewHead,
+    Probed,
+)
+from chimera.rpc.breaker import FIRST_REST, Breaker
 from chimera.rpc.client import OnRequest
 from chimera.rpc.endpoint import Endpoint
+from chimera.rpc.faults import WrongChain
+from chimera.rpc.greeting import standing
 
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes
 PING_INTERVAL = 15.0  # seconds
 CLOSE_TIMEOUT = 0.5  # seconds; a stop does not wait for the node's farewell
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0  # seconds between rounds of attempts
 MOST_DOUBLINGS = 16
+LOOK_AROUND = 1.0  # seconds within which a better endpoint, or a worse one, is noticed
+
+Standing = Callable[[str], Awaitable[tuple[int, int]]]
+"""Asks the endpoint of a URL for (chain id, newest block's number). Raises ChimeraError."""
+
+
+class Source:
+    """One endpoint of a subscription."""
+
+    def __init__(self, url: str, breaker: Breaker) -> None:
+        self.endpoint, self.breaker = Endpoint(url), breaker
+        self.label = self.endpoint.label
+        self.foreign = False
+
+    @property
+    def works(self) -> bool:
+        """Tell whether it may be used without doubt."""
+        return self.breaker.state == "closed" and not self.foreign
 
 
 class Subscription:
     """
-    New heads and logs from the first of `urls` that answers, for ever.
+    New heads and logs from the first of `urls` that works, for ever.
 
     `silence` is the time in seconds without a head after which the node is asked over the same
-    socket how far it is; only a node that does not answer, or has a head that it never announced,
-    is left. None never asks. `timeout` (seconds) holds for connecting and for every answer.
+    socket how far it is. A node that does not answer, has a head that it never announced, or is
+    behind what another endpoint has by then, is left for the next. A chain on which nothing happens
+    anywhere is no reason to leave. None never asks. `timeout` (seconds) holds for connecting and
+    for every answer. An endpoint that was left is probed in the background; the preferred one is
+    used again once it has answered often enough. None on another chain than `chain_id` is used.
     """
 
     def __init__(
         self,
         urls: Sequence[str],
         *,
+        chain_id: int | None = None,
         silence: float | None = 10.0,
         timeout: float = 10.0,
         first_pause: float = FIRST_PAUSE,
         longest_pause: float = LONGEST_PAUSE,
+        first_rest: float = FIRST_REST,
+        draw: Callable[[], float] = random.random,
+        ask_standing: Standing | None = None,
         on_request: OnRequest = lambda _endpoint, _method, _purpose: None,
         on_reconnect: Callable[[], None] = lambda: None,
     ) -> None:
-        self._endpoints = [Endpoint(url) for url in urls]
+        self.sources = [Source(url, Breaker(first_rest=first_rest, draw=draw)) for url in urls]
+        self._chain_id = chain_id
         self._silence, self._timeout = silence, timeout
         self._first_pause, self._longest_pause = first_pause, longest_pause
+        self._draw = draw
+        self._ask_standing = ask_standing or (lambda url: standing(url, seconds=timeout))
         self._on_request, self._on_reconnect = on_request, on_reconnect
         self._wanted = NOTHING
         self._connections = 0
+        self._probes: dict[Source, asyncio.Task[None]] = {}
+        self._head = 0  # newest number announced over this socket
+        self._outrun = 0  # newest number that another endpoint has
+        self._outrun_at = 0.0  # when we heard of that
 
     def watch(self, query: LogQuery) -> None:
         """Subscribe to these logs, from the next announcement on."""
@@ -59,25 +102,48 @@ class Subscription:
     async def listen(self) -> AsyncGenerator[Event, None]:
         """Yield what the node announces. Reconnects for ever; close it to close the socket."""
         failures = 0
-        while True:
-            for endpoint in self._endpoints:
-                try:
-                    async with aclosing(self._connection(endpoint)) as events:
-                        async for event in events:
-                            if isinstance(event, Connected):
-                                failures = 0
-                            yield event
-                except (OSError, WebSocketException, ChimeraError) as fault:
-                    if not failures:
-                        _warn(endpoint, fault)
-                yield Disconnected()
-            pause = min(self._longest_pause, self._first_pause * 2 ** min(failures, MOST_DOUBLINGS))
-            failures += 1
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  (only jitter)
+        try:
+            while True:
+                for source in self._in_order():
+                    connected = False
+                    try:
+                        async with aclosing(self._connection(source)) as events:
+                            async for event in events:
+                                connected |= isinstance(event, Connected)
+                                yield event
+                    except (OSError, WebSocketException, ChimeraError) as fault:
+                        self._left(source, fault, told=connected or not failures)
+                    yield Disconnected()
+                    if connected:  # it worked until now: look anew who is the best
+                        failures = 0
+                        break
+                if not any(source.works for source in self.sources):
+                    await asyncio.sleep(self._pause(failures))
+                    failures += 1
+        finally:
+            probes = list(self._probes.values())
+            for probe in probes:
+                probe.cancel()
+            await asyncio.gather(*probes, return_exceptions=True)
 
-    async def _connection(self, endpoint: Endpoint) -> AsyncGenerator[Event, None]:
+    def _pause(self, failures: int) -> float:
+        longest = min(self._longest_pause, self._first_pause * 2.0 ** min(failures, MOST_DOUBLINGS))
+        return longest * (0.5 + self._draw() / 2)
+
+    def _in_order(self) -> list[Source]:
+        return sorted(self.sources, key=lambda source: (not source.works, source.foreign))
+
+    def _left(self, source: Source, fault: Exception, *, told: bool) -> None:
+        source.foreign = isinstance(fault, WrongChain)
+        why = source.endpoint.redact(f"{type(fault).__name__}: {fault}")
+        if source.breaker.state == "closed" or source.breaker.is_due:
+            source.breaker.failed(why)
+        if told:
+            structlog.get_logger().warning("socket_lost", endpoint=source.label, fault=why)
+
+    async def _connection(self, source: Source) -> AsyncGenerator[Event, None]:
         async with connect(
-            endpoint.url,
+            source.endpoint.url,
             open_timeout=self._timeout,
             close_timeout=CLOSE_TIMEOUT,
             ping_interval=PING_INTERVAL,
@@ -86,30 +152,87 @@ class Subscription:
             compression=None,
             proxy=None,
         ) as socket:
-            talk = Conversation(silence=self._silence, timeout=self._timeout, now=time.monotonic())
+            talk = Conversation(
+                silence=self._silence,
+                timeout=self._timeout,
+                now=time.monotonic(),
+                chain_id=self._chain_id,
+                endpoint=source.label,
+            )
+            self._head = self._outrun = 0
             while True:
                 talk.watch(self._wanted, time.monotonic())
                 for method, frame in talk.outgoing():
-                    self._on_request(endpoint.label, method, "socket")
+                    self._on_request(source.label, method, "socket")
                     await socket.send(frame)
+                if self._is_better_elsewhere(source):
+                    return
                 try:
-                    async with asyncio.timeout(talk.wait(time.monotonic())):
+                    async with asyncio.timeout(self._wait(talk)):
                         frame_or_bytes = await socket.recv()
                 except TimeoutError:
                     talk.tick(time.monotonic())
                     continue
                 event = talk.take(frame_or_bytes, time.monotonic())
-                if isinstance(event, Connected):
-                    self._count_connection()
                 if event is not None:
+                    self._note(source, event)
                     yield event
 
-    def _count_connection(self) -> None:
-        self._connections += 1
-        if self._connections > 1:
-            self._on_reconnect()
+    def _wait(self, talk: Conversation) -> float | None:
+        due = talk.wait(time.monotonic())
+        if len(self.sources) == 1:
+            return due
+        return LOOK_AROUND if due is None else min(due, LOOK_AROUND)
 
+    def _note(self, source: Source, event: Event) -> None:
+        if isinstance(event, Connected):
+            source.foreign = False
+            if not any(its.works for its in self.sources):
+                source.breaker.close()  # it was the last resort, and it works
+            self._connections += 1
+            if self._connections > 1:
+                self._on_reconnect()
+        elif isinstance(event, NewHead):
+            self._head = event.block.number
+        elif isinstance(event, Probed):
+            self._head = event.number
+            for other in self.sources:  # it says that all is quiet: is it?
+                if other is not source:
+                    self._probe(other, compare=True)
 
-def _warn(endpoint: Endpoint, fault: Exception) -> None:
-    told = endpoint.redact(f"{type(fault).__name__}: {fault}")
-    structlog.get_logger().warning("socket_lost", endpoint=endpoint.label, fault=told)
+    def _is_better_elsewhere(self, source: Source) -> bool:
+        """
+        Probe whom it is time for, and tell whether a preferred endpoint works again.
+
+        Raises:
+            Retry: Another endpoint has heads that this one kept to itself.
+        """
+        for other in self.sources:
+            if other is not source and other.breaker.is_due:
+                self._probe(other)
+        late = time.monotonic() - self._outrun_at > LOOK_AROUND
+        if late and 0 < self._head < self._outrun:
+            raise Retry(f"silent at block {self._head} while another has block {self._outrun}")
+        return next((its for its in self.sources if its.works), source) is not source
+
+    def _probe(self, source: Source, *, compare: bool = False) -> None:
+        if source not in self._probes:
+            self._probes[source] = asyncio.create_task(self._visit(source, compare=compare))
+
+    async def _visit(self, source: Source, *, compare: bool) -> None:
+        try:
+            self._on_request(source.label, "eth_chainId", "probe")
+            chain, number = await self._ask_standing(source.endpoint.url)
+            source.foreign = self._chain_id not in (None, chain)
+            if source.foreign:
+                raise WrongChain(f"it is on chain {chain}, not on {self._chain_id}")
+            if number + 1 < self._head:
+                raise Retry(f"it is at block {number}, another at {self._head}")
+        except ChimeraError as fault:
+            source.breaker.failed(source.endpoint.redact(str(fault)))
+        else:
+            source.breaker.proved()
+            if compare and number > max(self._outrun, self._head):
+                self._outrun, self._outrun_at = number, time.monotonic()
+        finally:
+            self._probes.pop(source, None)

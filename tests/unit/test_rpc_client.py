@@ -8,8 +8,7 @@ import pytest
 
 from chimera.errors import ChimeraError, RangeTooWide, Retry
 from chimera.rpc.client import Request
-from chimera.rpc.faults import Denied, Garbled, Reverted, TimedOut, Unsupported
-from chimera.rpc.pool import Pool
+from chimera.rpc.faults import Denied, Reverted, TimedOut, Unsupported
 from chimera.rpc.wire import HEADER, LOGS, TEXT
 from tests.fakes_chain import Reply, ScriptedClient, answering, refusing, saying
 
@@ -253,78 +252,3 @@ async def test_a_fault_of_our_own_reaches_whoever_waits() -> None:
         await ask(client)
     with pytest.raises(ZeroDivisionError):
         await client.batch([CALL, ("m", [])], TEXT, purpose="check")
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def down(_requests: list[dict[str, Any]]) -> Exception:
-    return Retry("connection refused")
-
-
-async def pooled(pool: Pool) -> str:
-    return await pool.call("eth_getCode", ["0x01"], TEXT, purpose="check")
-
-
-async def test_a_pool_asks_the_next_endpoint_when_the_preferred_one_fails() -> None:
-    first, second = ScriptedClient(down, attempts=1), ScriptedClient(ECHO)
-    pool = Pool([first, second])
-
-    assert await pooled(pool) == "0x01"
-    assert await pooled(pool) == "0x01"
-
-    assert (len(first.bodies), len(second.bodies)) == (1, 2)
-
-
-async def test_a_pool_returns_to_the_preferred_endpoint_once_it_answers_a_probe() -> None:
-    clock = Clock()
-    first = ScriptedClient(down, answering(lambda *_: "0x1"), attempts=1)
-    second = ScriptedClient(answering(lambda *_: "0x2"))
-    pool = Pool([first, second], cool_down=15.0, clock=clock)
-    assert await pooled(pool) == "0x2"
-    clock.now = 15.0
-
-    assert await pooled(pool) == "0x2"
-    await asyncio.sleep(0.01)
-
-    assert await pooled(pool) == "0x1"
-    assert [body[0]["method"] for body in first.bodies[1:]] == ["eth_chainId", "eth_getCode"]
-
-
-async def test_a_pool_does_not_blame_an_endpoint_for_a_range_that_is_too_wide() -> None:
-    wide = refusing(-32005, "query returned more than 10000 results")
-    first, second = ScriptedClient(wide, ECHO), ScriptedClient(ECHO)
-    pool = Pool([first, second])
-
-    with pytest.raises(RangeTooWide):
-        await pool.call("eth_getLogs", [{}], LOGS, purpose="backfill")
-
-    assert await pooled(pool) == "0x01"
-    assert second.bodies == []
-
-
-async def test_a_pool_asks_another_endpoint_for_a_block_that_one_does_not_have_yet() -> None:
-    behind = ScriptedClient(refusing(-32000, "header not found"), ECHO, attempts=1)
-    pool = Pool([behind, ScriptedClient(answering(lambda *_: "0x2"))])
-
-    assert await pooled(pool) == "0x2"
-    assert await pooled(pool) == "0x01"
-
-
-async def test_a_pool_of_which_none_answers_raises_the_last_fault() -> None:
-    pool = Pool([ScriptedClient(down, attempts=1), ScriptedClient(saying(b"?"), attempts=1)])
-
-    with pytest.raises(Garbled):
-        await pooled(pool)
-
-
-async def test_a_pool_moves_a_whole_batch_to_the_next_endpoint() -> None:
-    pool = Pool([ScriptedClient(down, attempts=1), ScriptedClient(ECHO)])
-
-    assert await pool.batch([CALL, ("m", ["0x2"])], TEXT, purpose="check") == ["0x01", "0x2"]
