@@ -67,7 +67,11 @@ class Chain(FakeReader):
         self.meanwhile: Callable[[], None] | None = None
         self.fault: Exception | None = None
 
+    async def block_at(self, number: int) -> Block | None:
+        return self.blocks.get(number)
+
     async def read(self, calls: Sequence[Call], block: Block) -> Readings:
+        self.blocks.setdefault(block.number, block)
         self.calls.append(tuple(calls))
         if self.meanwhile is not None:
             self.meanwhile()

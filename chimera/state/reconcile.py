@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -14,7 +14,7 @@ from chimera.domain.block import Block
 from chimera.domain.call import Call, Readings
 from chimera.domain.health import Difference
 from chimera.domain.market import Account, Key, Market, instance_of
-from chimera.errors import ChimeraError
+from chimera.errors import ChimeraError, Retry
 from chimera.observability.metrics import Metrics
 from chimera.ports import ChainReader
 from chimera.service import Service
@@ -129,10 +129,10 @@ class Reconciler(Service):
         sample = self._sample()
         try:
             answers = await self._reader.read(sample.calls, sample.block) if sample.calls else {}
+            found = await self._confirmed(sample, await self._differing(sample, answers))
         except ChimeraError as fault:  # the node failed, or no longer knows this block
             self._skip(sample, str(fault))
             return
-        found = await self._differing(sample, answers)
         if not self._holds(sample):
             self._skip(sample, "the block is not ours any more")
             return
@@ -169,6 +169,27 @@ class Reconciler(Service):
                     found.append(Mismatch(key, differences))
             await asyncio.sleep(0)
         return found
+
+    async def _confirmed(self, sample: Sample, found: list[Mismatch]) -> list[Mismatch]:
+        """
+        Ask again about whoever differs, and keep those who still do.
+
+        A node may answer from the state of another block while it mines or switches branches.
+
+        Raises:
+            Retry: The node failed, or has another block at this height by now.
+        """
+        if not found:
+            return found
+        if await self._reader.block_at(sample.block.number) != sample.block:
+            raise Retry("the node has left this block")
+        keys = [mismatch.key for mismatch in found]
+        accounts = {key: sample.accounts[key] for key in keys}
+        adapters, markets = self._engine.adapters, sample.markets
+        proofs = (adapters[key[0]].proof(markets[key[0]], key[1]) for key in keys)
+        calls = tuple(dict.fromkeys(call for proof in proofs for call in proof))
+        answers = await self._reader.read(calls, sample.block)
+        return await self._differing(replace(sample, accounts=accounts, calls=calls), answers)
 
     def _holds(self, sample: Sample) -> bool:
         """Tell whether its block is still on our chain, and the book the one it was taken from."""

@@ -13,7 +13,7 @@ from chimera.domain.call import Call, Readings
 from chimera.domain.market import Account
 from chimera.errors import Rebuild, Retry
 from chimera.state.valuation import checksummed
-from tests.fakes_reconcile import LESS, RIGHT, House, Roomy, house_with, people
+from tests.fakes_reconcile import LESS, RIGHT, START, House, Roomy, house_with, people
 from tests.fakes_state import (
     ALICE,
     BOB,
@@ -64,6 +64,33 @@ async def test_a_divergence_is_told_with_both_figures_and_counted() -> None:
     ]
     assert house.count("mirror_mismatches_total") == 1
     assert house.trust.mismatches == {"fake": 1}
+
+
+async def test_a_node_that_has_left_the_block_accuses_nobody() -> None:
+    house = house_with({ALICE: LESS})
+    house.step()
+    house.chain.blocks[house.book.block.number] = child(START, "another branch")
+
+    await house.reconciler.compare()
+
+    assert house.trust.mismatches == {}
+    assert house.count("reconcile_skipped_total") == 1
+
+
+async def test_a_divergence_that_does_not_show_again_is_none() -> None:
+    """A node that mines may answer from the next block's state."""
+    house = house_with({ALICE: LESS})
+    house.step()
+
+    def mined() -> None:
+        house.adapter.chain[ALICE] = LESS if not house.chain.views else RIGHT
+
+    house.chain.meanwhile = mined
+    await house.reconciler.compare()
+
+    assert len(house.chain.calls) == 2
+    assert house.trust.mismatches == {}
+    assert house.count("reconcile_skipped_total") == 0
 
 
 async def test_a_divergent_account_is_read_within_the_next_block_and_compared_again() -> None:
