@@ -191,8 +191,6 @@ class Multicall:
             self._absent_since = block.number
             return await self._one_by_one(calls, at, purpose)
         self._absent_since = None
-        if len(calls) >= self._chunk_limit:
-            self._chunk_limit = min(self._max_calls, self._chunk_limit * 9 // 8 + 1)
         return await self._judged(calls, decode_results(returned, len(calls)), at, purpose)
 
     async def _halved(self, calls: list[Call], block: Block, at: Any, purpose: str) -> Readings:  # noqa: ANN401
@@ -211,7 +209,8 @@ class Multicall:
         """
         Take the results over, but ask again alone for calls that failed without a word.
 
-        Such a call may just have run out of the gas that its neighbours used up.
+        Such a call may just have run out of the gas that its neighbours used up. If it did, chunks
+        become smaller by those that did not fit; chunks that fit grow again slowly.
         """
         readings: dict[Call, Answer] = {}
         unsure: list[Call] = []
@@ -219,9 +218,13 @@ class Multicall:
             readings[call] = data if success else None
             if not success and not data:
                 unsure.append(call)
-        if unsure:
-            readings.update(await self._one_by_one(unsure, at, purpose, gas=ENOUGH))
-        return readings
+        again = await self._one_by_one(unsure, at, purpose, gas=ENOUGH)
+        starved = sum(answer is not None for answer in again.values())
+        if starved:
+            self._chunk_limit = max(1, min(self._chunk_limit, len(calls) - starved))
+        elif len(calls) >= self._chunk_limit:
+            self._chunk_limit = min(self._max_calls, self._chunk_limit * 9 // 8 + 1)
+        return {**readings, **again}
 
     async def _one_by_one(
         self,

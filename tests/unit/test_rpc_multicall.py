@@ -316,3 +316,31 @@ async def test_one_call_that_never_ends_costs_its_own_answer_and_no_other() -> N
 
     assert readings == {call(1): bytes(4096), endless: None}
     assert [one["params"][0]["gas"] for one in client.bodies[-1]] == [hex(30_000_000)] * 2
+
+
+async def test_calls_that_starve_in_a_chunk_make_the_next_one_smaller() -> None:
+    node = FakeNode()
+    wanted = [call(number) for number in range(10)]
+    node.silent_failures = {one.data for one in wanted[6:]}
+    client = ScriptedClient(node)
+    multicall = Multicall(client)
+
+    readings = await multicall.read(wanted, BLOCK, purpose="readings")
+    node.silent_failures = set()
+    await multicall.read(wanted, BLOCK, purpose="readings")
+
+    assert readings == {one: one.data for one in wanted}
+    assert node.sizes[0] == 10
+    assert sorted(node.sizes[1:]) == [4, 6]
+
+
+async def test_a_call_that_fails_by_itself_leaves_the_chunks_as_they_are() -> None:
+    node = FakeNode()
+    dead = Call(Address(b"\x01" * 20), b"\xde\xad")
+    node.silent_failures = {dead.data}
+    multicall = Multicall(ScriptedClient(node))
+
+    for _ in range(2):
+        await multicall.read([call(1), call(2), dead], BLOCK, purpose="readings")
+
+    assert node.sizes == [3, 3]
