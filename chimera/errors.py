@@ -23,12 +23,33 @@ class Rebuild(ChimeraError):
     """Our mirror no longer fits the chain: throw it away and read it anew."""
 
 
+class Unfit(Rebuild):
+    """
+    What is refused at a start happened while running: go on without this protocol.
+
+    Args:
+        protocol: Name of the instance.
+        reason: What it would have been refused for.
+    """
+
+    def __init__(self, protocol: str, reason: str) -> None:
+        super().__init__(f"{protocol}: {reason}")
+        self.protocol = protocol
+        self.reason = reason
+
+
 class Halt(ChimeraError):
     """Money is at risk: trip the breaker, send nothing until a person resets it."""
 
 
 class Refuse(ChimeraError):
-    """Do not start: the configuration or the node is not what it must be (exit code 2)."""
+    """
+    Do not start: the configuration or the node is not what it must be (exit code 2).
+
+    `protocol` names the instance that is refused, where it is one.
+    """
+
+    protocol: str | None = None
 
 
 class Unreachable(ChimeraError):

@@ -105,8 +105,8 @@ class Town:
             VENUS: self.venus.succeeded,
         }
 
-    def truth(self, block: int) -> Truth:
-        """Return what the contracts say of everybody with debt at `block`."""
+    def truth(self, block: int, *, venus: bool = True) -> Truth:
+        """Return what the contracts say of everybody with debt at `block`; Venus can be spared."""
         found: dict[Account, Told] = {}
         for name, stage in ((OLD, self.old), (NEW, self.new)):
             told = stage.truth.account_data(stage.truth.borrowers_now(block), block)
@@ -114,7 +114,7 @@ class Town:
                 found[name, user.lower()] = Told(health_of(data), data is None)
         for (market, user), factor in self.morpho.truth.health(block).items():
             found[f"{MORPHO}.{market}", user.lower()] = Told(factor, factor is None)
-        for user, sums in self.venus.truth.sums(block).items():
+        for user, sums in (self.venus.truth.sums(block) if venus else {}).items():
             factor = None if sums is None else sums.health_factor
             found[VENUS, user.lower()] = Told(factor, sums is None)
         return found

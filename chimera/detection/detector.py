@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 from chimera.detection.streaks import StreakCounter
 from chimera.domain.block import Address, Block
-from chimera.domain.market import Key
+from chimera.domain.market import Key, instance_of
 from chimera.domain.numeric import Wad, decimal_string
 from chimera.domain.opportunity import (
     Checkpoint,
@@ -258,7 +258,7 @@ class OpportunityDetector:
         reason: ClosedReason = "recovered"
         if key in observation.liquidated:
             reason = "liquidated"
-        elif key in observation.unpriced:
+        elif key in observation.unpriced or instance_of(key[0]) in observation.unfollowed:
             reason = "unpriced"
         return _ended(self._opportunity(key, episode), observation.block, reason)
 

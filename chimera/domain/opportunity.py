@@ -47,12 +47,14 @@ class Observation:
         underwater: Every account under 1, by key. All others are not.
         unpriced: Accounts with debt whose health factor is unknown; their streak ends.
         liquidated: Accounts that were liquidated in this block.
+        unfollowed: Protocol instances that nobody follows any more; nothing is known of them.
     """
 
     block: Block
     underwater: Mapping[Key, Underwater]
     unpriced: frozenset[Key] = frozenset()
     liquidated: frozenset[Key] = frozenset()
+    unfollowed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,13 @@ class Book:
         self._block = block
         self._undo.clear()
 
+    def drop(self, protocol: str) -> None:
+        """Forget one protocol; no rollback reaches below this."""
+        self.abort()
+        self._shelves.pop(protocol, None)
+        self._undo.clear()
+        self._touched = frozenset(key for key in self._touched if key[0] != protocol)
+
     def clear(self) -> None:
         """Forget everything, to be loaded anew at another block."""
         self._shelves.clear()

@@ -12,7 +12,7 @@ from chimera.domain.call import Call, Inquiry, Readings, answer, unanswered
 from chimera.domain.changes import AccountRead, Liquidated
 from chimera.domain.market import EMPTY, Account, Holder, Key
 from chimera.domain.opportunity import Observation, Underwater
-from chimera.errors import Rebuild
+from chimera.errors import Rebuild, Refuse, Unfit
 from chimera.ports import Adapter, Streaks
 from chimera.state.book import Book
 from chimera.state.cache import PositionCache
@@ -61,6 +61,7 @@ class StateEngine(CacheFace):
         self.book = book
         self.screens: Mapping[str, Screen] = {}
         self.observation: Observation | None = None
+        self.unfollowed: dict[str, str] = {}  # instances that were left out, and why
         self._watch_below = watch_below
         self._weights: Mapping[str, Weights] = {}  # of the newest block
         self._near: AbstractSet[Key] | None = NOBODY  # None: not asked for since that block
@@ -122,6 +123,7 @@ class StateEngine(CacheFace):
         Raises:
             Rebuild: The block does not build on the newest one, or contradicts the book. Whatever
                 is raised by an adapter, the book is then as it was before the block.
+            Unfit: One protocol has become something that a start would refuse.
         """
         shares = route(self._queries(), batch.logs)
         mended: list[Key] = []
@@ -130,7 +132,7 @@ class StateEngine(CacheFace):
             liquidated = frozenset(
                 key
                 for name, adapter in self.adapters.items()
-                for key in self._fold(adapter, replace(batch, logs=tuple(shares[name])), mended)
+                for key in self._folded(adapter, replace(batch, logs=tuple(shares[name])), mended)
             )
         except BaseException:
             self.book.abort()
@@ -158,6 +160,26 @@ class StateEngine(CacheFace):
     def look_again(self) -> Observation:
         """Return the newest block anew, after a market was put in quarantine or let out of it."""
         return self._observe(self.observation.liquidated if self.observation else NOBODY)
+
+    def leave_out(self, protocol: str, reason: str) -> None:
+        """
+        Forget a protocol for good; the book has to be loaded anew, by adapters without it.
+
+        Args:
+            protocol: Name of the instance.
+            reason: Why nobody follows it any more.
+        """
+        self.unfollowed[protocol] = reason
+        self.book.drop(protocol)
+        self.screens = {name: kept for name, kept in self.screens.items() if name != protocol}
+        self._weights = {name: kept for name, kept in self._weights.items() if name != protocol}
+        self._near = None
+
+    def _folded(self, adapter: Adapter[Any], batch: BlockBatch, mended: list[Key]) -> Iterable[Key]:
+        try:
+            yield from self._fold(adapter, batch, mended)
+        except Refuse as fault:
+            raise Unfit(adapter.name, str(fault)) from fault
 
     def _fold(self, adapter: Adapter[Any], batch: BlockBatch, mended: list[Key]) -> Iterable[Key]:
         accounts = self.book.accounts(adapter.name)
@@ -203,7 +225,13 @@ class StateEngine(CacheFace):
             for user in self.screens[name].candidates(weights):
                 self._judge((name, user), time, under, errors)
         self._errors = errors
-        self.observation = Observation(self.book.block, under, frozenset(errors), liquidated)
+        self.observation = Observation(
+            block=self.book.block,
+            underwater=under,
+            unpriced=frozenset(errors),
+            liquidated=liquidated,
+            unfollowed=frozenset(self.unfollowed),
+        )
         return self.observation
 
     def _judge(
@@ -241,6 +269,15 @@ class StateEngine(CacheFace):
             for name, adapter in self.adapters.items()
         }
 
+    def _needs_of(
+        self, adapter: Adapter[Any], block: Block, logs: Sequence[Log], readings: Readings
+    ) -> Needs:
+        accounts = self.book.accounts(adapter.name)
+        try:
+            return adapter.needs(accounts.market, accounts, block, logs, readings)
+        except Refuse as fault:
+            raise Unfit(adapter.name, str(fault)) from fault
+
     def polls(self, block: Block) -> tuple[Call, ...]:
         """Name the calls to make at this block, each once."""
         calls = (
@@ -253,9 +290,7 @@ class StateEngine(CacheFace):
         """Name what the sealed logs still lack, over all protocols."""
         shares = route(self._queries(), logs)
         needs = [
-            adapter.needs(
-                self.book.market(name), self.book.accounts(name), block, shares[name], readings
-            )
+            self._needs_of(adapter, block, shares[name], readings)
             for name, adapter in self.adapters.items()
         ]
         calls = [call for need in needs for call in need.calls]

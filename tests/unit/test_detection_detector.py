@@ -1,5 +1,7 @@
 """Episodes: who is flagged, how they end, and what a reorg does to them."""
 
+from dataclasses import replace
+
 import pytest
 
 from chimera.detection.detector import OpportunityDetector
@@ -113,6 +115,16 @@ def test_a_liquidation_of_somebody_else_is_no_reason() -> None:
     (closed,) = detector.observe(chain.mine(liquidated=["bob"]))
 
     assert closed.closed_reason == "recovered"
+
+
+def test_a_protocol_that_nobody_follows_any_more_closes_as_unpriced() -> None:
+    detector, chain = new_detector(), FakeChain()
+    flagged(detector, chain)
+
+    gone = replace(chain.mine(), unfollowed=frozenset({key("alice")[0]}))
+    (closed,) = detector.observe(gone)
+
+    assert closed.closed_reason == "unpriced"
 
 
 def test_a_dead_price_closes_as_unpriced() -> None:

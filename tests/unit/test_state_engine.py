@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import pytest
 
-from chimera.domain.block import Block, Log, Rollback
-from chimera.domain.call import Call
+from chimera.domain.block import Block, BlockBatch, Log, Needs, Rollback
+from chimera.domain.call import Call, Readings
+from chimera.domain.changes import Change
 from chimera.domain.numeric import WAD
 from chimera.domain.opportunity import BestPair, Observation
-from chimera.errors import Rebuild
+from chimera.errors import Rebuild, Refuse, Unfit
+from chimera.ports import Accounts
 from chimera.state.book import Book
 from chimera.state.cache import PositionCache
 from chimera.state.engine import StateEngine
@@ -200,3 +204,77 @@ def test_two_protocols_share_the_block_and_ask_each_call_once() -> None:
     assert set(engine.adopt().underwater) == {("one", BOB), ("two", BOB)}
     assert engine.polls(child(START)) == (Call(WETH, b"price"), Call(USDC, b"price"))
     assert set(step(engine, log(BORROW, BOB, USDC, 1)).underwater) == {("one", BOB), ("two", BOB)}
+
+
+# --- a protocol that becomes unfit ----------------------------------------------------------------
+
+
+class Stubborn(FakeAdapter):
+    """Refuses the block after the first, in `needs` or in `fold`."""
+
+    at = "fold"
+
+    def fold(self, market: FakeMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[Change]:
+        if self.at == "fold":
+            raise Refuse("this revision is not supported")
+        return FakeAdapter.fold(self, market, accounts, batch)
+
+    def needs(
+        self,
+        market: FakeMarket,
+        accounts: Accounts,
+        block: Block,
+        logs: Sequence[Log],
+        readings: Readings,
+    ) -> Needs:
+        if self.at == "needs":
+            raise Refuse("this revision is not supported")
+        return FakeAdapter.needs(self, market, accounts, block, logs, readings)
+
+
+def two(second: FakeAdapter) -> StateEngine:
+    book = Book()
+    market = FakeMarket({WETH: 2_000, USDC: 1})
+    for name in ("one", "two"):
+        book.load(name, market, {BOB: account({}, {USDC: 1})}, complete=True, block=START)
+    adapters = {"one": FakeAdapter("one"), "two": second}
+    engine = StateEngine(adapters, book, PositionCache(""), streaks=FakeStreaks())
+    engine.adopt()
+    return engine
+
+
+@pytest.mark.parametrize("at", ["fold", "needs"])
+def test_what_a_start_would_refuse_names_its_protocol_and_changes_nothing(at: str) -> None:
+    stubborn = Stubborn("two")
+    stubborn.at = at
+    engine = two(stubborn)
+    block = child(START)
+
+    def take() -> None:
+        engine.needs(block, (), {})
+        engine.apply(batch(block, log(BORROW, BOB, USDC, 1)))
+
+    with pytest.raises(Unfit, match="two: this revision") as unfit:
+        take()
+
+    assert unfit.value.protocol == "two"
+    assert engine.book.block == START
+    bob = engine.book.get(("one", BOB))
+    assert bob is not None
+    assert bob.owed == {USDC: 1}
+
+
+def test_what_is_left_out_is_forgotten_and_told_as_unfollowed() -> None:
+    adapters = {"one": FakeAdapter("one"), "two": FakeAdapter("two")}
+    engine = two(adapters["two"])
+    engine.adapters = adapters
+    del adapters["two"]
+
+    engine.leave_out("two", "why")
+    seen = engine.adopt()
+
+    assert engine.book.protocols == ("one",)
+    assert set(seen.underwater) == {("one", BOB)}
+    assert seen.unfollowed == {"two"}
+    assert {name for name, _ in engine.near} == {"one"}
+    assert step(engine, log(BORROW, BOB, USDC, 1)).unfollowed == {"two"}
