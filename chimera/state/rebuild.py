@@ -28,7 +28,7 @@ from chimera.domain.call import Inquiry
 from chimera.domain.health import Difference
 from chimera.domain.market import EMPTY, Account, Key, Market
 from chimera.domain.opportunity import Checkpoint
-from chimera.errors import Rebuild, Retry
+from chimera.errors import Rebuild, Refuse, Retry
 from chimera.ports import Adapter, ChainReader, History
 from chimera.state.book import UNDO_WINDOW, Book
 from chimera.state.valuation import Adapters
@@ -196,7 +196,7 @@ class Bootstrap:
         of older ones within minutes.
         """
         for adapter in self._adapters.values():
-            market: Market = await drive(adapter.read_market(block), self._reader, block)
+            market = await self._market(adapter, block)
             await self._discover(adapter, market, block, None)
 
     async def load(
@@ -232,12 +232,20 @@ class Bootstrap:
     ) -> tuple[Market, dict[Address, Account]]:
         """Read the market of a protocol, and everybody who has a balance there, at `block`."""
         adapter = self._adapters[protocol]
-        market: Market = await drive(adapter.read_market(block), self._reader, block)
+        market = await self._market(adapter, block)
         users = await self._discover(adapter, market, block, from_block)
         market = await drive(adapter.read_rest(market, users, block), self._reader, block)
         accounts = await self._read_accounts(adapter, market, users, block)
         log.info("protocol_read", protocol=protocol, block=block.number, accounts=len(accounts))
         return market, accounts
+
+    async def _market(self, adapter: Adapter[Any], block: Block) -> Market:
+        try:
+            market: Market = await drive(adapter.read_market(block), self._reader, block)
+        except Refuse as refusal:
+            refusal.protocol = adapter.name
+            raise
+        return market
 
     async def verify(self, protocol: str) -> list[Key]:
         """
