@@ -23,6 +23,7 @@ class Stage:
         self.chain, self.heads, self.follower = chain, FakeHeads(), FakeFollower()
         self.reorgs: list[int] = []
         self.differences = 0
+        self.accused: list[str] = []
         self.feed = ChainFeed(
             chain,
             self.heads,
@@ -35,7 +36,8 @@ class Stage:
         )
         self.stream: AsyncGenerator[Message, None] = self.feed.follow(chain.canonical[0])
 
-    def _differ(self) -> None:
+    def _differ(self, endpoint: str) -> None:
+        self.accused.append(endpoint)
         self.differences += 1
 
     async def take(self) -> Message:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chimera.api.parameters import AddressText, CursorText, WadText
 from chimera.domain.health import Step
-from chimera.domain.notices import ProtocolStatus, RedisState, Status
+from chimera.domain.notices import ProtocolStatus, RedisState, Status, Trouble
 from chimera.domain.opportunity import Opportunity
 from chimera.domain.position import Position
 
@@ -91,6 +91,9 @@ class Readiness(BaseModel):
     breaker: str
     reasons: list[str]
     protocols: dict[str, ProtocolStatus]
+    degraded: bool
+    complete_up_to: int
+    faults: list[Trouble]
 
     @classmethod
     def of(cls, status: Status) -> Readiness:
@@ -105,6 +108,9 @@ class Readiness(BaseModel):
             breaker=status.breaker,
             reasons=list(status.reasons),
             protocols=dict(status.protocols),
+            degraded=status.degraded,
+            complete_up_to=status.complete_up_to,
+            faults=list(status.faults),
         )
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from chimera.api.server import ApiServer, build_app
+from chimera.app.condition import Door, Facts
 from chimera.app.heartbeat import Labour, Progress, heartbeat, signs
 from chimera.chain.backfill import scan
 from chimera.chain.feed import ChainFeed
+from chimera.chain.quorum import Quorum, Witness
 from chimera.chain.reader import RpcReader
 from chimera.detection.detector import OpportunityDetector
 from chimera.detection.ledger import OpportunityLedger
@@ -21,7 +23,7 @@ from chimera.registry import build_adapter
 from chimera.replay.recorder import Overheard, RecordedFeed
 from chimera.rpc.announcements import Event
 from chimera.rpc.client import HttpClient
-from chimera.rpc.pool import Pool
+from chimera.rpc.pool import Alone, Pool
 from chimera.rpc.websocket import Subscription
 from chimera.service import Service
 from chimera.settings import Settings
@@ -71,6 +73,8 @@ class Rooms:
     engine: StateEngine
     publisher: CachePublisher
     bootstrap: Bootstrap
+    subscription: Subscription
+    quorum: Quorum | None
     feed: ChainFeed | RecordedFeed
     detector: OpportunityDetector
     ledger: OpportunityLedger
@@ -84,6 +88,26 @@ class Rooms:
     def episodes_kept(self) -> int:
         """How many episodes are taken over from the history at a start."""
         return EPISODES_KEPT
+
+    def doors(self) -> list[Door]:
+        """Return the preferred endpoints, for requests and for announcements."""
+        member, source = self.chain.pool.members[0], self.subscription.sources[0]
+        return [
+            Door(f"{its.label} ({kind})", its.breaker.state, its.breaker.why)
+            for its, kind in ((member, "http"), (source, "ws"))
+        ]
+
+    def facts(self) -> Facts:
+        """Return what the daemon's condition is judged by."""
+        return Facts(
+            head=self.feed.head,
+            processed=self.book.block if self.book.loaded else None,
+            trouble=self.feed.trouble,
+            redis=self.cache.state,
+            quarantined=tuple(self.engine.trust.quarantined),
+            doors=self.doors(),
+            dispute=None if self.quorum is None else self.quorum.dispute,
+        )
 
     @property
     def settings(self) -> Settings:
@@ -202,6 +226,7 @@ def build_rooms(
         },
         progress=labour.of_protocol,
     )
+    subscription, quorum = _subscription(chain), _quorum(chain)
     rooms = Rooms(
         chain=chain,
         history=history,
@@ -211,7 +236,9 @@ def build_rooms(
         engine=engine,
         publisher=CachePublisher(cache, engine.mirror, on_written=metrics.event_to_cache.observe),
         bootstrap=bootstrap,
-        feed=_feed(chain, engine, overheard),
+        subscription=subscription,
+        quorum=quorum,
+        feed=_feed(chain, subscription, engine, quorum, overheard),
         detector=detector,
         ledger=OpportunityLedger(detector, keep=EPISODES_KEPT),
         flags=FlagStream(settings.redis.url, chain_id=settings.chain.id),
@@ -256,25 +283,51 @@ def _reconciler(rooms: Rooms) -> Reconciler:
     return reconciler
 
 
-def _feed(
-    chain: Chain, engine: StateEngine, overheard: Callable[[Event], None] | None
-) -> ChainFeed:
+def _subscription(chain: Chain) -> Subscription:
     settings, metrics = chain.settings, chain.metrics
-    differences = metrics.log_differences.labels("subscription")
-    subscription = Subscription(
+    return Subscription(
         settings.rpc.ws,
         chain_id=settings.chain.id,
         silence=max(SILENT_BLOCKS * settings.chain.block_time, LEAST_SILENCE),
         on_request=functools.partial(_count_request, metrics),
         on_reconnect=metrics.reconnects.inc,
     )
+
+
+def _quorum(chain: Chain) -> Quorum | None:
+    if chain.settings.rpc.quorum == 1:
+        return None
+    readers = {member: RpcReader(Alone(chain.pool, member)) for member in chain.pool.members}
+
+    def others() -> list[Witness]:
+        return [Witness(its.label, readers[its]) for its in chain.pool.others()]
+
+    metrics = chain.metrics
+    return Quorum(
+        others,
+        on_difference=lambda label: metrics.quorum_differences.labels(label).inc(),
+        on_unchecked=metrics.quorum_unchecked.inc,
+    )
+
+
+def _feed(
+    chain: Chain,
+    subscription: Subscription,
+    engine: StateEngine,
+    quorum: Quorum | None,
+    overheard: Callable[[Event], None] | None,
+) -> ChainFeed:
+    settings, metrics = chain.settings, chain.metrics
+    for source in subscription.sources:
+        metrics.log_differences.labels(source.label)
     return ChainFeed(
         chain.reader,
         subscription if overheard is None else Overheard(subscription, overheard),
         engine,
         most_behind=settings.rpc.max_backfill_blocks,
+        quorum=quorum,
         on_reorg=lambda _depth: metrics.reorgs.inc(),
-        on_log_difference=differences.inc,
+        on_log_difference=lambda endpoint: metrics.log_differences.labels(endpoint).inc(),
     )
 
 

@@ -21,9 +21,10 @@ from tenacity import (
 )
 
 from chimera.app.build import Rooms
+from chimera.app.condition import NAMES, Condition, breaker, keep_looking
 from chimera.app.path import BlockPath
 from chimera.app.proving import prove_node
-from chimera.domain.block import Block
+from chimera.domain.block import Block, BlockBatch
 from chimera.domain.market import Key
 from chimera.domain.notices import ProtocolStatus, RebuildReport, Status
 from chimera.domain.opportunity import Checkpoint, Opportunity
@@ -32,7 +33,6 @@ from chimera.state.rebuild import compare_views, resume_point
 
 log = structlog.get_logger()
 
-STALE_AFTER = 20  # seconds by which the newest block may be older than the clock
 CANCEL_AGAIN = 1.0  # seconds; a library may lose a cancellation
 
 T = TypeVar("T")
@@ -67,6 +67,10 @@ class Daemon:
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._rebuilding = False
         self._fell_at: int | None = None  # block after which the mirror last failed to fit
+        self._condition = Condition(
+            block_time=rooms.settings.chain.block_time,
+            on_alert=lambda name: rooms.metrics.alerts.labels(name).inc(),
+        )
         rooms.metrics.ready.set_function(self._is_ready)
         if rooms.reconciler is not None:
             rooms.reconciler.rebuild = self._mend
@@ -116,6 +120,7 @@ class Daemon:
             await self._patiently(rooms.bootstrap.prove)
             await rooms.history.open()  # only now: a refused start leaves no file behind
             await rooms.history.claim()
+            group.create_task(keep_looking(self._look), name="condition")
             await self._follow()
 
     async def _follow(self) -> None:
@@ -153,6 +158,8 @@ class Daemon:
         async with aclosing(self._rooms.feed.follow(start)) as messages:
             async for message in messages:
                 await self._path.take(message)
+                if isinstance(message, BlockBatch):
+                    self._condition.took(live=message.arrived_ns > 0)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what needs the node until it works; discovery resumes where it was."""
@@ -211,6 +218,7 @@ class Daemon:
         await self._path.decide(rooms.engine.adopt())
         self._write_anew()
         self._path.note(block)
+        self._condition.took(live=True)  # however long reading it took
         await rooms.writer.flush()  # from here on a crash finds a checkpoint to resume from
         gc.unfreeze()
         gc.collect()
@@ -233,7 +241,7 @@ class Daemon:
     def status(self) -> Status:
         """Return what /readyz says."""
         rooms = self._rooms
-        head = rooms.feed.head
+        head, facts = rooms.feed.head, rooms.facts()
         return Status(
             ready=self._is_ready(),
             chain_id=rooms.settings.chain.id,
@@ -241,9 +249,12 @@ class Daemon:
             processed_block=self._path.processed,
             lag_blocks=max(0, head - self._path.processed),
             redis=rooms.cache.state,
-            breaker="closed",
-            reasons=tuple(self._reasons(head)),
+            breaker=breaker(facts.doors),
+            reasons=tuple(self._condition.reasons(facts)),
             protocols={name: self._status_of(name) for name in rooms.book.protocols},
+            degraded=bool(self._condition.degraded(facts)),
+            complete_up_to=self._path.processed,
+            faults=tuple(self._condition.alerts.faults),
         )
 
     def _status_of(self, name: str) -> ProtocolStatus:
@@ -264,25 +275,10 @@ class Daemon:
             return False
         return rooms.book.block == rooms.feed.newest
 
-    def _reasons(self, head: int) -> list[str]:
-        rooms = self._rooms
-        found = []
-        if not rooms.book.loaded:
-            return ["reading the markets and accounts for the first time"]
-        if head > self._path.processed:
-            found.append(f"{head - self._path.processed} blocks behind the head")
-        if rooms.feed.trouble is not None:
-            found.append(rooms.feed.trouble)
-        if rooms.cache.state == "fallback":
-            found.append("Redis does not answer: positions are kept in memory")
-        found += [
-            f"{market} is unverified: accounts differed from the contract's own view"
-            for market in rooms.engine.trust.quarantined
-        ]
-        age = int(time.time()) - rooms.book.block.timestamp
-        if age > STALE_AFTER:
-            found.append(f"the newest block is {age} s old")
-        return found
+    def _look(self) -> None:
+        degraded = self._condition.look(self._rooms.facts())
+        for name in NAMES:
+            self._rooms.metrics.degraded.labels(name).set(name in degraded)
 
     async def rebuild(self, *, protocol: str | None, from_block: int | None) -> RebuildReport:
         """

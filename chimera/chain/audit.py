@@ -19,6 +19,7 @@ class Difference:
     block: Block
     missing: int  # sealed, but never announced
     extra: int  # announced, but not among the sealed
+    endpoint: str = "subscription"  # who announced them
 
 
 class LogAudit:
@@ -28,6 +29,16 @@ class LogAudit:
         self._announced: OrderedDict[BlockHash, dict[int, Log]] = OrderedDict()
         self._watched: OrderedDict[BlockHash, LogQuery] = OrderedDict()
         self._sealed: deque[tuple[Block, LogQuery, tuple[Log, ...]]] = deque()
+        self._endpoint = "subscription"
+
+    def begun(self, endpoint: str) -> None:
+        """Note who announces from here on."""
+        self._endpoint = endpoint
+
+    def interrupted(self) -> None:
+        """Forget what is not judged yet: nobody knows what was lost with the connection."""
+        self._watched.clear()
+        self._sealed.clear()
 
     def announced(self, block_hash: BlockHash, log: Log, *, removed: bool) -> None:
         """Note a log of the subscription."""
@@ -66,4 +77,5 @@ class LogAudit:
     def _judge(self, block: Block, query: LogQuery, logs: tuple[Log, ...]) -> Difference:
         delivered = self._announced.pop(block.hash, {}).values()
         announced, sealed = set(filter(query.wants, delivered)), set(logs)
-        return Difference(block, missing=len(sealed - announced), extra=len(announced - sealed))
+        missing, extra = len(sealed - announced), len(announced - sealed)
+        return Difference(block, missing, extra, self._endpoint)

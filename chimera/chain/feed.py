@@ -12,6 +12,7 @@ import structlog
 from chimera.chain.audit import LogAudit
 from chimera.chain.heads import Heads, Horizon
 from chimera.chain.patience import Patience
+from chimera.chain.quorum import Quorum
 from chimera.chain.reorg import Trail
 from chimera.chain.seal import Draft, Lookahead, Sealer
 from chimera.domain.block import Block, BlockBatch, Rollback
@@ -50,15 +51,16 @@ class ChainFeed:
         prefetch: int = PREFETCH,
         most_behind: int = MOST_BEHIND,
         poll: float = POLL,
+        quorum: Quorum | None = None,
         on_reorg: Callable[[int], None] = lambda _depth: None,
-        on_log_difference: Callable[[], None] = lambda: None,
+        on_log_difference: Callable[[str], None] = lambda _endpoint: None,
     ) -> None:
         self.head = 0
         self._reader, self._heads = reader, heads
         self._sealer = Sealer(reader, follower)
         self._lookahead = Lookahead(reader, self._sealer, depth=prefetch)
         self._undo_window, self._poll = undo_window, poll
-        self._most_behind = most_behind
+        self._most_behind, self._quorum = most_behind, quorum
         self._on_reorg, self._on_log_difference = on_reorg, on_log_difference
         self._log = structlog.get_logger()
         self._patience = Patience("feed", longest=LONGEST_PAUSE)
@@ -127,8 +129,10 @@ class ChainFeed:
                 self._horizon.announced(event.block, event.arrived_ns, trail)
                 self._told = True
             case Connected():
+                self._audit.begun(event.endpoint)
                 self._connected = self._must_ask = True
             case Disconnected():
+                self._audit.interrupted()
                 self._connected = False
             case Probed():
                 self._must_ask |= event.number != self.head
@@ -237,12 +241,15 @@ class ChainFeed:
     async def _seal(self, trail: Trail, draft: Draft) -> BlockBatch:
         sealed = await self._sealer.finish(draft)
         block = sealed.block
+        if self._quorum is not None:
+            await self._quorum.confirm(block, sealed.query, sealed.logs)
         self._heads.watch(sealed.query)
         for difference in self._audit.sealed(block, sealed.query, sealed.logs):
-            self._on_log_difference()
+            self._on_log_difference(difference.endpoint)
             self._log.warning(
                 "logs_differ",
                 block=difference.block.number,
+                endpoint=difference.endpoint,
                 missing=difference.missing,
                 extra=difference.extra,
             )

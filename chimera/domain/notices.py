@@ -29,6 +29,16 @@ class ProtocolStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that was wrong: its name, a sentence, and from when to when (seconds, 1970)."""
+
+    reason: str
+    about: str
+    since: int
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The body of /readyz."""
 
@@ -41,6 +51,9 @@ class Status:
     breaker: str
     reasons: tuple[str, ...] = ()
     protocols: Mapping[str, ProtocolStatus] = field(default_factory=dict)
+    degraded: bool = False
+    complete_up_to: int = 0
+    faults: tuple[Trouble, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,12 @@ class Metrics:
         self.log_differences = self._counter(
             "log_differences", "Blocks whose subscribed logs differ from the sealed", "endpoint"
         )
+        self.quorum_differences = self._counter(
+            "quorum_differences", "Disagreements about a sealed block with this one", "endpoint"
+        )
+        self.quorum_unchecked = self._counter(
+            "quorum_unchecked", "Blocks that no second endpoint could vouch for"
+        )
 
     def _add_mirror(self) -> None:
         self.head_to_decision = self._histogram(
@@ -116,6 +122,8 @@ class Metrics:
         )
 
     def _add_edges(self) -> None:
+        self.degraded = self._gauge("degraded", "1 while this degrades the daemon", "reason")
+        self.alerts = self._counter("alerts", "Alerts sent about a fault", "reason")
         self.ready = self._gauge("ready", "1 when caught up with the newest head")
         self.redis_connected = self._gauge("redis_connected", "1 when Redis answers")
         self.cache_dropped = self._counter("cache_dropped", "Cache writes given up")

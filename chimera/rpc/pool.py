@@ -40,6 +40,30 @@ class Member:
         return self.breaker.state == "closed" and not self.foreign
 
 
+class Alone:
+    """One endpoint of a pool by itself, which has to prove its chain like the others."""
+
+    def __init__(self, pool: Pool, member: Member) -> None:
+        self._pool, self._member = pool, member
+
+    async def call(
+        self, method: str, params: Sequence[Any], decoder: msgspec.json.Decoder[T], *, purpose: str
+    ) -> T:
+        """Make one request. Raises as the endpoint does, or WrongChain."""
+        await self._pool.prove(self._member)
+        return await self._member.client.call(method, params, decoder, purpose=purpose)
+
+    async def batch(
+        self, requests: Sequence[Request], decoder: msgspec.json.Decoder[T], *, purpose: str
+    ) -> list[T | ChimeraError]:
+        """Make many requests. Raises WrongChain."""
+        await self._pool.prove(self._member)
+        return await self._member.client.batch(requests, decoder, purpose=purpose)
+
+    async def aclose(self) -> None:
+        """Do nothing: the pool closes its endpoints."""
+
+
 class Pool:
     """
     Endpoints in order of preference.
@@ -76,7 +100,7 @@ class Pool:
 
     def others(self) -> list[Member]:
         """Return the endpoints that work, apart from the one in use."""
-        return [member for member in self.members if member.works][1:]
+        return [its for its in self.members if its.works][1:]
 
     async def call(
         self, method: str, params: Sequence[Any], decoder: msgspec.json.Decoder[T], *, purpose: str

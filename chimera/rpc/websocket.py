@@ -232,7 +232,9 @@ class Subscription:
             source.breaker.failed(source.endpoint.redact(str(fault)))
         else:
             source.breaker.proved()
-            if compare and number > max(self._outrun, self._head):
-                self._outrun, self._outrun_at = number, time.monotonic()
+            if compare and number > self._head:
+                if self._outrun <= self._head:
+                    self._outrun_at = time.monotonic()
+                self._outrun = max(self._outrun, number)
         finally:
             self._probes.pop(source, None)

@@ -114,13 +114,14 @@ class RpcSettings(Section):
     The nodes, in order of preference.
 
     `max_log_range` is in blocks per eth_getLogs; `max_backfill_blocks` is how many blocks of an
-    outage are read one by one.
+    outage are read one by one; `quorum` is how many endpoints have to tell the same of a block.
     """
 
     ws: tuple[WebSocketUrl, ...] = Several
     http: tuple[HttpUrl, ...] = Several
     max_log_range: int = Field(default=2000, ge=1)
     max_backfill_blocks: int = Field(default=5000, ge=UNDO_BLOCKS)
+    quorum: int = Field(default=1, ge=1, le=2)
 
 
 class RedisSettings(Section):

@@ -99,7 +99,7 @@ class Counts:
         self.reconnects += 1
         self.reconnected_once.set()
 
-    def differed(self) -> None:
+    def differed(self, _endpoint: str) -> None:
         self.differences += 1
 
     def requested(self, _endpoint: str, method: str, purpose: str) -> None:

@@ -71,6 +71,9 @@ async def test_readiness_has_every_promised_field(daemon: Daemon) -> None:
                 "exact_within_blocks": 0,
             }
         },
+        "degraded": False,
+        "complete_up_to": 0,
+        "faults": [],
     }
 
 

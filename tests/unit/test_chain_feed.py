@@ -7,7 +7,7 @@ import pytest
 from chimera.domain.block import LogQuery, Needs
 from chimera.domain.call import Call
 from chimera.errors import Rebuild, Retry
-from chimera.rpc.announcements import Disconnected
+from chimera.rpc.announcements import Connected, Disconnected
 from chimera.rpc.faults import StateGone, UnknownBlock
 from tests.fakes_chain import POOL, PRICE, TOKEN, TOPIC, FakeChain
 from tests.fakes_feed import Stage, batch
@@ -228,6 +228,31 @@ async def test_announced_logs_are_compared_with_the_sealed_ones(
             await stage.take()
 
         assert stage.differences == differences
+
+
+async def test_a_difference_is_counted_against_who_announced() -> None:
+    async with Stage(FakeChain(length=2)) as stage:
+        await stage.take()
+        stage.heads.say(Connected("second.example"))
+        await watched_block(stage, announced=1, sealed=2)
+        for _ in range(2):
+            stage.heads.announce(stage.chain.mine())
+            await stage.take()
+
+        assert stage.accused == ["second.example"]
+
+
+async def test_what_a_broken_connection_still_owed_is_no_difference() -> None:
+    async with Stage(FakeChain(length=2)) as stage:
+        await stage.take()
+        await watched_block(stage, announced=0, sealed=2)
+        stage.heads.say(Disconnected())
+        stage.heads.say(Connected("second.example"))
+        for _ in range(3):
+            stage.heads.announce(stage.chain.mine())
+            await stage.take()
+
+        assert stage.accused == []
 
 
 async def test_logs_of_blocks_that_were_filled_in_are_not_missed() -> None:

@@ -1,0 +1,141 @@
+"""What counts as degraded, for how long, and how often somebody is told."""
+
+from structlog.testing import capture_logs
+
+from chimera.app.condition import (
+    GAP_SHOWN,
+    MOST_GAP,
+    MOST_KEPT,
+    SILENCE,
+    Alerts,
+    Condition,
+    Door,
+    Facts,
+    breaker,
+)
+from chimera.domain.block import Block, BlockHash
+
+START = 1_700_000_000
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    now = float(START)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def block(timestamp: int = START, number: int = 7) -> Block:
+    return Block(number, BlockHash(bytes(32)), BlockHash(bytes(32)), timestamp)
+
+
+def conditioned(clock: Clock) -> Condition:
+    return Condition(block_time=2.0, clock=clock, wall=clock)
+
+
+def test_all_is_well() -> None:
+    its = conditioned(Clock())
+
+    assert its.reasons(Facts(head=7, processed=block())) == []
+    assert its.look(Facts(head=7, processed=block())) == {}
+
+
+def test_before_the_first_block_there_is_one_reason_and_nothing_degraded() -> None:
+    clock = Clock()
+    its = conditioned(clock)
+    clock.now += 3_600
+
+    assert len(its.reasons(Facts(head=0, processed=None))) == 1
+    assert its.degraded(Facts(head=0, processed=None)) == {}
+
+
+def test_no_block_for_five_block_times_is_a_stall() -> None:
+    clock = Clock()
+    its = conditioned(clock)
+    its.took(live=True)
+    clock.now += 10.0
+    facts = Facts(head=7, processed=block(START + 10))
+    assert its.degraded(facts) == {}
+    clock.now += 0.5
+    assert its.degraded(facts) == {"stalled": "no block for 10 s"}
+
+    its.took(live=True)
+    assert its.degraded(facts) == {}
+
+
+def test_a_gap_of_more_than_three_blocks_is_shown_for_a_while() -> None:
+    clock = Clock()
+    its = conditioned(clock)
+
+    def found() -> dict[str, str]:
+        return its.degraded(Facts(head=7, processed=block(int(clock.now))))
+
+    for _ in range(MOST_GAP):
+        its.took(live=False)
+    its.took(live=True)
+    assert found() == {}
+    for _ in range(MOST_GAP + 1):
+        its.took(live=False)
+    its.took(live=True)
+    assert found() == {"gap": "a gap of 4 blocks was filled"}
+
+    clock.now += GAP_SHOWN + 1
+    its.took(live=True)
+    assert found() == {}
+
+
+def test_a_head_more_than_twenty_seconds_behind_the_clock_is_stale() -> None:
+    its = conditioned(Clock())
+
+    assert its.degraded(Facts(head=7, processed=block(START - 20))) == {}
+    assert its.degraded(Facts(head=7, processed=block(START - 21))) == {
+        "stale": "the newest block is 21 s old"
+    }
+
+
+def test_a_head_of_the_future_is_no_fault() -> None:
+    its = conditioned(Clock())
+
+    assert its.degraded(Facts(head=7, processed=block(START + 86_400))) == {}
+
+
+def test_a_preferred_endpoint_that_rests_is_named() -> None:
+    its = conditioned(Clock())
+    doors = (Door("a.example", "closed"), Door("b.example", "half-open", "it was down"))
+    facts = Facts(head=7, processed=block(), doors=doors)
+
+    assert its.reasons(facts) == ["endpoint b.example is left alone: it was down"]
+    assert its.degraded(facts) == {}
+    assert breaker(doors) == "half-open"
+    assert breaker([*doors, Door("c.example", "open")]) == "open"
+    assert breaker(doors[:1]) == breaker([]) == "closed"
+
+
+def test_an_alert_is_sent_once_in_five_minutes_however_often_the_fault_comes() -> None:
+    clock = Clock()
+    told: list[str] = []
+    alerts = Alerts(clock=clock, wall=clock, on_alert=told.append)
+    with capture_logs() as logs:
+        for _ in range(30):  # every ten seconds on, every ten seconds off
+            alerts.now_wrong({"stalled": "no block"})
+            alerts.now_wrong({})
+            clock.now += SILENCE / 30
+        assert told == ["stalled"]
+        alerts.now_wrong({"stalled": "no block", "gap": "4 blocks"})
+
+    assert told == ["stalled", "stalled", "gap"]
+    assert [line["reason"] for line in logs if line["event"] == "alert"] == told
+
+
+def test_histories_are_bounded_and_tell_when_a_fault_was_over() -> None:
+    clock = Clock()
+    alerts = Alerts(clock=clock, wall=clock)
+    for number in range(3 * MOST_KEPT):
+        alerts.now_wrong({f"endpoint {number}": "down"})
+        clock.now += 1
+
+    assert len(alerts.faults) == len(alerts.sent) == MOST_KEPT
+    assert alerts.faults[-2].until == alerts.faults[-2].since + 1
+    assert alerts.faults[-1].until is None

@@ -1,0 +1,149 @@
+"""The second opinion: when a block passes, when it is read anew, who is counted."""
+
+import asyncio
+
+import pytest
+
+from chimera.chain import quorum
+from chimera.chain.feed import ChainFeed
+from chimera.chain.quorum import MOST_TRIES, Quorum, Witness
+from chimera.domain.block import Block, Log, LogQuery
+from chimera.errors import Retry
+from tests.fakes_chain import POOL, TOPIC, FakeChain, FakeFollower, FakeHeads
+from tests.fakes_feed import batch
+
+QUERY = LogQuery(frozenset({POOL}), frozenset({TOPIC}))
+
+
+class Court:
+    """A quorum between one chain and the views that others have of it."""
+
+    def __init__(self, *views: FakeChain) -> None:
+        self.chain = FakeChain()
+        self.accused: list[str] = []
+        self.unchecked = 0
+        self.witnesses = [Witness(f"{n}.example", view) for n, view in enumerate(views)]
+        self.quorum = Quorum(
+            lambda: self.witnesses, on_difference=self.accused.append, on_unchecked=self._passed
+        )
+
+    def _passed(self) -> None:
+        self.unchecked += 1
+
+    async def confirm(self, block: Block) -> None:
+        await self.quorum.confirm(block, QUERY, self.chain.logs[block.hash])
+
+
+def told(view: FakeChain, block: Block, *logs: Log) -> None:
+    view.blocks[block.hash] = block
+    view.logs[block.hash] = logs
+
+
+async def test_a_block_passes_that_another_endpoint_tells_alike() -> None:
+    view = FakeChain()
+    court = Court(view)
+    block = court.chain.mine((POOL, b""))
+    told(view, block, *court.chain.logs[block.hash])
+
+    await court.confirm(block)
+
+    assert (court.accused, court.unchecked, court.quorum.dispute) == ([], 0, None)
+
+
+async def test_a_disagreement_is_read_anew_and_then_said() -> None:
+    view = FakeChain()
+    court = Court(view)
+    block = court.chain.mine((POOL, b""))
+    told(view, block)
+
+    for _ in range(MOST_TRIES - 1):
+        with pytest.raises(Retry, match="other logs"):
+            await court.confirm(block)
+        assert court.quorum.dispute is None
+    await court.confirm(block)
+
+    assert court.accused == ["0.example"] * MOST_TRIES
+    assert court.quorum.dispute is not None
+    following = court.chain.mine()
+    told(view, following)
+    await court.confirm(following)
+    assert court.quorum.dispute is None
+
+
+async def test_another_header_under_the_same_hash_is_a_disagreement() -> None:
+    view = FakeChain()
+    court = Court(view)
+    block = court.chain.mine()
+    view.blocks[block.hash] = Block(block.number, block.hash, block.parent_hash, 1)
+
+    with pytest.raises(Retry):
+        await court.confirm(block)
+
+
+async def test_who_lags_or_fails_is_no_witness_and_the_next_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quorum, "PATIENCE", 0.05)
+    lagging, failing, good = FakeChain(), FakeChain(), FakeChain()
+    court = Court(lagging, failing, good)
+    failing.faults["block_of"].append(Retry("down"))
+    block = court.chain.mine()
+    told(good, block)
+
+    await court.confirm(block)
+
+    assert good.requests
+    assert (court.accused, court.unchecked) == ([], 0)
+
+
+async def test_who_has_the_block_a_moment_later_is_waited_for() -> None:
+    court = Court(view := FakeChain())
+    block = court.chain.mine()
+    asyncio.get_running_loop().call_later(0.2, told, view, block)
+
+    await court.confirm(block)
+
+    assert (court.accused, court.unchecked) == ([], 0)
+
+
+async def test_a_witness_that_never_answers_holds_no_block_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quorum, "PATIENCE", 0.05)
+    view = FakeChain()
+    monkeypatch.setattr(view, "block_of", lambda _hash: asyncio.sleep(60))
+    court = Court(view)
+
+    await court.confirm(court.chain.mine())
+
+    assert court.unchecked == 1
+
+
+async def test_with_nobody_else_the_block_passes_and_the_lack_is_said() -> None:
+    court = Court()
+    await court.confirm(court.chain.mine())
+
+    assert court.unchecked == 1
+    assert "no second endpoint" in str(court.quorum.dispute)
+
+
+async def test_the_feed_reads_a_disputed_block_anew_before_it_is_applied() -> None:
+    """The endpoint in use first leaves out a log; nothing of that reaches the book."""
+    court = Court(view := FakeChain())
+    block = court.chain.mine((POOL, b""))
+    honest = court.chain.logs[block.hash]
+    told(view, block, *honest)
+    court.chain.logs[block.hash] = ()
+    heads = FakeHeads()
+    heads.connect()
+    feed = ChainFeed(court.chain, heads, FakeFollower(), quorum=court.quorum, poll=0.02)
+    view.on_request = lambda method: (
+        court.chain.logs.update({block.hash: honest}) if method == "logs_of" else None
+    )
+    stream = feed.follow(court.chain.canonical[0])
+    async with asyncio.timeout(5.0):
+        sealed = batch(await anext(stream))
+    await stream.aclose()
+
+    assert sealed.logs == honest
+    assert court.accused == ["0.example"]
