@@ -14,7 +14,7 @@ WITH_POSTGRES := PATH="$$PATH$$(printf ':%s' /usr/lib/postgresql/*/bin)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test fork check mutants bench devnet lock clean redis postgres systemd
+.PHONY: help setup demo test soak fork check mutants bench devnet lock clean redis postgres systemd
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -26,6 +26,9 @@ demo: setup ## follow a real protocol on a local chain, and compare every accoun
 
 test: setup redis postgres systemd ## run every test
 	$(WITH_POSTGRES) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+soak: setup redis ## live through 2,000 blocks of random faults
+	$(BIN)/python -m devnet.soak
 
 fork: ## run the fork tests on the chain behind CHIMERA_FORK_URL
 	@test -n "$$CHIMERA_FORK_URL" || { \
