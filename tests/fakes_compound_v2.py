@@ -157,7 +157,8 @@ def readings(of: CompoundMarket, oracle: Address | None = None) -> dict[Call, An
         price = of.prices[mtoken]
         asked = calls.of_address(oracle or of.oracle, calls.GET_UNDERLYING_PRICE, mtoken)
         found[asked] = None if price is None else word(price)
-        found[calls.plain(mtoken, calls.GET_CASH)] = word(state.cash)
+        cash = None if state.cash is None else word(state.cash)
+        found[calls.plain(mtoken, calls.GET_CASH)] = cash
         found[calls.plain(mtoken, calls.BORROW_RATE_PER_TIMESTAMP)] = word(7)
     return found
 
@@ -241,7 +242,10 @@ def state_answers(dialect: Dialect, mtoken: Address, state: State) -> dict[Call,
         calls.ACCRUAL_BLOCK_TIMESTAMP if by_time else calls.ACCRUAL_BLOCK_NUMBER: state.accrued,
         calls.BORROW_RATE_PER_TIMESTAMP if by_time else calls.BORROW_RATE_PER_BLOCK: rate,
     }
-    return {calls.plain(mtoken, getter): word(figure) for getter, figure in found.items()}
+    return {
+        calls.plain(mtoken, getter): None if figure is None else word(figure)
+        for getter, figure in found.items()
+    }
 
 
 def layout(mtoken: Address, state: State, start: int = USUAL_SLOT - 6) -> dict[Call, Answer]:

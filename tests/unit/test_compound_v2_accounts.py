@@ -10,7 +10,7 @@ from chimera.domain.block import Address
 from chimera.domain.call import Answer, Call, Slot
 from chimera.domain.market import Account
 from chimera.domain.numeric import WAD
-from chimera.errors import Rebuild, Refuse
+from chimera.errors import Refuse
 from chimera.protocols.compound_v2 import calls, events
 from chimera.protocols.compound_v2.dialect import MOONWELL, VENUS
 from chimera.protocols.compound_v2.market import USUAL_SLOT, CompoundMarket
@@ -117,14 +117,6 @@ def test_without_a_layout_the_usual_place_is_tried_and_proved() -> None:
 def test_a_proved_layout_that_holds_another_debt_is_refused() -> None:
     with pytest.raises(Refuse, match="its layout is not understood"):
         accounts_of(market(), account_answers(5, WAD))
-
-
-def test_a_market_that_cannot_value_accounts_has_to_be_read_later() -> None:
-    asked = calls.of_address(M_CBBTC, calls.GET_ACCOUNT_SNAPSHOT, BOB)
-
-    for answer in (words(9, 0, 0, 0), None):
-        with pytest.raises(Rebuild, match="cannot value an account"):
-            accounts_of(market(), {**account_answers(PRINCIPAL, WAD), asked: answer})
 
 
 def test_the_pool_of_an_account_is_read_where_there_are_pools() -> None:

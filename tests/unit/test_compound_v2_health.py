@@ -132,7 +132,7 @@ def test_interest_that_nobody_has_added_does_not_count_until_somebody_adds_it() 
 def test_a_donation_lifts_the_collateral_without_a_log() -> None:
     stale = market(states=STALE, prices={M_WETH: LOW})
     weth, usdc = stale.accrued(M_WETH, 1817380001), stale.accrued(M_USDC, 1817380002)
-    given = replace(weth, cash=weth.cash + 10**18)
+    given = replace(weth, cash=(weth.cash or 0) + 10**18)
     account = Account(
         supplied={M_WETH: 39984623639},
         owed={M_USDC: 13819905536},

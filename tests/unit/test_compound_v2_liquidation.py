@@ -56,6 +56,22 @@ def test_a_seizure_is_the_recorded_one() -> None:
     assert found.returns(5000000000) == liquidation.DONE
 
 
+def test_the_liquidator_receives_what_the_protocols_share_leaves() -> None:
+    """Vector CV-7 as the best pair: of 13409991831 mTokens 402299754 are burned."""
+    account = owing({M_WETH: 13409991831}, {M_USDC: 18819905536})
+
+    best = MOONWELL_ON_BASE.verdict(UNDER, account, NOW).best
+
+    assert UNDER.listings[M_WETH].seize_share == 3 * WAD // 100
+    assert best is not None
+    assert best.max_repay == 5000000000
+    assert best.seize == 13007692077 * 200032489584786748786301958 // WAD
+    all_of_it = market(prices=LOW, listings=configured(M_WETH, seize_share=0))
+    without = MOONWELL_ON_BASE.verdict(all_of_it, account, NOW).best
+    assert without is not None
+    assert without.seize == 13409991831 * 200032489584786748786301958 // WAD
+
+
 def test_refusals_are_values_and_reversions_are_not() -> None:
     """Vector CV-8: over the close factor, and of a healthy account, the call returns 3."""
     assert case().returns(10**12) == liquidation.COMPTROLLER_REJECTION

@@ -48,6 +48,8 @@ RESERVE_FACTOR_MANTISSA = bytes.fromhex("173b9904")
 PROTOCOL_SEIZE_SHARE_MANTISSA = bytes.fromhex("6752e702")
 INTEREST_RATE_MODEL = bytes.fromhex("f3fdb15a")
 GET_ACCOUNT_SNAPSHOT = bytes.fromhex("c37f68e2")
+BALANCE_OF = bytes.fromhex("70a08231")
+BORROW_BALANCE_STORED = bytes.fromhex("95dd9193")
 
 # Rate models
 BASE_RATE_PER_TIMESTAMP = bytes.fromhex("40bc0af4")

@@ -133,8 +133,8 @@ class Draft:
             incentive = listing.incentive if own else self.incentive
             self.listings[mtoken] = replace(listing, incentive=incentive)
         for mtoken, state in self.states.items():
-            call = calls.plain(mtoken, calls.GET_CASH)
-            self.states[mtoken] = replace(state, cash=calls.required(call, readings[call]))
+            cash = calls.number(readings[calls.plain(mtoken, calls.GET_CASH)])
+            self.states[mtoken] = replace(state, cash=cash)
         for mtoken, (_, state) in self.extras.fresh.items():
             self.states[mtoken] = state
         return replace(

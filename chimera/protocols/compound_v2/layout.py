@@ -23,6 +23,8 @@ SNAPSHOT_WORDS = 4
 Debt = tuple[int, int]
 """Principal and the index at which it was settled."""
 
+NO_DEBT: Debt = (0, 0)
+
 
 def layouts(states: Mapping[Address, State]) -> Inquiry[dict[Address, int | None]]:
     """
@@ -74,8 +76,11 @@ def read_accounts(
     Where the storage cannot be searched and the usual position does not hold it either, it is
     settled at the balance and the current index: a later balance may then be one unit short.
 
+    A market that cannot value an account now, for whatever reason, still tells its mTokens and what
+    the debt has come to: those are no matter of its exchange rate.
+
     Raises:
-        Rebuild: A market cannot value anything at this block.
+        Rebuild: A market does not even tell how many mTokens an account has.
         Refuse: A market whose layout was proved holds another debt there.
     """
     if not users:
@@ -89,7 +94,7 @@ def read_accounts(
     }
     answers = yield (*indexes.values(), *questions, *pools.values())
     index = {mtoken: calls.required(call, answers[call]) for mtoken, call in indexes.items()}
-    supplied, owing = _snapshots(listings, users, answers)
+    supplied, owing = yield from _snapshots(listings, users, answers)
     entries = {
         (user, mtoken): calls.entry(mtoken, _position(listings[mtoken]), user)
         for user, debts in owing.items()
@@ -99,7 +104,9 @@ def read_accounts(
     debts: dict[Address, dict[Address, Debt]] = {user: {} for user in users}
     for (user, mtoken), (principal, mark) in entries.items():
         told, now = owing[user][mtoken], index[mtoken]
-        debts[user][mtoken] = _settled(listings[mtoken], stored[principal], stored[mark], told, now)
+        debt = _settled(listings[mtoken], stored[principal], stored[mark], told, now)
+        if debt != NO_DEBT:
+            debts[user][mtoken] = debt
     found = {}
     for user in users:
         entered = answers[calls.of_address(comptroller, calls.GET_ASSETS_IN, user)]
@@ -123,30 +130,67 @@ def _account_calls(
 
 def _snapshots(
     listings: Mapping[Address, Listing], users: Sequence[Address], answers: Readings
-) -> tuple[dict[Address, dict[Address, int]], dict[Address, dict[Address, int]]]:
-    """Return balances, and what the debts have come to, by user and market."""
+) -> Inquiry[tuple[dict[Address, dict[Address, int]], dict[Address, dict[Address, int | None]]]]:
+    """Return balances, and what the debts have come to, by user and market; None: no telling."""
     supplied: dict[Address, dict[Address, int]] = {user: {} for user in users}
-    owing: dict[Address, dict[Address, int]] = {user: {} for user in users}
+    owing: dict[Address, dict[Address, int | None]] = {user: {} for user in users}
+    failing = []
     for user in users:
         for mtoken in listings:
-            told = answers[calls.of_address(mtoken, calls.GET_ACCOUNT_SNAPSHOT, user)]
-            error, balance, debt, _ = (calls.words(told) + [1] * SNAPSHOT_WORDS)[:SNAPSHOT_WORDS]
-            if error:
-                raise Rebuild(f"{to_checksum_address(mtoken)} cannot value an account now")
+            told = calls.words(answers[calls.of_address(mtoken, calls.GET_ACCOUNT_SNAPSHOT, user)])
+            if len(told) < SNAPSHOT_WORDS or told[0]:
+                failing.append((user, mtoken))
+                continue
+            _, balance, debt, *_ = told
             if balance:
                 supplied[user][mtoken] = balance
             if debt:
                 owing[user][mtoken] = debt
+    single = (yield from _singly(failing)) if failing else {}
+    for (user, mtoken), (tokens, owed) in single.items():
+        if tokens:
+            supplied[user][mtoken] = tokens
+        if owed != 0:
+            owing[user][mtoken] = owed
     return supplied, owing
+
+
+def _singly(
+    failing: Sequence[tuple[Address, Address]],
+) -> Inquiry[dict[tuple[Address, Address], tuple[int, int | None]]]:
+    """Ask for what the snapshot would have said, without an exchange rate."""
+    questions = {
+        (user, mtoken): (
+            calls.of_address(mtoken, calls.BALANCE_OF, user),
+            calls.of_address(mtoken, calls.BORROW_BALANCE_STORED, user),
+        )
+        for user, mtoken in failing
+    }
+    answers = yield tuple(call for both in questions.values() for call in both)
+    found = {}
+    for (user, mtoken), (balance, debt) in questions.items():
+        tokens = calls.number(answers[balance])
+        if tokens is None:
+            raise Rebuild(f"{to_checksum_address(mtoken)} does not tell the balance of an account")
+        found[user, mtoken] = (tokens, calls.number(answers[debt]))
+    return found
 
 
 def _position(listing: Listing) -> int:
     return USUAL_SLOT if listing.slot is None else listing.slot
 
 
-def _settled(listing: Listing, principal: Answer, mark: Answer, told: int, index: int) -> Debt:
-    """Return the stored debt if it comes to what the market says, else the balance itself."""
+def _settled(
+    listing: Listing, principal: Answer, mark: Answer, told: int | None, index: int
+) -> Debt:
+    """
+    Return the stored debt if it comes to what the market says, else the balance itself.
+
+    Where the market says nothing, since the debt overflows, what is stored is taken unproved.
+    """
     amount, at = calls.number(principal) or 0, calls.number(mark) or 0
+    if told is None:
+        return (amount, at) if amount and at else NO_DEBT
     if at and amount * index // at == told:
         return amount, at
     if listing.slot is not None:

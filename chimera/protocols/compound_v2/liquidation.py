@@ -24,8 +24,19 @@ from chimera.protocols.compound_v2.valuation import CURRENCY, PLACES, Liquidity,
 HEALTHY, NO_COLLATERAL, UNPRICED = "healthy", "no collateral", "price unknown"
 PAUSED, INACTIVE, OVERFLOW = "seizing paused", "market inactive: not listed", "figures overflow"
 TOO_LITTLE, STUCK = "too little to seize", "interest cannot be added"
+UNVALUED = "a market cannot be valued"
 # Why a pair fails, the first one told first.
-REASONS = (PAUSED, INACTIVE, STUCK, UNPRICED, OVERFLOW, TOO_LITTLE, NO_COLLATERAL, HEALTHY)
+REASONS = (
+    PAUSED,
+    INACTIVE,
+    STUCK,
+    UNVALUED,
+    UNPRICED,
+    OVERFLOW,
+    TOO_LITTLE,
+    NO_COLLATERAL,
+    HEALTHY,
+)
 
 # What liquidateBorrow returns. TokenErrorReporter.Error
 DONE, COMPTROLLER_REJECTION, INVALID_CLOSE_AMOUNT = 0, 3, 7
@@ -72,17 +83,13 @@ class Case:
             return PAUSED
         if not self.debt.is_forced:
             if self.told.error is not None:
-                return OVERFLOW if self._is_priced() else UNPRICED
+                return _failing(market, self.account)
             if not self.told.shortfall:
                 return HEALTHY
         entered = self.collateral.mtoken in self.account.enabled
         if market.dialect.seizes_entered_only and not entered:
             return NO_COLLATERAL
         return None if self.of.price and self.by.price else UNPRICED
-
-    def _is_priced(self) -> bool:
-        """Tell whether every market that the account has entered has a price."""
-        return all(self.market.prices.get(mtoken) for mtoken in self.account.enabled)
 
     def close_limit(self) -> int:
         """Return the part of the debt that one call may repay, units of the underlying."""
@@ -165,9 +172,12 @@ def case(
     Add interest in both markets and value the account.
 
     Raises:
-        Skip: That reverts.
+        Skip: That reverts, or either market does not know its cash.
     """
     states = {mtoken: market.accrued(mtoken, timestamp) for mtoken in (debt, collateral)}
+    for mtoken, state in states.items():
+        if state.cash is None:  # the repayment asks for it, and so does the exchange rate
+            raise Skip(f"cash of {market.listings[mtoken].symbol} reverts")
     instead = {
         mtoken: market.figures_of(mtoken, state, account.mode) for mtoken, state in states.items()
     }
@@ -211,7 +221,16 @@ def verdict(market: CompoundMarket, account: Account, timestamp: int) -> Verdict
 
 
 def _without_collateral(market: CompoundMarket, account: Account) -> str:
-    return UNPRICED if liquidity(market, account).error is not None else NO_COLLATERAL
+    fails = liquidity(market, account).error is not None
+    return _failing(market, account) if fails else NO_COLLATERAL
+
+
+def _failing(market: CompoundMarket, account: Account) -> str:
+    """Return the kind of figure for want of which the account cannot be added up."""
+    entered = account.enabled & market.listings.keys()
+    if any(market.figures(mtoken, account.mode).rate is None for mtoken in entered):
+        return UNVALUED
+    return OVERFLOW if all(market.prices[mtoken] for mtoken in entered) else UNPRICED
 
 
 def _tried(

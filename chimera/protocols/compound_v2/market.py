@@ -66,13 +66,15 @@ class Figures(NamedTuple):
     What one market contributes to an account, its state being stored or accrued.
 
     `rate` (mToken to underlying) and `weight` (mToken to collateral that counts) are None where the
-    contract cannot tell; `price` is None where the oracle reverts.
+    contract cannot tell; `price` is None where the oracle reverts. `has_cash`: the underlying tells
+    how much of it the market has.
     """
 
     borrow_index: int
     rate: int | None
     price: int | None
     weight: int | None
+    has_cash: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class CompoundMarket(Market):
         try:
             rate = math.exchange_rate(state)
         except Skip:
-            return Figures(state.index, None, price, None)
+            return Figures(state.index, None, price, None, state.cash is not None)
         try:
             weight = None if price is None else math.weight_of(factor, rate, price)
         except Skip:

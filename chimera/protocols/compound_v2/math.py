@@ -34,7 +34,7 @@ class State:
     What one mToken stores. Amounts in units of the underlying, `supply` in mTokens.
 
     Attributes:
-        cash: Underlying that lies in the contract.
+        cash: Underlying that lies in the contract; None while the underlying does not tell.
         borrows: All debts, with the interest up to `accrued`.
         reserves: The part of the cash and of the debts that belongs to the protocol.
         supply: All mTokens.
@@ -42,7 +42,7 @@ class State:
         accrued: When interest was last added: seconds, or a block number.
     """
 
-    cash: int
+    cash: int | None
     borrows: int
     reserves: int
     supply: int
@@ -62,15 +62,18 @@ def checked(value: int) -> int:
     return value
 
 
-def borrow_rate(model: RateModel, cash: int, borrows: int, reserves: int) -> int:
+def borrow_rate(model: RateModel, cash: int | None, borrows: int, reserves: int) -> int:
     """
     Return the rate of borrowing, WAD per second (or block).
 
     Raises:
-        Skip: The model reverts: the reserves are larger than everything else.
+        Skip: The model reverts: the reserves are larger than everything else. Or nobody can call
+            it: the market does not know its cash.
 
     Mirrors JumpRateModel.getBorrowRate.
     """
+    if cash is None:
+        raise Skip("the cash is unknown")
     if borrows == 0:
         used = 0
     elif cash + borrows <= reserves:
@@ -121,12 +124,14 @@ def exchange_rate(state: State) -> int:
     getter tells it.
 
     Raises:
-        Skip: The reserves are larger than everything else.
+        Skip: The reserves are larger than everything else, or the cash is unknown.
 
     Mirrors MToken.exchangeRateStoredInternal.
     """
     if state.supply == 0:
         return 0
+    if state.cash is None:
+        raise Skip("the cash is unknown")
     if state.cash + state.borrows < state.reserves:
         raise Skip("the reserves exceed cash and borrows")
     return checked((state.cash + state.borrows - state.reserves) * WAD) // state.supply

@@ -264,8 +264,11 @@ def fresh(
     rates = {mtoken: rate_call(dialect, mtoken) for mtoken in mtokens}
     answers = yield (*(call for each in questions.values() for call in each), *rates.values())
     states = {
-        mtoken: State(*(calls.required(call, answers[call]) for call in each))
-        for mtoken, each in questions.items()
+        mtoken: State(
+            calls.number(answers[cash]),  # None: the underlying does not tell
+            *(calls.required(call, answers[call]) for call in others),
+        )
+        for mtoken, (cash, *others) in questions.items()
     }
     slots = yield from layouts(states)
     return {
@@ -282,8 +285,12 @@ def fresh(
 
 
 def _proved(model: RateModel | None, state: State, told: int | None) -> RateModel | None:
-    """Return the model if it computes what the market itself answers."""
-    if model is None:
+    """
+    Return the model if it computes what the market itself answers.
+
+    A market that does not know its cash answers nothing: its rate is polled from then on.
+    """
+    if model is None or state.cash is None:
         return None
     try:
         ours = math.borrow_rate(model, state.cash, state.borrows, state.reserves)

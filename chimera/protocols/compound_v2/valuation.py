@@ -72,11 +72,16 @@ def liquidity(
     uses: list[Use] = []
     collateral = debt = 0
     for mtoken in market.listings:
-        if mtoken not in account.enabled or _is_skipped(market, account, mtoken):
+        if mtoken not in account.enabled:
             continue
         listing = market.listings[mtoken]
         figures = instead.get(mtoken) or market.figures(mtoken, account.mode)
-        fault = _fault(listing, figures)
+        # The snapshot comes first, even of a market that Venus then skips.
+        fault = _unvalued(listing, figures)
+        if fault is None:
+            if _is_skipped(market, account, mtoken):
+                continue
+            fault = _unpriced(listing, figures)
         if fault is not None:
             return Liquidity((), 0, 0, *fault)
         try:
@@ -94,9 +99,15 @@ def _is_skipped(market: CompoundMarket, account: Account, mtoken: Address) -> bo
     return market.dialect.skips_blank and not has_something
 
 
-def _fault(listing: Listing, figures: Figures) -> tuple[str, int | None] | None:
-    if figures.rate is None:
-        return f"{listing.symbol} has no exchange rate (SNAPSHOT_ERROR)", SNAPSHOT_ERROR
+def _unvalued(listing: Listing, figures: Figures) -> tuple[str, int | None] | None:
+    if figures.rate is not None:
+        return None
+    if not figures.has_cash:
+        return f"cash of {listing.symbol} reverts", None
+    return f"{listing.symbol} has no exchange rate (SNAPSHOT_ERROR)", SNAPSHOT_ERROR
+
+
+def _unpriced(listing: Listing, figures: Figures) -> tuple[str, int | None] | None:
     if figures.price is None:
         return f"price of {listing.symbol} reverts", None
     if figures.price == 0:
