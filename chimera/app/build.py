@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class Chain:
     clients: Sequence[HttpClient]
     pool: Pool
     reader: RpcReader
-    adapters: Mapping[str, Adapter[Any]]
+    adapters: dict[str, Adapter[Any]]  # one that becomes unfit while running is taken out
 
     async def close(self) -> None:
         """Close every connection."""

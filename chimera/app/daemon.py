@@ -28,7 +28,7 @@ from chimera.domain.block import Block, BlockBatch
 from chimera.domain.market import Key
 from chimera.domain.notices import ProtocolStatus, RebuildReport, Status
 from chimera.domain.opportunity import Checkpoint, Opportunity
-from chimera.errors import ChimeraError, Rebuild, Retry, Skip
+from chimera.errors import ChimeraError, Rebuild, Refuse, Retry, Skip, Unfit
 from chimera.state.rebuild import compare_views, resume_point
 
 log = structlog.get_logger()
@@ -190,12 +190,34 @@ class Daemon:
         the head then.
         """
         rooms, path = self._rooms, self._path
+        if isinstance(fault, Unfit):
+            self._leave_out(fault.protocol, fault.reason)
         log.warning("mirror_is_read_anew", reason=str(fault), after_block=path.processed)
         rooms.metrics.rebuilds.labels("fault").inc()
         again, self._fell_at = self._fell_at == path.processed, path.processed
         checkpoints = [] if again else path.checkpoints()
         episodes = [*rooms.ledger.episodes(), *rooms.detector.unsettled()]
-        return await self._patiently(functools.partial(self._begin, checkpoints, episodes))
+        while True:
+            try:
+                return await self._patiently(functools.partial(self._begin, checkpoints, episodes))
+            except Refuse as refusal:
+                if refusal.protocol is None:
+                    raise
+                self._leave_out(refusal.protocol, str(refusal))
+
+    def _leave_out(self, protocol: str, reason: str) -> None:
+        """
+        Follow a protocol no more, rather than end for all of them.
+
+        Raises:
+            Refuse: It was the last one.
+        """
+        rooms = self._rooms
+        log.error("protocol_left_out", protocol=protocol, reason=reason, done="the others go on")
+        rooms.chain.adapters.pop(protocol, None)
+        if not rooms.chain.adapters:
+            raise Refuse(reason)
+        rooms.engine.leave_out(protocol, reason)
 
     async def _begin(
         self, checkpoints: Iterable[Checkpoint], episodes: Sequence[Opportunity]
@@ -215,6 +237,7 @@ class Daemon:
         # Nothing is awaited for real from here to `note`: readers see the old state or the new one.
         rooms.detector.restore(episodes, checkpoint)
         rooms.ledger.restore(episodes)
+        await self._path.record(self._reopened(episodes))
         await self._path.decide(rooms.engine.adopt())
         self._write_anew()
         self._path.note(block)
@@ -236,6 +259,11 @@ class Daemon:
         if self._rooms.reconciler is not None:
             self._rooms.reconciler.begin_anew()
 
+    def _reopened(self, episodes: Sequence[Opportunity]) -> list[Opportunity]:
+        """Return open episodes that were stored as closed, on blocks that have left the chain."""
+        ended = {episode.id for episode in episodes if episode.state == "closed"}
+        return [flag for flag in self._rooms.detector.open_opportunities() if flag.id in ended]
+
     # --- for operators ---------------------------------------------------------------------------
 
     def status(self) -> Status:
@@ -250,12 +278,16 @@ class Daemon:
             lag_blocks=max(0, head - self._path.processed),
             redis=rooms.cache.state,
             breaker=breaker(facts.doors),
-            reasons=tuple(self._condition.reasons(facts)),
+            reasons=(*self._condition.reasons(facts), *self._left_out()),
             protocols={name: self._status_of(name) for name in rooms.book.protocols},
             degraded=bool(self._condition.degraded(facts)),
             complete_up_to=self._path.processed,
             faults=tuple(self._condition.alerts.faults),
         )
+
+    def _left_out(self) -> list[str]:
+        unfollowed = self._rooms.engine.unfollowed.items()
+        return [f"{name} is not followed any more: {why}" for name, why in unfollowed]
 
     def _status_of(self, name: str) -> ProtocolStatus:
         rooms = self._rooms

@@ -9,6 +9,7 @@ RULES = (
     ("no collateral", "there is nothing to seize"),
     ("price", "no price, no health factor: the contract's view reverts"),
     ("rate unknown", "the market's interest model is none that is known, and does not answer"),
+    ("cannot be valued", "the contract's view of the account fails in that market"),
     ("inactive", "the contract takes only active reserves"),
     ("paused", "until the reserve is unpaused"),
     ("sentinel", "the sequencer's sentinel lets only accounts under 0.95 through"),
