@@ -27,6 +27,30 @@ from chimera.domain.position import Position
 M = TypeVar("M", bound=Market)
 
 
+MOST_ENDINGS = 1 << 12
+"""In how many ways `Endings` can tell the ends of addresses apart."""
+
+
+class Endings(Protocol):
+    """A set of holders who are found by the last bits of their addresses, a live view."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __contains__(self, holder: Holder) -> bool:
+        """Tell whether this one is here."""
+
+    def alike(self, number: int, turns: int) -> Sequence[Holder]:
+        """
+        Return those whose last bits are those of `number`, in no particular order.
+
+        `turns` is the power of two, up to `MOST_ENDINGS`, that says how many bits count.
+        """
+
+    def crowds(self, turns: int) -> Sequence[int]:
+        """Return how many end in each of the `turns` ways."""
+
+
 class Accounts(Protocol):
     """The accounts of one protocol as they stand now, in the middle of a block if need be."""
 
@@ -47,6 +71,9 @@ class Accounts(Protocol):
 
     def get(self, user: Holder) -> Account | None:
         """Return the account, or None when the book does not follow this user."""
+
+    def endings(self, *, owing: bool) -> Endings:
+        """Return those with debt, or those without, by the ends of their addresses."""
 
 
 class Adapter(Protocol[M]):

@@ -11,6 +11,7 @@ from chimera.domain.call import Answer, Call, Inquiry, Readings, T
 from chimera.domain.changes import Change
 from chimera.domain.market import Account
 from chimera.domain.numeric import RAY, Bps, Ray
+from chimera.ports import Endings
 from chimera.protocols.aave_v3 import calls
 from chimera.protocols.aave_v3.engine import V3_0, Engine
 from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, Reserve
@@ -138,6 +139,9 @@ class Accounts:
 
     def get(self, user: Address) -> Account | None:
         return self.shelf.get(user)
+
+    def endings(self, *, owing: bool) -> Endings:
+        return self.shelf.endings(owing=owing)
 
     def apply(self, change: Change) -> None:
         user = getattr(change, "user", None)

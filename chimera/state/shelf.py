@@ -18,6 +18,7 @@ from chimera.domain.changes import (
 )
 from chimera.domain.market import EMPTY, Account, Holder, Market
 from chimera.errors import Rebuild
+from chimera.state.endings import Endings
 
 SIDES = {SupplyMoved: "supply", DebtMoved: "debt", MarkMoved: "mark"}
 
@@ -27,10 +28,21 @@ class Shelf:
     The part of the book that belongs to one protocol; the `Accounts` that its adapter sees.
 
     `users` is the truth; `open` (users with debt) and `holders` (asset -> users with it on any leg)
-    are derived from it and kept in step by `put`. `near` is what the engine last saw near 1.
+    are derived from it and kept in step by `put`; so is who ends alike, once a family has asked for
+    it. `near` is what the engine last saw near 1.
     """
 
-    __slots__ = ("_complete", "holders", "market", "name", "near", "open", "users")
+    __slots__ = (
+        "__weakref__",
+        "_complete",
+        "ends",
+        "holders",
+        "market",
+        "name",
+        "near",
+        "open",
+        "users",
+    )
 
     def __init__(
         self, name: str, market: Market, accounts: Mapping[Address, Account], *, complete: bool
@@ -42,6 +54,7 @@ class Shelf:
         self.open: set[Holder] = set()
         self.near: AbstractSet[Holder] = frozenset()
         self.holders: dict[Address, set[Address]] = {}
+        self.ends: dict[bool, Endings] = {}  # by whether they owe; empty until asked for
         self.reindex()
 
     @property
@@ -59,7 +72,10 @@ class Shelf:
 
     def put(self, user: Address, new: Account | None) -> None:
         """Replace an account (None removes it) and keep the indexes in step."""
-        old = self.users.get(user, EMPTY)
+        known = self.users.get(user)
+        if self.ends:
+            self._end(user, known, new)
+        old = EMPTY if known is None else known
         if new is None:
             self.users.pop(user, None)
             new = EMPTY
@@ -82,9 +98,32 @@ class Shelf:
         else:
             self.open.discard(user)
 
+    def _end(self, user: Address, old: Account | None, new: Account | None) -> None:
+        owed = None if old is None else bool(old.owed)
+        owes = None if new is None else bool(new.owed)
+        if owed is owes:
+            return
+        if owed is not None:
+            self.ends[owed].remove(user)
+        if owes is not None:
+            self.ends[owes].add(user)
+
+    def endings(self, *, owing: bool) -> Endings:
+        """Return those with debt, or those without, by the ends of their addresses."""
+        if not self.ends:
+            self.ends = self.ended()
+        return self.ends[owing]
+
+    def ended(self) -> dict[bool, Endings]:
+        """Return what both answers of `endings` must be."""
+        idle = (user for user, account in self.users.items() if not account.owed)
+        owing = (user for user, account in self.users.items() if account.owed)
+        return {False: Endings(idle), True: Endings(owing)}
+
     def reindex(self) -> None:
-        """Derive both indexes anew from the accounts."""
+        """Derive all indexes anew from the accounts."""
         self.open, self.holders = self.derived()
+        self.ends = {}
 
     def derived(self) -> tuple[set[Address], dict[Address, set[Address]]]:
         """Return what `open` and `holders` must be."""
@@ -186,6 +225,18 @@ def differences(shelf: Shelf) -> Iterator[str]:
         if kept != derived:
             strays = (kept or set()) ^ (derived or set())
             yield f"{shelf.name}: holders of 0x{asset.hex()} {_names(strays)}"
+    yield from _misplaced(shelf)
+
+
+def _misplaced(shelf: Shelf) -> Iterator[str]:
+    """Name whoever stands in the wrong place by the end of the address."""
+    derived = shelf.ended() if shelf.ends else {}
+    for owing, kept in shelf.ends.items():
+        (ours, ours_counted), (theirs, counted) = kept.content(), derived[owing].content()
+        strays = {user for one, other in zip(ours, theirs, strict=True) for user in one ^ other}
+        if strays or ours_counted != counted:
+            kind = "with debt" if owing else "without debt"
+            yield f"{shelf.name}: by ending, {kind} {_names(strays)}"
 
 
 def _names(users: Iterable[Address]) -> str:

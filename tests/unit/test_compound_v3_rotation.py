@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from chimera.domain.block import Address, Block
 from chimera.domain.market import Account
-from chimera.protocols.compound_v3 import calls, rotation
+from chimera.ports import Accounts
+from chimera.protocols.compound_v3 import calls, events, rotation
 from chimera.protocols.compound_v3.rotation import BOUND, ROTATING, exact_within, left_out, turn
 from chimera.state.shelf import Shelf
 from tests.fakes_compound_v3 import (
@@ -24,6 +26,7 @@ from tests.fakes_compound_v3 import (
     address,
     block_at,
     in_order,
+    log,
     market,
     supplied,
 )
@@ -112,6 +115,7 @@ def test_addresses_that_end_alike_cannot_keep_each_other_from_their_turn(
 
 def test_nobody_loses_a_turn_when_others_come_and_go() -> None:
     before, after = shelf(1500, 200), shelf(1500, 200)
+    assert exact_within(after) == exact_within(before)  # from here on the index keeps in step
     gone = sorted(after.keys())[100:160]
     for user in gone:
         after.put(user, None)
@@ -121,6 +125,7 @@ def test_nobody_loses_a_turn_when_others_come_and_go() -> None:
     first, second = (set(turn(accounts, at(9))) for accounts in (before, after))
 
     assert exact_within(before) == exact_within(after)
+    everybody_has_a_turn(after, 9)
     assert first - set(gone) <= second
 
 
@@ -129,6 +134,28 @@ def test_a_risk_that_is_gone_from_the_book_is_not_read() -> None:
     accounts.near = frozenset({address(1)})
 
     assert address(1) not in turn(accounts, at(0))
+
+
+def test_many_are_not_walked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts = shelf(1200, 900, near=20)
+    stated = exact_within(accounts)  # the first to ask builds the index
+
+    def refuse(*_: object) -> Iterator[Address]:
+        raise AssertionError("somebody walks through all holders")
+
+    class Unwalked(set[Address]):
+        __iter__ = refuse
+
+    monkeypatch.setattr(Shelf, "keys", lambda self: Unwalked(self.users))
+    monkeypatch.setattr(accounts, "open", Unwalked(accounts.open))
+
+    within = exact_within(accounts)
+    asked = turn(accounts, at(5))
+    more = left_out(accounts, frozenset(asked), at(5))
+
+    assert within == stated > 0
+    assert 0 < len(asked) <= BOUND
+    assert 0 < len(more) <= BOUND
 
 
 def test_polls_name_totals_cash_prices_and_the_principals_in_turn() -> None:
@@ -181,6 +208,52 @@ def test_a_silent_block_reads_as_many_again() -> None:
 
     assert differing(run) == set()
     assert after.corrections == len(changed)
+
+
+def test_needs_take_for_asked_whom_the_polls_named_whoever_is_near_by_then() -> None:
+    run = follower(4 * BOUND)
+    accrue(run)
+    block, accounts = block_at(run.comet.timestamp, 100), run.book.accounts(NAME)
+    accounts.near = frozenset(sorted(accounts.open)[:100])
+    polled = COMPOUND.polls(run.market, accounts, block)
+    readings = dict(run.comet.read(polled))
+    expected = left_out(accounts, frozenset(turn(accounts, block)), block)
+
+    accounts.near = frozenset(sorted(accounts.open)[-200:])
+    first = COMPOUND.needs(run.market, accounts, block, (), readings).calls
+    accounts.near = frozenset()
+    then = COMPOUND.needs(run.market, accounts, block, (), {**readings, **run.comet.read(first)})
+
+    assert [calls.user_of(COMET, call) for call in first] == list(expected)
+    assert then.calls == ()
+
+
+def test_a_block_finds_whose_turn_it_is_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, found = follower(3 * BOUND), list[int]()
+
+    def counted(accounts: Accounts, block: Block) -> tuple[Address, ...]:
+        found.append(block.number)
+        return turn(accounts, block)
+
+    monkeypatch.setattr(rotation, "turn", counted)
+    for _ in range(3):
+        accrue(run)
+        run.follow()
+
+    assert found == [100, 101, 102]
+
+
+def test_polls_made_ahead_are_made_anew_once_the_block_before_has_brought_somebody() -> None:
+    run = follower(10)
+    newcomer, ahead = address(0x9999), block_at(NOW + 4, 101)
+    call = calls.user_basic(COMET, newcomer)
+    assert call not in COMPOUND.polls(run.market, run.book.accounts(NAME), ahead)
+
+    run.comet.accounts[newcomer] = account(weth=1)
+    run.comet.timestamp += 2
+    run.follow(log(events.SUPPLY_COLLATERAL, newcomer, newcomer, WETH, words=[1]))
+
+    assert call in COMPOUND.polls(run.market, run.book.accounts(NAME), ahead)
 
 
 def test_beyond_that_everybody_is_exact_within_the_stated_blocks() -> None:

@@ -265,3 +265,19 @@ def test_stray_index_entries_are_found_and_mended() -> None:
 
     book.rebuild_indexes()
     book.verify_indexes()
+
+
+def test_an_index_by_endings_that_left_the_accounts_is_named_and_mended() -> None:
+    book = loaded()
+    shelf = book.accounts(AAVE)
+    owing = shelf.endings(owing=True)
+    assert ALICE in owing
+
+    shelf.ends[True].remove(ALICE)
+
+    with pytest.raises(Rebuild, match=f"by ending, with debt 0x{ALICE.hex()}"):
+        book.verify_indexes()
+
+    book.rebuild_indexes()
+    book.verify_indexes()
+    assert ALICE in shelf.endings(owing=True)

@@ -40,6 +40,7 @@ class BookMachine(RuleBasedStateMachine):
     def load(self, complete: bool) -> None:  # noqa: FBT001  (hypothesis passes it)
         self.book = Book(undo_window=WINDOW)
         self.book.load("p", FakeMarket(), {}, complete=complete, block=first_block())
+        self.book.accounts("p").endings(owing=True)  # from here on it has to keep in step
         self.salt = self.reach = 0
         self.history: list[Copy] = [self.copy()]
         self.expected: dict[Address, Expected] = {}

@@ -55,6 +55,7 @@ class CompoundV3:
         self.name = name
         self.address = address
         self.from_block = from_block
+        self._turns = rotation.Turns()  # no state: found again from market and accounts
 
     # --- names -----------------------------------------------------------------------------------
 
@@ -115,7 +116,7 @@ class CompoundV3:
 
     def polls(self, market: CometMarket, accounts: Accounts, block: Block) -> tuple[Call, ...]:
         """Ask for totals, cash and prices, and for the principals whose turn it is."""
-        users = rotation.turn(accounts, block)
+        users = self._turns.at(market, accounts, block)
         principals = (calls.user_basic(market.comet, user) for user in users)
         return (*reading.poll_calls(market.comet, market.terms), *principals)
 
@@ -129,7 +130,8 @@ class CompoundV3:
     ) -> Needs:
         """Name what an upgrade leaves open, and whose principals to read beyond the rotation."""
         missing = unanswered(lacking.extras(market, accounts, block, logs), readings)
-        principals = lacking.beyond(market, accounts, block, logs, readings)
+        asked = self._turns.at(market, accounts, block)
+        principals = lacking.beyond(market, accounts, block, logs, readings, asked=asked)
         unread = (call for call in principals if call not in readings)
         return Needs(tuple(dict.fromkeys((*missing, *unread))))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from chimera.domain.block import ZERO_ADDRESS, Address, Block, Log
@@ -92,18 +93,19 @@ def beyond(
     block: Block,
     logs: Sequence[Log],
     readings: Readings,
+    *,
+    asked: AbstractSet[Address],
 ) -> tuple[Call, ...]:
     """
-    Name whose principals to read beyond the rotation: everybody in the logs, and more if silent.
+    Name whose principals to read beyond those `asked`: everybody in the logs, and more if silent.
 
     Silent: interest accrued and no log says why. Then it was `accrueAccount`, or a transfer of base
     between two borrowers.
     """
     ours = [log for log in logs if log.address == market.comet]
-    asked = set(rotation.turn(accounts, block))
     users = [user for user in dict.fromkeys(_named(ours)) if user not in asked]
     if _is_silent(market, block, ours, readings):
-        users += rotation.left_out(accounts, asked.union(users), block)
+        users += rotation.left_out(accounts, asked | set(users), block)
     return tuple(calls.user_basic(market.comet, user) for user in users)
 
 

@@ -8,42 +8,102 @@ because others come or go.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from chimera.domain.block import Address, Block
-from chimera.ports import Accounts
+from chimera.ports import MOST_ENDINGS, Accounts, Endings
+from chimera.protocols.compound_v3.market import CometMarket
 
 BOUND = 500  # reads of accounts per block
 ROTATING = 100  # of them, at the least, for those without debt
-MOST_TURNS = 1 << 12
+MOST_TURNS = MOST_ENDINGS
+
+
+@dataclass(frozen=True, slots=True)
+class Few:
+    """Users who are few enough to look at each of them."""
+
+    users: AbstractSet[Address]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __contains__(self, user: Address) -> bool:
+        return user in self.users
+
+    def alike(self, number: int, turns: int) -> Sequence[Address]:
+        """Return those who end like `number`, see `ports.Endings`."""
+        return [user for user in self.users if _ending(user, turns) == number % turns]
+
+    def crowds(self, turns: int) -> Sequence[int]:
+        """Return how many end in each way, see `ports.Endings`."""
+        ends = Counter(_ending(user, turns) for user in self.users)
+        return [ends[end] for end in range(turns)]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """
-    Users of one kind, and how many of them to read at a block: those of `users` not in `without`.
+    Users of one kind, and how many of them to read at a block: those of `users` but for `without`.
 
-    A view and an exception, not a set of its own: there may be very many.
+    Nobody looks at all of `users`, for there may be very many; `without` are some of them.
     """
 
-    users: AbstractSet[Address]
+    users: Endings
     without: AbstractSet[Address]
     room: int
 
     def __len__(self) -> int:
-        return len(self.users) - sum(user in self.users for user in self.without)
+        return len(self.users) - len(self.without)
 
     def ending(self, number: int, turns: int) -> list[Address]:
         """Return those whose address ends like `number`; `turns` is a power of two."""
-        mask = turns - 1
-        end = number & mask
-        return [
-            user
-            for user in self.users
-            if (user[-2] << 8 | user[-1]) & mask == end and user not in self.without
-        ]
+        return [user for user in self.users.alike(number, turns) if user not in self.without]
+
+    def crowd(self, turns: int) -> int:
+        """Return how many have the fullest turn."""
+        crowds = list(self.users.crowds(turns))
+        for user in self.without:
+            crowds[_ending(user, turns)] -= 1
+        return max(crowds)
+
+
+def _ending(user: Address, turns: int) -> int:
+    return (user[-2] << 8 | user[-1]) % turns
+
+
+def _group(users: Endings, without: AbstractSet[Address], room: int) -> Group:
+    return Group(users, frozenset(user for user in without if user in users), room)
+
+
+class Turns:
+    """
+    Who was asked at the blocks that build on a market: the same for polls and every round of needs.
+
+    `Accounts.near` may be looked up anew at any moment. With another market the accounts are others
+    as well, and whoever is asked is found anew. Of each book, what its newest market led to.
+    """
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[Accounts, _Kept] = WeakKeyDictionary()
+
+    def at(self, market: CometMarket, accounts: Accounts, block: Block) -> AbstractSet[Address]:
+        """Return whom to read at `block`, in the order of `turn`."""
+        kept = self._kept.get(accounts)
+        if kept is None or kept.market is not market:
+            kept = self._kept[accounts] = _Kept(market, {})
+        if block not in kept.asked:
+            kept.asked[block] = dict.fromkeys(turn(accounts, block))
+        return kept.asked[block].keys()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    market: CometMarket
+    asked: dict[Block, dict[Address, None]]
 
 
 def turn(accounts: Accounts, block: Block) -> tuple[Address, ...]:
@@ -60,9 +120,10 @@ def turn(accounts: Accounts, block: Block) -> tuple[Address, ...]:
 
 def left_out(accounts: Accounts, asked: AbstractSet[Address], block: Block) -> tuple[Address, ...]:
     """Return up to `BOUND` more, borrowers first, when a block shows a silent action."""
-    borrowers = _turn(Group(accounts.open, asked, BOUND), block.number)
-    others = Group(accounts.keys(), asked | accounts.open, BOUND - len(borrowers))
-    return (*borrowers, *_turn(others, block.number))
+    borrowers = _turn(_group(accounts.endings(owing=True), asked, BOUND), block.number)
+    room = BOUND - len(borrowers)
+    others = _turn(_group(accounts.endings(owing=False), asked, room), block.number)
+    return (*borrowers, *others)
 
 
 def exact_within(accounts: Accounts) -> int:
@@ -73,16 +134,17 @@ def exact_within(accounts: Accounts) -> int:
 
 
 def _groups(accounts: Accounts) -> Iterator[Group]:
-    borrowers, most = accounts.open, BOUND - ROTATING
+    borrowers, others = accounts.endings(owing=True), accounts.endings(owing=False)
+    most, nobody = BOUND - ROTATING, frozenset[Address]()
     if len(borrowers) <= most:
-        yield Group(borrowers, frozenset(), most)
-        yield Group(accounts.keys(), borrowers, BOUND - len(borrowers))
+        yield Group(borrowers, nobody, most)
+        yield Group(others, nobody, BOUND - len(borrowers))
         return
-    risky = accounts.near & borrowers
+    risky = accounts.near & accounts.open
     room = min(len(risky), most // 2)
-    yield Group(risky, frozenset(), room)
+    yield Group(Few(risky), nobody, room)
     yield Group(borrowers, risky, most - room)
-    yield Group(accounts.keys(), borrowers, ROTATING)
+    yield Group(others, nobody, ROTATING)
 
 
 def _turn(group: Group, number: int) -> list[Address]:
@@ -109,7 +171,7 @@ def _turn(group: Group, number: int) -> list[Address]:
 def _period(group: Group) -> int:
     """Return in how many blocks each of these has had a turn."""
     turns = _turns(group)
-    while (crowd := _crowd(group, turns)) > group.room and turns < MOST_TURNS:
+    while (crowd := group.crowd(turns)) > group.room and turns < MOST_TURNS:
         turns *= 2
     return turns * -(-crowd // group.room) if crowd else 0
 
@@ -120,9 +182,3 @@ def _turns(group: Group) -> int:
     while turns * group.room < count and turns < MOST_TURNS:
         turns *= 2
     return turns
-
-
-def _crowd(group: Group, turns: int) -> int:
-    """Return how many have the fullest turn."""
-    ends = Counter(int.from_bytes(user[-2:], "big") % turns for user in group.ending(0, 1))
-    return max(ends.values(), default=0)
