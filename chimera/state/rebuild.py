@@ -350,12 +350,15 @@ async def compare_views(
     book: Book,
     *,
     protocol: str,
+    also: Iterable[Key] = (),
     progress: Progress | None = None,
 ) -> tuple[int, list[Mismatch]]:
     """
     Ask the contract's own view about every account with debt, at the book's block.
 
-    `progress` is told how many "views" have been compared.
+    Where one without debt may get into debt without a log, about every account. `also` names
+    others to ask about, those that are in the book. `progress` is told how many "views" have been
+    compared.
 
     Returns:
         How many accounts were compared, and those on which we and the contract differ.
@@ -365,7 +368,9 @@ async def compare_views(
     """
     adapter, market, block = adapters[protocol], book.market(protocol), book.block
     shelf = book.accounts(protocol)
-    accounts = {user: shelf.users[user] for user in shelf.open}  # as they are before we wait
+    chosen = dict.fromkeys(shelf.users if adapter.needs_suppliers else shelf.open)
+    chosen |= {key[1]: None for key in also if key[0] == protocol and key[1] in shelf.users}
+    accounts = {user: shelf.users[user] for user in chosen}  # as they are before we wait
     users, mismatches = list(accounts), []
     for start in range(0, len(users), CHUNK):
         part = users[start : start + CHUNK]

@@ -28,6 +28,14 @@ from chimera.state.valuation import checksummed
 MOST_CALLS: Final = 500  # of one multicall
 MOST_LINES: Final = 10  # of the log, per comparison
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 1800.0  # seconds between attempts to get a market out again
+MOST_REBUILDS: Final = 3  # for one market, until it has been left alone for
+FORGIVEN: Final = 86400.0  # seconds
+
+SILENT: Final = frozenset({"principal", "balance", "borrow balance", "is liquidatable"})
+"""What a transfer without a log of ours changes, see `exact_within`."""
+
+OUTSIDE: Final = frozenset({"price", "rate"})
+"""What other contracts answer, perhaps differently each time: no rebuild can mend that."""
 
 log = structlog.get_logger()
 
@@ -49,7 +57,9 @@ class Reconciler(Service):
 
     One comparison runs at a time, always about the newest block; no block waits for it. An account
     that differs is read anew by the next block. A market with two divergences is put in quarantine,
-    its protocol is rebuilt, and once all its views agree again the quarantine ends.
+    its protocol is rebuilt, and once all its views agree again the quarantine ends. No market gets
+    more than a few rebuilds, and none if only a price or a rate differs, for anybody can make a
+    market that never agrees: such a quarantine ends when everybody who differed compares clean.
 
     Args:
         reader: The chain; not the block path's own, so that neither slows the other down.
@@ -91,8 +101,11 @@ class Reconciler(Service):
         self._clock = clock
         self._turns = Turns(engine.book, engine.trust, within=within, clock=clock)
         self._due = asyncio.Event()
-        self._pauses: dict[str, float] = {}  # by protocol: seconds after the last attempt
-        self._not_before: dict[str, float] = {}  # by protocol: when the next attempt may be made
+        # All by published market:
+        self._pauses: dict[str, float] = {}  # seconds after the last attempt
+        self._not_before: dict[str, float] = {}  # when the next attempt may be made
+        self._rebuilds: dict[str, tuple[int, float]] = {}  # how many, and when the last was
+        self._mendable: set[str] = set()  # those of which more than the outside differed
 
     # --- told by the block path ------------------------------------------------------------------
 
@@ -137,7 +150,8 @@ class Reconciler(Service):
             self._skip(sample, "the block is not ours any more")
             return
         self._note(sample, found)
-        if await self._judge(found, sample.block):
+        fell = self._judge(found, sample.block)
+        if self._absolve() or fell:
             await self._heed()
         await self._documents.check(sample.accounts)
 
@@ -210,8 +224,9 @@ class Reconciler(Service):
             self.last_blocks[name] = sample.block.number
             self._metrics.reconciled_block.labels(name).set(sample.block.number)
         for key in sample.accounts.keys() - wrong:
+            protocol, user = self._engine.adapters[key[0]].published(key[1])
+            self._trust.clean(key, protocol)
             if self._trust.agreed(key):
-                protocol, user = self._engine.adapters[key[0]].published(key[1])
                 log.info("account_mended", protocol=protocol, user=checksummed(user))
         self._turns.compared(sample.accounts)
         if self._turns.took != took and (self._turns.took or 0) > self._within:
@@ -219,7 +234,7 @@ class Reconciler(Service):
 
     # --- when something differs ------------------------------------------------------------------
 
-    async def _judge(self, found: Sequence[Mismatch], block: Block) -> bool:
+    def _judge(self, found: Sequence[Mismatch], block: Block) -> bool:
         """Have these accounts read anew; tell whether a market fell by it."""
         self._tell(found, block)
         fallen = []
@@ -227,10 +242,16 @@ class Reconciler(Service):
             name, holder = mismatch.key
             adapter = self._engine.adapters[name]
             market, _ = adapter.published(holder)
-            excused = adapter.exact_within(self._engine.book.accounts(name)) > 0
+            names = {its.name for its in mismatch.differences}
+            late = adapter.exact_within(self._engine.book.accounts(name)) > 0
+            excused = late and names <= SILENT
+            if not names <= OUTSIDE:
+                self._mendable.add(market)
             if self._trust.diverged(mismatch.key, market, now=self._clock(), excused=excused):
                 fallen.append(market)
         for market in fallen:
+            if self._clock() - self._rebuilds.get(market, (0, 0.0))[1] > FORGIVEN:
+                self._rebuilds.pop(market, None)
             log.error("market_quarantined", protocol=market, reason="two accounts diverged")
         return bool(fallen)
 
@@ -255,42 +276,76 @@ class Reconciler(Service):
         if self.look_again is not None:
             await self.look_again()
 
+    def _absolve(self) -> bool:
+        """End quarantines that no rebuild will end, where all agree; tell whether any did."""
+        ended = []
+        for market in list(self._trust.quarantined):
+            for key in self._trust.wrong(market):
+                if self._engine.book.get(key) is None:
+                    self._trust.clean(key, market)
+            if not self._may_rebuild(market) and not self._trust.wrong(market):
+                self._end(market)
+                ended.append(market)
+        return bool(ended)
+
+    def _may_rebuild(self, market: str) -> bool:
+        return market in self._mendable and self._rebuilds.get(market, (0, 0.0))[0] < MOST_REBUILDS
+
+    def _end(self, market: str) -> None:
+        self._trust.lift(market)
+        self._mendable.discard(market)
+        self._pauses.pop(market, None)
+        self._not_before.pop(market, None)
+        log.info("market_verified", protocol=market)
+
+    def _is_due(self, market: str) -> bool:
+        return self._may_rebuild(market) and self._clock() >= self._not_before.get(market, 0.0)
+
     async def heal(self) -> None:
         """Rebuild the protocols of markets in quarantine, those whose time has come."""
-        for name in dict.fromkeys(instance_of(market) for market in self._trust.quarantined):
-            if self.rebuild is None or self._clock() < self._not_before.get(name, 0.0):
+        due = [market for market in self._trust.quarantined if self._is_due(market)]
+        for name in dict.fromkeys(instance_of(market) for market in due):
+            if self.rebuild is None:
                 continue
-            clean = await self._heal(name, self.rebuild)
-            pause = min(LONGEST_PAUSE, 2 * self._pauses.get(name, FIRST_PAUSE / 2))
-            self._pauses[name] = FIRST_PAUSE / 2 if clean else pause
-            self._not_before[name] = self._clock() + (0.0 if clean else pause)
+            await self._heal(name, self.rebuild)
+            for market in due:
+                if instance_of(market) == name and market in self._trust.quarantined:
+                    pause = min(LONGEST_PAUSE, 2 * self._pauses.get(market, FIRST_PAUSE / 2))
+                    self._pauses[market] = pause
+                    self._not_before[market] = self._clock() + pause
             await self._heed()
 
-    async def _heal(self, name: str, rebuild: Callable[[str], Awaitable[object]]) -> bool:
-        """Rebuild a protocol and compare all its views; tell whether they agreed."""
-        engine = self._engine
+    async def _heal(self, name: str, rebuild: Callable[[str], Awaitable[object]]) -> None:
+        """Rebuild a protocol and compare all its views; end the quarantines of what agrees."""
+        engine, trust = self._engine, self._trust
+        held = [market for market in trust.quarantined if instance_of(market) == name]
+        also = [key for market in held for key in trust.wrong(market)]
         try:
             await rebuild(name)
-            generation = self._trust.generation
-            compared, wrong = await compare_views(
-                self._reader, engine.adapters, engine.book, protocol=name
+            self._count_rebuild(held)
+            generation = trust.generation
+            _, wrong = await compare_views(
+                self._reader, engine.adapters, engine.book, protocol=name, also=also
             )
         except ChimeraError as fault:
             log.warning("market_stays_quarantined", protocol=name, reason=str(fault))
-            return False
-        if generation != self._trust.generation:
-            return False
+            return
+        if generation != trust.generation:
+            return
         adapter = engine.adapters[name]
         unclean = {adapter.published(mismatch.key[1])[0] for mismatch in wrong}
         self._tell(wrong, engine.book.block)
-        self._trust.mismatches[name] += len(wrong)
-        for market in [its for its in self._trust.quarantined if instance_of(its) == name]:
+        trust.mismatches[name] += len(wrong)
+        for market in held:
             if market in unclean:
                 log.error("market_stays_quarantined", protocol=market, reason="it still differs")
             else:
-                self._trust.lift(market)
-                log.info("market_verified", protocol=market, accounts=compared)
-        return not unclean
+                self._end(market)
+
+    def _count_rebuild(self, held: Iterable[str]) -> None:
+        for market in held:
+            count, _ = self._rebuilds.get(market, (0, 0.0))
+            self._rebuilds[market] = (count + 1, self._clock())
 
 
 def _figures(differences: Iterable[Difference]) -> dict[str, dict[str, str]]:

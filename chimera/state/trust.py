@@ -13,6 +13,7 @@ from chimera.state.book import UNDO_WINDOW
 
 WINDOW = 600.0  # seconds within which two divergences condemn a market
 TOO_MANY: Final = 2  # divergences in one market
+MOST_WRONG: Final = 1000  # accounts of one market of which it is remembered that they differed
 MOST_READ: Final = 10  # accounts that one block reads anew; if there are many, a rebuild is due
 UNVERIFIED = Verdict(liquidatable=False, reason="unverified")
 
@@ -23,7 +24,8 @@ class Trust:
 
     An account that differed is mistrusted until a block has read it anew, then it waits to be
     compared again. A published market with two divergences within the window is in quarantine
-    until it has been rebuilt and compared clean.
+    until it has been rebuilt and compared clean, or, where no rebuild is due any more, until
+    everybody who differed was compared clean.
 
     Args:
         window: Seconds within which two divergences condemn a market.
@@ -42,6 +44,7 @@ class Trust:
         self._unsettled: dict[Key, None] = {}  # those of them that nobody has compared since
         self._divergences: dict[str, list[float]] = {}  # by published market: when
         self._quarantined: dict[str, None] = {}
+        self._wrong: dict[str, dict[Key, None]] = {}  # by published market: who differed last
 
     # --- accounts --------------------------------------------------------------------------------
 
@@ -112,6 +115,9 @@ class Trust:
             excused: The family allows it for some blocks (`exact_within`); reading helps then.
         """
         self.mismatches[key[0]] += 1
+        wrong = self._wrong.setdefault(market, {})
+        if len(wrong) < MOST_WRONG:
+            wrong[key] = None
         in_vain = key in self._unsettled
         self._unsettled.pop(key, None)
         if not in_vain:
@@ -129,6 +135,19 @@ class Trust:
         """End the quarantine of a market that was compared clean."""
         self._quarantined.pop(market, None)
         self._divergences.pop(market, None)
+        self._wrong.pop(market, None)
+
+    def wrong(self, market: str) -> tuple[Key, ...]:
+        """Return the accounts of a published market that differed, and were not clean since."""
+        return tuple(self._wrong.get(market, ()))
+
+    def clean(self, key: Key, market: str) -> None:
+        """Note that an account agrees, or is not there any more."""
+        wrong = self._wrong.get(market)
+        if wrong is not None:
+            wrong.pop(key, None)
+            if not wrong:
+                del self._wrong[market]
 
     def _mistrust(self, key: Key) -> None:
         self._mistrusted.setdefault(key[0], set()).add(key[1])

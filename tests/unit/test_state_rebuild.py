@@ -199,6 +199,20 @@ async def test_views_are_compared_for_every_account_with_debt() -> None:
     assert mismatches == [Mismatch(("fake", BOB), (difference,))]
 
 
+async def test_views_are_compared_of_whoever_is_named_and_of_suppliers_that_matter() -> None:
+    room = Room(suppliers=True)
+    await room.bootstrap.load(HEAD)
+    shelf = room.book.accounts("fake")
+    free = next(user for user in shelf.users if user not in shelf.open)
+    args = room.reader, {"fake": room.adapter}, room.book
+
+    compared, _ = await compare_views(*args, protocol="fake", also=[("fake", free), ("x", free)])
+    assert compared == len(shelf.open) + 1
+    room.adapter.needs_suppliers = True
+    compared, _ = await compare_views(*args, protocol="fake")
+    assert compared == len(shelf.users)
+
+
 async def resume(reader: FakeReader, *blocks: Block) -> tuple[int, bool]:
     checkpoints = [Checkpoint(block, {}) for block in blocks]
     block, checkpoint = await resume_point(
