@@ -14,7 +14,14 @@ from chimera.domain.market import Account, Holder, Token
 from chimera.domain.numeric import Wad
 from chimera.protocols.morpho_blue import calls, events
 from chimera.protocols.morpho_blue.adapter import MorphoBlue
-from chimera.protocols.morpho_blue.market import Id, MorphoMarket, Quote, Terms, holder_of
+from chimera.protocols.morpho_blue.market import (
+    Id,
+    MorphoMarket,
+    Quote,
+    Terms,
+    holder_of,
+    oracles_of,
+)
 from chimera.protocols.morpho_blue.math import Totals
 from chimera.state.book import Book
 from devnet.recording import Line
@@ -49,9 +56,11 @@ class MorphoReplay(Replay):
         holders = sorted({*self.holders(line), *self.accounts})
         market, accounts = self.fresh(line, holders)
         ours = self.market
-        for name in ("fee_recipient", "curves", "irms", "live", "quotes", "rates"):
+        for name in ("fee_recipient", "curves", "irms", "live", "rates"):
             if getattr(ours, name) != getattr(market, name):
                 yield name
+        if _said(ours) != _said(market):
+            yield "quotes"
         for where, terms in market.terms.items():
             for name in ("terms", "totals", "targets"):
                 if getattr(ours, name).get(where) != getattr(market, name).get(where):
@@ -91,6 +100,12 @@ class MorphoReplay(Replay):
 
 
 # --- a singleton made up -------------------------------------------------------------------------
+
+
+def _said(market: MorphoMarket) -> dict[Address, tuple[int | None, str | None]]:
+    """What the oracles of markets with debt said; a fresh snapshot knows no earlier failures."""
+    asked = oracles_of(market.terms, market.live)
+    return {o: (market.quotes[o].price, market.quotes[o].fault) for o in asked}
 
 
 def at(number: int) -> Address:

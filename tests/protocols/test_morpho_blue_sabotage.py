@@ -388,8 +388,8 @@ def test_a_price_of_0_that_is_taken_for_none_is_noticed(monkeypatch: Monkey) -> 
 def test_a_dead_price_that_lives_on_is_noticed(monkeypatch: Monkey) -> None:
     honest = draft._quotes
 
-    def trusting(found: MorphoMarket, readings: Readings) -> dict[Address, Quote]:
-        new = honest(found, readings)
+    def trusting(found: MorphoMarket, readings: Readings, number: int) -> dict[Address, Quote]:
+        new = honest(found, readings, number)
         old = found.quotes
         return {o: old[o] if q.price is None and o in old else q for o, q in new.items()}
 

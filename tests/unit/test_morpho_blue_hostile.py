@@ -10,7 +10,7 @@ from chimera.domain.block import Address
 from chimera.domain.call import BoundedCall, Call
 from chimera.domain.market import Account, Token
 from chimera.domain.numeric import WAD
-from chimera.protocols.morpho_blue import calls, lacking
+from chimera.protocols.morpho_blue import calls, draft, lacking
 from chimera.protocols.morpho_blue.market import Id, Quote, Terms, holder_of
 from tests.fakes_morpho_blue import (
     ALICE,
@@ -95,21 +95,68 @@ def test_a_market_whose_oracle_does_not_answer_is_in_quarantine(
     assert (verdict.liquidatable, verdict.reason) == (False, why)
 
 
-def test_an_oracle_that_fails_is_asked_with_bounds_until_it_answers_again() -> None:
+def test_an_oracle_that_failed_is_asked_with_bounds_for_a_while() -> None:
     world = World()
     world.answers[ORACLE, calls.PRICE] = None
 
     world.step()
     assert price_calls(world, ORACLE) == [Call(ORACLE, calls.PRICE)]
     assert "reverts" in str(world.health().error)
-    world.step()
-    assert isinstance(price_calls(world, ORACLE)[0], BoundedCall)
     world.answers[ORACLE, calls.PRICE] = word(PRICE)
-    world.step()
-    assert isinstance(price_calls(world, ORACLE)[0], BoundedCall)
-    assert world.health().error is None
+    for _ in range(draft.FIRST_WARY):
+        world.step()
+        assert isinstance(price_calls(world, ORACLE)[0], BoundedCall)
+        assert world.health().error is None
     world.step()
     assert price_calls(world, ORACLE) == [Call(ORACLE, calls.PRICE)]
+
+
+def test_an_oracle_that_fails_again_is_held_back_twice_as_long_to_a_limit() -> None:
+    world, bounds = World(), []
+    for number in range(30):
+        world.answers[ORACLE, calls.PRICE] = word(PRICE) if number % 2 else None
+        world.step()
+        bounds.append(world.market.quotes[ORACLE].wary_for)
+        assert isinstance(price_calls(world, ORACLE)[0], BoundedCall) == (number > 0)
+
+    assert bounds[::2] == [min(300 * 2**n, 2**20) for n in range(15)]
+    assert bounds[1::2] == bounds[::2]
+
+
+def test_one_long_failure_counts_once() -> None:
+    world = World()
+    world.answers[ORACLE, calls.PRICE] = None
+    for _ in range(5):
+        world.step()
+
+    quote = world.market.quotes[ORACLE]
+    assert (quote.wary_for, quote.wary_to) == (300, world.book.block.number + 300)
+
+
+def test_an_oracle_that_failed_is_not_pardoned_by_a_repayment() -> None:
+    world = World(market(totals={ID: replace(TOTALS, borrow_shares=SHARES)}))
+    world.answers[ORACLE, calls.PRICE] = None
+    world.step()
+    world.step(repaid(ALICE, TOTALS.borrow_assets, SHARES))
+    world.step()
+
+    assert world.market.quotes[ORACLE].wary_for == 300
+    assert world.adapter.quotes(world.market) == {}
+
+
+def test_a_price_that_nobody_asked_for_is_not_kept() -> None:
+    terms, world = crowd(45)
+    names = [each.oracle for each in terms.values()]
+    world.step()
+    world.step()
+    world.step()
+    world.answers |= {(oracle, calls.PRICE): word(PRICE) for oracle in names}
+    for _ in range(6):
+        world.step()
+        asked = {call.to for call in world.bounded()}
+        assert len(asked) <= lacking.MOST
+        priced = {o for o in names if world.market.quotes[o].price is not None}
+        assert priced == asked
 
 
 def test_a_rollback_knows_again_what_an_oracle_said() -> None:

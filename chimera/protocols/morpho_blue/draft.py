@@ -11,9 +11,10 @@ from chimera.domain.market import Holder, Token
 from chimera.errors import Rebuild
 from chimera.ports import Accounts
 from chimera.protocols.morpho_blue import calls
-from chimera.protocols.morpho_blue.lacking import MOST_CONTRACTS, Extras, foreign
+from chimera.protocols.morpho_blue.lacking import MOST_CONTRACTS, Extras, answering, foreign
 from chimera.protocols.morpho_blue.market import (
     NOT_ASKED,
+    OUT_OF_TURN,
     Id,
     MorphoMarket,
     PreLiquidation,
@@ -128,7 +129,7 @@ class Draft:
             market,
             fee_recipient=self.fee_recipient,
             authorised=self.authorised,
-            quotes=_quotes(market, readings),
+            quotes=_quotes(market, readings, self.batch.block.number),
             tokens=_tokens(market, readings),
             rates=self._rates(market),
         )
@@ -183,20 +184,43 @@ class Draft:
 
 
 NOTHING = Totals()
+FIRST_WARY, MOST_WARY = 300, 2**20  # blocks in which an oracle that failed is asked alone
 
 
-def _quotes(market: MorphoMarket, readings: Readings) -> dict[Address, Quote]:
-    """Return what each oracle answered; one that it was not the turn of keeps its fault."""
+def _quotes(market: MorphoMarket, readings: Readings, number: int) -> dict[Address, Quote]:
+    """
+    Return what each oracle answered at block `number`.
+
+    One that it was not the turn of keeps its fault, and a price is not kept: it may have moved.
+    One that failed lately is remembered when its debt is repaid, else that would pardon it.
+    """
     found = {}
     for oracle in oracles_of(market.terms, market.live):
         call: Call = calls.price(oracle)
         if call not in readings:
             call = calls.wary_price(oracle)
-        if call in readings:
-            found[oracle] = calls.quote(readings[call])
-        else:
-            found[oracle] = market.quotes.get(oracle, NOT_ASKED)
+        before = market.quotes.get(oracle, NOT_ASKED)
+        answered = call in readings
+        found[oracle] = (
+            _after(before, calls.quote(readings[call]), number) if answered else _unasked(before)
+        )
+    for oracle, quote in market.quotes.items():
+        if oracle not in found and quote.wary_to >= number:
+            found[oracle] = _unasked(quote)
     return found
+
+
+def _unasked(before: Quote) -> Quote:
+    return before if before.price is None else replace(before, price=None, fault=OUT_OF_TURN)
+
+
+def _after(before: Quote, now: Quote, number: int) -> Quote:
+    """Return an answer with what is to be remembered of earlier ones."""
+    if now.price is not None:
+        return replace(now, wary_for=before.wary_for, wary_to=before.wary_to)
+    again = answering(before) or not before.wary_for
+    wary_for = min(MOST_WARY, 2 * before.wary_for or FIRST_WARY) if again else before.wary_for
+    return replace(now, wary_for=wary_for, wary_to=number + wary_for)
 
 
 def _tokens(market: MorphoMarket, readings: Readings) -> Mapping[Address, Token]:

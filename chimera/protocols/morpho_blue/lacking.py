@@ -12,9 +12,11 @@ from chimera.ports import Accounts
 from chimera.protocols.morpho_blue import calls, events, reading, shapes
 from chimera.protocols.morpho_blue.market import (
     NOT_ASKED,
+    OUT_OF_TURN,
     Id,
     MorphoMarket,
     PreLiquidation,
+    Quote,
     Terms,
     irms_of,
     oracles_of,
@@ -23,6 +25,7 @@ from chimera.protocols.morpho_blue.market import (
 )
 
 MOST = 20  # strange contracts of one kind that are asked in one block
+MOST_MENDED = 10  # of them, oracles that answer again
 MOST_CONTRACTS = 20  # recognised pre-liquidation contracts of one market
 
 
@@ -160,16 +163,21 @@ def polls(market: MorphoMarket, block: Block) -> tuple[Call, ...]:
     """
     Name what to ask at `block`: prices of markets with debt, tokens and rates that are missing.
 
-    An oracle that answered last time is asked like everybody. Of those that did not, some are
-    asked in turn, by a call that can do no harm.
+    An oracle that answered last time is asked like everybody. Of those that did not, and of those
+    that failed lately, some are asked in turn, by a call that can do no harm.
     """
     oracles = oracles_of(market.terms, market.live)
-    faulty = [o for o in oracles if market.quotes.get(o, NOT_ASKED).price is None]
-    shy = set(faulty)
+    quotes = {oracle: market.quotes.get(oracle, NOT_ASKED) for oracle in oracles}
+    shy = [o for o in oracles if quotes[o].price is None or quotes[o].wary_to >= block.number]
+    mended = [oracle for oracle in shy if answering(quotes[oracle])]
+    first = in_turn(mended, block.number, MOST_MENDED)
+    faulty = [oracle for oracle in shy if not answering(quotes[oracle])]
+    alone = first + in_turn(faulty, block.number, MOST - len(first))
+    apart = frozenset(shy)
     nameless = [t for t in tokens_of(market.terms, market.live) if t not in market.tokens]
     return (
-        *(calls.price(oracle) for oracle in oracles if oracle not in shy),
-        *(calls.wary_price(oracle) for oracle in in_turn(faulty, block.number)),
+        *(calls.price(oracle) for oracle in oracles if oracle not in apart),
+        *(calls.wary_price(oracle) for oracle in alone),
         *(call for token in nameless[:MOST] for call in reading.token_calls(token)),
         *(calls.rate_view(market.terms[m], market.totals[m]) for m in foreign(market)),
     )
@@ -183,9 +191,14 @@ def foreign(market: MorphoMarket) -> list[Id]:
     return [m for m in market.live if market.terms[m].irm not in known]
 
 
-def in_turn(strange: Sequence[Address], number: int) -> list[Address]:
-    """Return at most `MOST` of them, others at every block, everybody within a round."""
-    rounds = -(-len(strange) // MOST)
+def answering(quote: Quote) -> bool:
+    """Tell whether the oracle answered when it was asked last."""
+    return quote.price is not None or quote.fault == OUT_OF_TURN
+
+
+def in_turn(strange: Sequence[Address], number: int, most: int) -> list[Address]:
+    """Return at most `most` of them, others at every block, everybody within a round."""
+    rounds = -(-len(strange) // most)
     return list(strange[number % rounds :: rounds]) if rounds else []
 
 

@@ -62,10 +62,20 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What an oracle answered last: loan units per collateral unit x 1e36, or why nothing."""
+    """
+    What an oracle answered last, and whether it has failed before.
+
+    Attributes:
+        price: Loan units per collateral unit x 1e36.
+        fault: Why there is no price.
+        wary_for: Blocks in which it is asked alone after its last failure; 0 if it never failed.
+        wary_to: The last of these blocks.
+    """
 
     price: int | None
     fault: str | None = None
+    wary_for: int = 0
+    wary_to: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +209,7 @@ class MorphoMarket(Market):
 
 
 NOT_ASKED = Quote(None, "the oracle has not been asked yet")
+OUT_OF_TURN = "the oracle failed lately, and its turn to be asked is another block's"
 
 
 def irms_of(terms: Iterable[Terms]) -> frozenset[Address]:

@@ -7,7 +7,13 @@ from dataclasses import replace
 from chimera.domain.block import Address
 from chimera.domain.call import Inquiry
 from chimera.domain.market import Account, Quoted, Token
-from chimera.protocols.morpho_blue.market import MorphoMarket, Quote, Terms, market_of
+from chimera.protocols.morpho_blue.market import (
+    MorphoMarket,
+    Quote,
+    Terms,
+    market_of,
+    oracles_of,
+)
 from chimera.protocols.morpho_blue.valuation import token
 
 ORACLE_PLACES = 36  # of the price of one smallest unit in another
@@ -20,7 +26,7 @@ def tokens(market: MorphoMarket) -> dict[Address, Token]:
 
 def quotes(market: MorphoMarket) -> dict[Address, int | None]:
     """Return the price (loan units per collateral unit x 1e36) of every oracle that is asked."""
-    return {oracle: quote.price for oracle, quote in market.quotes.items()}
+    return {oracle: market.quotes[oracle].price for oracle in _asked(market)}
 
 
 def quoted(market: MorphoMarket, account: Account | None) -> dict[Address, Quoted]:
@@ -54,4 +60,10 @@ def priced(market: MorphoMarket, oracle: Address, price: int) -> MorphoMarket:
 def sources(market: MorphoMarket) -> Inquiry[dict[Address, Address]]:
     """Name every oracle as its own source, without a question to anybody."""
     yield from ()
-    return {oracle: oracle for oracle in market.quotes}
+    return {oracle: oracle for oracle in _asked(market)}
+
+
+def _asked(market: MorphoMarket) -> list[Address]:
+    """Return the oracles of markets with debt: others are remembered only because they failed."""
+    wanted = oracles_of(market.terms, market.live)
+    return [oracle for oracle in wanted if oracle in market.quotes]
