@@ -86,7 +86,15 @@ def test_a_family_that_nobody_built_is_told_apart_from_a_mismatch(
     assert told.out == "compared 0, mismatches 0\n"
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"{}"), gzip.compress(b"[")])
+NO_RECORDINGS = {
+    "empty": b"",
+    "not packed": b"no gzip",
+    "no header": gzip.compress(b"{}"),
+    "cut short": gzip.compress(b"["),
+}
+
+
+@pytest.mark.parametrize("content", NO_RECORDINGS.values(), ids=NO_RECORDINGS)
 def test_a_file_that_is_no_recording_is_refused(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
