@@ -62,7 +62,7 @@ lock: $(PYTHON_PARTS) ## pin anew what pyproject.toml allows
 		--output-file requirements.lock
 
 clean: ## remove everything that the targets made
-	rm -rf $(VENV) node_modules build dist .coverage .devnet-cache .hypothesis
+	rm -rf $(VENV) node_modules build dist .coverage .devnet-cache .hypothesis config/devnet.db*
 	rm -rf .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

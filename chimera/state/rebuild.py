@@ -278,6 +278,11 @@ class Bootstrap:
     ) -> list[Address]:
         scan = self._scan_name(adapter.name)
         done = await self._history.scanned_to(scan)
+        if done is not None and done > block.number + OVERLAP:
+            raise Retry(
+                f"the history knows {adapter.name} up to block {done}, the node only block "
+                f"{block.number}: wait for a node that lags, or remove a history of another chain"
+            )
         first = adapter.from_block if done is None else done + 1 - OVERLAP
         if from_block is not None:
             first = min(first, from_block)

@@ -124,6 +124,16 @@ async def test_an_earlier_start_can_be_asked_for_but_no_gap() -> None:
     assert room.scan.asked == [(15, 200), (201 - OVERLAP, 200)]
 
 
+async def test_a_history_of_later_blocks_than_the_node_has_is_not_believed() -> None:
+    room = Room()
+    await room.history.set_scanned_to("fake", 200 + OVERLAP, [ALICE], scan="fake")
+    await room.bootstrap.load(HEAD)
+    await room.history.set_scanned_to("fake", 201 + OVERLAP, [ALICE], scan="fake")
+
+    with pytest.raises(Retry, match="a node that lags, or remove a history of another chain"):
+        await room.bootstrap.load(HEAD)
+
+
 async def test_a_snapshot_of_a_running_book_replaces_it() -> None:
     room = Room()
     await room.bootstrap.load(HEAD)
