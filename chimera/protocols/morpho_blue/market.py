@@ -74,8 +74,8 @@ class Quote:
 
     price: int | None
     fault: str | None = None
-    wary_for: int = 0
-    wary_to: int = 0
+    wary_for: int = field(default=0, compare=False)
+    wary_to: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
