@@ -237,7 +237,7 @@ class Daemon:
         # Nothing is awaited for real from here to `note`: readers see the old state or the new one.
         rooms.detector.restore(episodes, checkpoint)
         rooms.ledger.restore(episodes)
-        await self._path.record(self._reopened(episodes))
+        await self._path.resume(episodes)
         await self._path.decide(rooms.engine.adopt())
         self._write_anew()
         self._path.note(block)
@@ -258,11 +258,6 @@ class Daemon:
         self._rooms.publisher.publish_everything(force=True)
         if self._rooms.reconciler is not None:
             self._rooms.reconciler.begin_anew()
-
-    def _reopened(self, episodes: Sequence[Opportunity]) -> list[Opportunity]:
-        """Return open episodes that were stored as closed, on blocks that have left the chain."""
-        ended = {episode.id for episode in episodes if episode.state == "closed"}
-        return [flag for flag in self._rooms.detector.open_opportunities() if flag.id in ended]
 
     # --- for operators ---------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from chimera.state.book import UNDO_WINDOW
 log = structlog.get_logger()
 
 BILLION = 1_000_000_000
+REMINDED = 100  # closed episodes that a start makes sure the stream knows
 
 Standing = tuple[bool, str | None]  # liquidatable, and the contract's reason if not
 Newcomers = Mapping[str, AbstractSet[Address]]
@@ -154,6 +155,21 @@ class BlockPath:
                 liquidatable=flag.liquidatable,
                 reason=flag.closed_reason or flag.reason,
             )
+
+    async def resume(self, episodes: Sequence[Opportunity]) -> None:
+        """
+        Tell store and stream what a crash or a branch that left may have kept from them.
+
+        Args:
+            episodes: As they were stored, newest first; detection has just taken them over.
+        """
+        rooms = self._rooms
+        ended = {episode.id for episode in episodes if episode.state == "closed"}
+        going_on = rooms.detector.open_opportunities()
+        await self.record([flag for flag in going_on if flag.id in ended])
+        over = ended - {flag.id for flag in going_on}
+        newest = [episode for episode in episodes if episode.id in over][:REMINDED]
+        await rooms.flags.remind([*newest, *going_on])
 
     def _remember(self, checkpoint: Checkpoint) -> None:
         number = checkpoint.block.number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from chimera.domain.opportunity import Opportunity
 from chimera.service import Service, heed_cancellation
 
+REMINDER = "reminder"  # marks what is written only if the stream says otherwise
 STREAM = "chimera:opportunities"
 MAX_ENTRIES = 10_000  # of the stream, as interfaces promise
 REMEMBERED = 1_000  # newest entries that are compared, so that none is written twice
@@ -70,9 +71,17 @@ class FlagStream(Service):
 
     async def publish(self, opportunities: Sequence[Opportunity]) -> None:
         """Hand episodes over and return at once; never raises for a broker that is away."""
+        self._hand_over(self._entry(opportunity) for opportunity in opportunities)
+
+    async def remind(self, opportunities: Sequence[Opportunity]) -> None:
+        """Hand over what a crash may have kept from the stream; what it knows is not repeated."""
+        entries = (self._entry(opportunity) for opportunity in opportunities)
+        self._hand_over({**entry, REMINDER: ""} for entry in entries)
+
+    def _hand_over(self, entries: Iterable[dict[str, str]]) -> None:
         if not self._url:
             return
-        self._queue.extend(self._entry(opportunity) for opportunity in opportunities)
+        self._queue.extend(entries)
         excess = max(0, len(self._queue) - self._bound)
         for _ in range(excess):
             self._queue.popleft()
@@ -120,9 +129,11 @@ class FlagStream(Service):
             chunk = list(islice(self._queue, CHUNK))
             async with client.pipeline(transaction=True) as pipe:
                 for entry in chunk:
-                    if known.pop(entry["id"], None) != entry["document"]:
+                    told = known.pop(entry["id"], None)
+                    if told is None or _is_news(entry, told):
                         pipe.xadd(STREAM, _fields(entry), maxlen=MAX_ENTRIES, approximate=False)
-                    known[entry["id"]] = entry["document"]
+                        told = entry["document"]
+                    known[entry["id"]] = told
                 await pipe.execute()
             self._forget(chunk)
         while len(known) > REMEMBERED:
@@ -163,7 +174,17 @@ class FlagStream(Service):
 
 
 def _fields(entry: dict[str, str]) -> dict[Any, Any]:
-    return dict(entry)  # the driver's annotation is invariant
+    return {name: value for name, value in entry.items() if name != REMINDER}
+
+
+def _is_news(entry: dict[str, str], told: str) -> bool:
+    if REMINDER not in entry:
+        return entry["document"] != told
+    try:
+        state = json.loads(told)["state"]
+    except (ValueError, LookupError, TypeError):  # nobody's document
+        return True
+    return bool(state != json.loads(entry["document"])["state"])
 
 
 def _connect(url: str) -> Redis:

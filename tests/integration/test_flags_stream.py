@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -197,3 +198,23 @@ async def test_without_a_url_nothing_is_kept() -> None:
         await stream.publish([opportunity()])
 
         assert stream.pending == 0
+
+
+async def test_a_reminder_is_written_only_where_the_stream_says_otherwise(
+    redis: Redis, server: RedisServer
+) -> None:
+    known, lost, over = (opportunity(name) for name in ("known", "lost", "over"))
+    later = replace(known, blocks_unhealthy=known.blocks_unhealthy + 5)
+    ended = replace(over, state="closed", closed_block=200, closed_reason="recovered")
+    async with running(server.url) as stream:
+        await stream.publish([known, over])
+        await written(stream)
+
+    async with running(server.url) as stream:  # another process, after a crash
+        await stream.remind([later, lost, ended])
+        await stream.remind([later, lost, ended])
+        await written(stream)
+
+    expected = [("known", "flagged"), ("over", "flagged"), ("lost", "flagged"), ("over", "closed")]
+    assert await events(redis) == expected
+    assert all("reminder" not in fields for fields in await entries(redis))
