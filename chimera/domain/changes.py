@@ -1,13 +1,12 @@
 """What a block does to accounts and markets, as values that the book applies and can undo."""
 
-from dataclasses import dataclass
+import msgspec
 
 from chimera.domain.block import Address
 from chimera.domain.market import Account, Holder, Market
 
 
-@dataclass(frozen=True, slots=True)
-class SupplyMoved:
+class SupplyMoved(msgspec.Struct, frozen=True, gc=False):
     """`delta` stored units of `asset` came to (or left) the user's supply."""
 
     user: Holder
@@ -15,8 +14,7 @@ class SupplyMoved:
     delta: int
 
 
-@dataclass(frozen=True, slots=True)
-class DebtMoved:
+class DebtMoved(msgspec.Struct, frozen=True, gc=False):
     """`delta` stored units of `asset` came to (or left) the user's debt."""
 
     user: Holder
@@ -24,8 +22,7 @@ class DebtMoved:
     delta: int
 
 
-@dataclass(frozen=True, slots=True)
-class DebtSet:
+class DebtSet(msgspec.Struct, frozen=True, gc=False):
     """The user's debt of `asset` is `amount` stored units, settled at `mark` (see `Account`)."""
 
     user: Holder
@@ -34,8 +31,7 @@ class DebtSet:
     mark: int
 
 
-@dataclass(frozen=True, slots=True)
-class MarkMoved:
+class MarkMoved(msgspec.Struct, frozen=True, gc=False):
     """The user's mark of `asset` rose (or fell) by `delta`."""
 
     user: Holder
@@ -43,8 +39,7 @@ class MarkMoved:
     delta: int
 
 
-@dataclass(frozen=True, slots=True)
-class CollateralSwitched:
+class CollateralSwitched(msgspec.Struct, frozen=True, gc=False):
     """The user's supply of `asset` counts as collateral from here on, or no longer does."""
 
     user: Holder
@@ -52,31 +47,27 @@ class CollateralSwitched:
     enabled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ModeSet:
+class ModeSet(msgspec.Struct, frozen=True, gc=False):
     """The user's risk mode (an Aave eMode) is `mode` from here on."""
 
     user: Holder
     mode: int
 
 
-@dataclass(frozen=True, slots=True)
-class AccountRead:
+class AccountRead(msgspec.Struct, frozen=True, gc=False):
     """The whole account as the contracts have it at the end of this block."""
 
     user: Holder
     account: Account
 
 
-@dataclass(frozen=True, slots=True)
-class MarketMoved:
+class MarketMoved(msgspec.Struct, frozen=True, gc=False):
     """The market as it is after this block."""
 
     market: Market
 
 
-@dataclass(frozen=True, slots=True)
-class Liquidated:
+class Liquidated(msgspec.Struct, frozen=True, gc=False):
     """Somebody liquidated the user in this block. A fact for the detector; it moves no balance."""
 
     user: Holder

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
 from types import MappingProxyType
+from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from chimera.domain.block import Address
 from chimera.domain.numeric import decimal_string, short_decimal
@@ -31,15 +34,79 @@ def instance_of(protocol: str) -> str:
 NOTHING: Mapping[Address, int] = MappingProxyType({})  # shared: most accounts have no marks
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Shape:
+    """
+    Which legs an account has: all that two accounts of the same kind share.
+
+    There is one object for each shape in use, so two of them are equal exactly if they are the
+    same. Assets are in the order of their addresses.
+
+    Attributes:
+        supplied: Assets on the supply side.
+        owed: Assets on the debt side.
+        marks: Assets of which something is kept besides.
+        enabled: Assets whose supply counts as collateral.
+        mode: Risk mode, such as an Aave eMode.
+        supply_places, debt_places, mark_places: Where in an account the amount of an asset stands.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "debt_places",
+        "enabled",
+        "mark_places",
+        "marks",
+        "mode",
+        "owed",
+        "supplied",
+        "supply_places",
+    )
+
+    def __init__(
+        self,
+        supplied: tuple[Address, ...],
+        owed: tuple[Address, ...],
+        marks: tuple[Address, ...],
+        enabled: frozenset[Address],
+        mode: int,
+    ) -> None:
+        self.supplied, self.owed, self.marks = supplied, owed, marks
+        self.enabled, self.mode = enabled, mode
+        first, second = FIRST_AMOUNT + len(supplied), FIRST_AMOUNT + len(supplied) + len(owed)
+        self.supply_places = {asset: FIRST_AMOUNT + n for n, asset in enumerate(supplied)}
+        self.debt_places = {asset: first + n for n, asset in enumerate(owed)}
+        self.mark_places = {asset: second + n for n, asset in enumerate(marks)}
+
+
+FIRST_AMOUNT = 2  # before them, an account has its shape and its block
+_shapes: WeakValueDictionary[tuple[object, ...], Shape] = WeakValueDictionary()
+
+
+def _shape(
+    supplied: Iterable[Address],
+    owed: Iterable[Address],
+    marks: Iterable[Address],
+    enabled: frozenset[Address],
+    mode: int,
+) -> Shape:
+    content = tuple(sorted(supplied)), tuple(sorted(owed)), tuple(sorted(marks)), enabled, mode
+    known = _shapes.get(content)
+    if known is None:
+        known = _shapes[content] = Shape(*content)
+    return known
+
+
+class Account(tuple[Any, ...]):
     """
     One borrower in one protocol, in the units that the contracts store (scaled balances, shares).
 
     Immutable: a change makes a new account, so whoever holds an old one keeps a true past. What an
     asset is here (a token, a market of the family) is the family's to say. Zeros are absent.
 
-    Attributes:
+    There may be a million of them, hence one flat tuple: the `Shape`, shared by all accounts with
+    the same legs, the block of the last change, then the amounts of supply, debt and marks.
+
+    Args:
         supplied: Stored units per asset on the supply side.
         owed: Stored units per asset on the debt side.
         enabled: Assets whose supply counts as collateral.
@@ -49,17 +116,101 @@ class Account:
             settled (compound_v2), a lender's shares (morpho_blue).
     """
 
-    supplied: Mapping[Address, int] = field(default_factory=dict)
-    owed: Mapping[Address, int] = field(default_factory=dict)
-    enabled: frozenset[Address] = frozenset()
-    mode: int = 0
-    updated_block: int = 0
-    marks: Mapping[Address, int] = field(default_factory=lambda: NOTHING)
+    __slots__ = ()
+
+    def __new__(  # noqa: PLR0917  (supply, debt and what counts stand where everybody looks)
+        cls,
+        supplied: Mapping[Address, int] = NOTHING,
+        owed: Mapping[Address, int] = NOTHING,
+        enabled: frozenset[Address] = frozenset(),
+        mode: int = 0,
+        updated_block: int = 0,
+        marks: Mapping[Address, int] = NOTHING,
+    ) -> Self:
+        """Make an account; an asset with an amount of 0 is none of its legs."""
+        supplied, owed, marks = _present(supplied), _present(owed), _present(marks)
+        shape = _shape(supplied, owed, marks, enabled, mode)
+        return tuple.__new__(
+            cls,
+            (
+                shape,
+                updated_block,
+                *(supplied[asset] for asset in shape.supplied),
+                *(owed[asset] for asset in shape.owed),
+                *(marks[asset] for asset in shape.marks),
+            ),
+        )
+
+    shape: Shape = property(itemgetter(0))  # type: ignore[assignment]
+    updated_block: int = property(itemgetter(1))  # type: ignore[assignment]
+
+    @property
+    def supplied(self) -> dict[Address, int]:
+        """Stored units per asset on the supply side."""
+        assets = self[0].supplied
+        return dict(zip(assets, self[FIRST_AMOUNT:], strict=False))
+
+    @property
+    def owed(self) -> dict[Address, int]:
+        """Stored units per asset on the debt side."""
+        shape = self[0]
+        return dict(zip(shape.owed, self[FIRST_AMOUNT + len(shape.supplied) :], strict=False))
+
+    @property
+    def marks(self) -> dict[Address, int]:
+        """What the contract keeps besides, per asset."""
+        shape = self[0]
+        return dict(zip(shape.marks, self[len(self) - len(shape.marks) :], strict=True))
+
+    @property
+    def enabled(self) -> frozenset[Address]:
+        """Assets whose supply counts as collateral."""
+        found: frozenset[Address] = self[0].enabled
+        return found
+
+    @property
+    def mode(self) -> int:
+        """Risk mode, such as an Aave eMode."""
+        found: int = self[0].mode
+        return found
 
     @property
     def is_open(self) -> bool:
         """Tell whether there is any debt."""
-        return bool(self.owed)
+        return bool(self[0].owed)
+
+    @property
+    def is_blank(self) -> bool:
+        """Tell whether the account says no more than an unknown one would."""
+        return self[0] is EMPTY[0]
+
+    def with_amount(self, place: int, amount: int, block_number: int) -> Account:
+        """Return the account with another amount, not 0, at a place of its shape."""
+        parts = list(self)
+        parts[1], parts[place] = block_number, amount
+        return tuple.__new__(Account, parts)
+
+    def but(self, **parts: Any) -> Account:  # noqa: ANN401  (those of the constructor)
+        """Return the account with other parts, named as in the constructor."""
+        own = {name: getattr(self, name) for name in PARTS if name not in parts}
+        return Account(**own, **parts)
+
+    def __repr__(self) -> str:
+        """Return the account as it would be made."""
+        return f"Account({', '.join(f'{name}={getattr(self, name)!r}' for name in PARTS)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy it by its parts, so that its shape stays one object."""
+        return Account, tuple(getattr(self, name) for name in PARTS)
+
+
+PARTS = ("supplied", "owed", "enabled", "mode", "updated_block", "marks")
+
+
+def _present(amounts: Mapping[Address, int]) -> Mapping[Address, int]:
+    if all(amounts.values()):
+        return amounts
+    return {asset: amount for asset, amount in amounts.items() if amount}
 
 
 EMPTY = Account()

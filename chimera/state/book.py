@@ -11,7 +11,7 @@ from chimera.domain.block import Address, Block
 from chimera.domain.changes import Change, Liquidated, MarketMoved
 from chimera.domain.market import EMPTY, Account, Key, Market
 from chimera.errors import Rebuild
-from chimera.state.shelf import Shelf, changed, differences, is_blank
+from chimera.state.shelf import Shelf, changed, differences
 
 UNDO_WINDOW = 64  # blocks; far deeper than any reorg seen on an L2, yet only touched accounts
 
@@ -97,8 +97,8 @@ class Book:
         return self._shelves[protocol].open
 
     def holders(self, protocol: str, asset: Address) -> AbstractSet[Address]:
-        """Return the users with `asset` on any leg, a live view."""
-        return self._shelves[protocol].holders.get(asset, frozenset())
+        """Return the users with `asset` on any leg; this looks at everybody."""
+        return self._shelves[protocol].holders(asset)
 
     def canonical(self, number: int) -> Block | None:
         """Return the block of this height if the undo log still knows it."""
@@ -221,7 +221,7 @@ class Book:
         if new is old or (old is None and new is EMPTY):
             return
         pending.accounts.setdefault((protocol, change.user), old)
-        shelf.put(change.user, None if shelf.complete and is_blank(new) else new)
+        shelf.put(change.user, None if shelf.complete and new.is_blank else new)
 
     def commit(self) -> None:
         """Close the block: it is now the newest."""

@@ -16,7 +16,7 @@ from collections.abc import (
 )
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -392,4 +392,4 @@ async def compare_views(
 
 def _balances(account: Account | None) -> Account:
     """Return what must agree: an account that says nothing equals one that is not there."""
-    return replace(account or EMPTY, updated_block=0)
+    return (account or EMPTY).but(updated_block=0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from operator import attrgetter
+from typing import Any
 
 from chimera.domain.block import Address
 from chimera.domain.changes import (
@@ -16,27 +18,31 @@ from chimera.domain.changes import (
     ModeSet,
     SupplyMoved,
 )
-from chimera.domain.market import EMPTY, Account, Holder, Market
+from chimera.domain.market import EMPTY, FIRST_AMOUNT, Account, Holder, Market
 from chimera.errors import Rebuild
 from chimera.state.endings import Endings
 
 SIDES = {SupplyMoved: "supply", DebtMoved: "debt", MarkMoved: "mark"}
+CONTENT = ("supplied", "owed", "enabled", "mode", "marks")  # all but the block of the change
+PLACES = {
+    SupplyMoved: attrgetter("supply_places"),
+    DebtMoved: attrgetter("debt_places"),
+    MarkMoved: attrgetter("mark_places"),
+}
 
 
 class Shelf:
     """
     The part of the book that belongs to one protocol; the `Accounts` that its adapter sees.
 
-    `users` is the truth; `open` (users with debt) and `holders` (asset -> users with it on any leg)
-    are derived from it and kept in step by `put`; so is who ends alike, once a family has asked for
-    it. `near` is what the engine last saw near 1.
+    `users` is the truth; `open` (users with debt) is derived from it and kept in step by `put`; so
+    is who ends alike, once a family has asked for it. `near` is what the engine last saw near 1.
     """
 
     __slots__ = (
         "__weakref__",
         "_complete",
         "ends",
-        "holders",
         "market",
         "name",
         "near",
@@ -53,7 +59,6 @@ class Shelf:
         self._complete = complete
         self.open: set[Holder] = set()
         self.near: AbstractSet[Holder] = frozenset()
-        self.holders: dict[Address, set[Address]] = {}
         self.ends: dict[bool, Endings] = {}  # by whether they owe; empty until asked for
         self.reindex()
 
@@ -81,26 +86,16 @@ class Shelf:
             new = EMPTY
         else:
             self.users[user] = new
-        if old.supplied.keys() != new.supplied.keys() or old.owed.keys() != new.owed.keys():
-            self._move(user, old, new)
+        if old.is_open is not new.is_open:
+            (self.open.add if new.is_open else self.open.discard)(user)
 
-    def _move(self, user: Address, old: Account, new: Account) -> None:
-        before, after = assets_of(old), assets_of(new)
-        for asset in before - after:
-            holders = self.holders[asset]
-            holders.discard(user)
-            if not holders:
-                del self.holders[asset]
-        for asset in after - before:
-            self.holders.setdefault(asset, set()).add(user)
-        if new.owed:
-            self.open.add(user)
-        else:
-            self.open.discard(user)
+    def holders(self, asset: Address) -> set[Holder]:
+        """Return the users with `asset` on any leg; this looks at everybody."""
+        return {user for user, account in self.users.items() if asset in assets_of(account)}
 
     def _end(self, user: Address, old: Account | None, new: Account | None) -> None:
-        owed = None if old is None else bool(old.owed)
-        owes = None if new is None else bool(new.owed)
+        owed = None if old is None else old.is_open
+        owes = None if new is None else new.is_open
         if owed is owes:
             return
         if owed is not None:
@@ -116,27 +111,23 @@ class Shelf:
 
     def ended(self) -> dict[bool, Endings]:
         """Return what both answers of `endings` must be."""
-        idle = (user for user, account in self.users.items() if not account.owed)
-        owing = (user for user, account in self.users.items() if account.owed)
+        idle = (user for user, account in self.users.items() if not account.is_open)
+        owing = (user for user, account in self.users.items() if account.is_open)
         return {False: Endings(idle), True: Endings(owing)}
 
     def reindex(self) -> None:
         """Derive all indexes anew from the accounts."""
-        self.open, self.holders = self.derived()
+        self.open = self.owing()
         self.ends = {}
 
-    def derived(self) -> tuple[set[Address], dict[Address, set[Address]]]:
-        """Return what `open` and `holders` must be."""
-        holders: dict[Address, set[Address]] = {}
-        for user, account in self.users.items():
-            for asset in assets_of(account):
-                holders.setdefault(asset, set()).add(user)
-        return {user for user, account in self.users.items() if account.owed}, holders
+    def owing(self) -> set[Holder]:
+        """Return what `open` must be."""
+        return {user for user, account in self.users.items() if account.is_open}
 
 
 def assets_of(account: Account) -> set[Address]:
     """Return every asset on a leg of the account."""
-    return {*account.supplied, *account.owed}
+    return {*account.shape.supplied, *account.shape.owed}
 
 
 def changed(old: Account, change: Change, block_number: int, protocol: str) -> Account:
@@ -146,38 +137,41 @@ def changed(old: Account, change: Change, block_number: int, protocol: str) -> A
     Raises:
         Rebuild: A balance would go under zero.
     """
-    supplied, owed, enabled, mode = old.supplied, old.owed, old.enabled, old.mode
-    marks = old.marks
+    places = PLACES.get(type(change))
+    place = places(old.shape).get(change.asset) if places else None  # type: ignore[union-attr]
+    if place is not None:  # a leg that the account has: nearly every change
+        amount = old[place] + change.delta  # type: ignore[union-attr]
+        if amount > 0:
+            return old.with_amount(place, amount, block_number) if amount != old[place] else old
+    if isinstance(change, CollateralSwitched) and change.enabled is (change.asset in old.enabled):
+        return old
+    new = old.but(**_parts(old, change, protocol), updated_block=block_number)
+    if new.shape is old.shape and new[FIRST_AMOUNT:] == old[FIRST_AMOUNT:]:
+        # An AccountRead of a user without balances still makes the user known.
+        return new if _is_first_read(old, change) else old
+    return new
+
+
+def _parts(old: Account, change: Change, protocol: str) -> dict[str, Any]:
+    """Return the parts of an account that a change replaces, named as in its constructor."""
+    parts: dict[str, Any] = {}
     match change:
         case SupplyMoved(_, asset, delta):
-            supplied = _moved(supplied, asset, delta, protocol, change)
+            parts["supplied"] = _moved(old.supplied, asset, delta, protocol, change)
         case DebtMoved(_, asset, delta):
-            owed = _moved(owed, asset, delta, protocol, change)
+            parts["owed"] = _moved(old.owed, asset, delta, protocol, change)
         case DebtSet(_, asset, amount, mark):
-            owed, marks = _set(owed, asset, amount), _set(marks, asset, mark)
+            parts["owed"] = {**old.owed, asset: amount}
+            parts["marks"] = {**old.marks, asset: mark}
         case MarkMoved(_, asset, delta):
-            marks = _moved(marks, asset, delta, protocol, change)
-        case CollateralSwitched(_, asset, True):
-            enabled |= {asset}
-        case CollateralSwitched(_, asset):
-            enabled -= {asset}
+            parts["marks"] = _moved(old.marks, asset, delta, protocol, change)
+        case CollateralSwitched(_, asset, on):
+            parts["enabled"] = old.enabled | {asset} if on else old.enabled - {asset}
         case ModeSet(_, mode):
-            pass
+            parts["mode"] = mode
         case AccountRead(_, read):
-            supplied, owed, enabled, mode = read.supplied, read.owed, read.enabled, read.mode
-            marks = read.marks
-    if (supplied, owed, enabled, mode, marks) == _content(old):
-        # An AccountRead of a user without balances still makes the user known.
-        return Account(updated_block=block_number) if _is_first_read(old, change) else old
-    return Account(supplied, owed, enabled, mode, block_number, marks)
-
-
-def _content(
-    account: Account,
-) -> tuple[
-    Mapping[Address, int], Mapping[Address, int], frozenset[Address], int, Mapping[Address, int]
-]:
-    return account.supplied, account.owed, account.enabled, account.mode, account.marks
+            parts.update({name: getattr(read, name) for name in CONTENT})
+    return parts
 
 
 def _is_first_read(old: Account, change: Change) -> bool:
@@ -198,33 +192,14 @@ def _moved(
             f"{side} of 0x{change.user.hex()} in {protocol}, asset 0x{asset.hex()}, "
             f"would be {balance} after a change of {delta}"
         )
-    return balances if delta == 0 else _set(balances, asset, balance)
-
-
-def _set(balances: Mapping[Address, int], asset: Address, balance: int) -> Mapping[Address, int]:
-    after = dict(balances)
-    if balance:
-        after[asset] = balance
-    else:
-        after.pop(asset, None)
-    return after
-
-
-def is_blank(account: Account) -> bool:
-    """Tell whether the account says no more than an unknown one would."""
-    return not any(_content(account))
+    return {**balances, asset: balance}
 
 
 def differences(shelf: Shelf) -> Iterator[str]:
     """Name every place where an index left the accounts that it is derived from."""
-    open_users, holders = shelf.derived()
+    open_users = shelf.owing()
     if shelf.open != open_users:
         yield f"{shelf.name}: with debt {_names(shelf.open ^ open_users)}"
-    for asset in sorted(shelf.holders.keys() | holders.keys()):
-        kept, derived = shelf.holders.get(asset), holders.get(asset)
-        if kept != derived:
-            strays = (kept or set()) ^ (derived or set())
-            yield f"{shelf.name}: holders of 0x{asset.hex()} {_names(strays)}"
     yield from _misplaced(shelf)
 
 

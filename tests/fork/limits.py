@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -91,7 +91,7 @@ class Mirrored:
         ours = self.accounts(name)
         for holder in ours.keys() | accounts.keys():
             mine, theirs = ours.get(holder, EMPTY), accounts.get(holder, EMPTY)
-            if replace(mine, updated_block=0) != replace(theirs, updated_block=0):
+            if mine.but(updated_block=0) != theirs.but(updated_block=0):
                 found.append(f"0x{holder.hex()}: {mine}, but {theirs}")
         return [f"block {self.block.number}: {each}" for each in found]
 

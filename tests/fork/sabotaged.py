@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from chimera.chain.reader import RpcReader
@@ -107,7 +106,7 @@ def spoil_one_debt_each() -> None:
             holder = min(key for key in shelf.open if min(shelf.users[key].owed.values()) > TENTHS)
             account = shelf.users[holder]
             less = {asset: owed - owed // TENTHS for asset, owed in account.owed.items()}
-            shelf.put(holder, replace(account, owed=less))
+            shelf.put(holder, account.but(owed=less))
         return observation
 
     StateEngine.apply = apply  # type: ignore[method-assign]

@@ -195,8 +195,7 @@ def state_of(adapter: Adapter[Any], book: Book) -> State:
 def everything(adapter: Adapter[Any], book: Book) -> Any:  # noqa: ANN401  (only to be compared)
     """The whole book of one protocol: block, market, accounts and what is derived of them."""
     shelf = book.accounts(adapter.name)
-    holders = {asset: set(users) for asset, users in shelf.holders.items()}
-    return book.block, shelf.market, dict(shelf.users), set(shelf.open), holders, shelf.complete
+    return book.block, shelf.market, dict(shelf.users), set(shelf.open), shelf.complete
 
 
 def play(adapter: Adapter[Any], book: Book, batch: BlockBatch) -> list[Change]:
@@ -267,9 +266,9 @@ def contents(
     """What accounts hold, whenever that was last changed; blank ones are left out."""
     flagless, found = set(balances_only), {}
     for holder, account in accounts.items():
-        timeless = replace(account, updated_block=0)
+        timeless = account.but(updated_block=0)
         if holder in flagless:
-            timeless = replace(timeless, enabled=frozenset(), mode=0)
+            timeless = timeless.but(enabled=frozenset(), mode=0)
         if timeless != EMPTY:
             found[holder] = timeless
     return found

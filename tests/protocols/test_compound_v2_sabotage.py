@@ -229,7 +229,7 @@ def _stored_only(market: CompoundMarket, account: Account, _: object = None) -> 
 
 def _everything_counts(market: CompoundMarket, account: Account, *more: Any) -> Any:  # noqa: ANN401
     every = frozenset(account.supplied) | account.enabled
-    return HONEST_LIQUIDITY(market, replace(account, enabled=every), *more)
+    return HONEST_LIQUIDITY(market, account.but(enabled=every), *more)
 
 
 def _price_first(factor: int, rate: int, price: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,7 +70,7 @@ def test_at_full_blocks_the_book_is_what_a_fresh_snapshot_would_be() -> None:
 
 
 def undated(accounts: dict[Address, Account]) -> dict[Address, Account]:
-    return {user: replace(account, updated_block=0) for user, account in accounts.items()}
+    return {user: account.but(updated_block=0) for user, account in accounts.items()}
 
 
 def test_at_full_blocks_every_view_agrees_with_every_account() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import product
 
 from chimera.domain.block import Address
@@ -258,7 +257,7 @@ def dusty(account: Account, part: int, lent: int) -> Account:
     divisor = part * lent
     owed = {asset: debt // divisor for asset, debt in account.owed.items() if debt >= divisor}
     enabled = account.enabled & supplied.keys() | account.enabled & owed.keys()
-    return replace(account, supplied=supplied, owed=owed, enabled=enabled)
+    return account.but(supplied=supplied, owed=owed, enabled=enabled)
 
 
 @EVERY
@@ -360,7 +359,7 @@ def test_another_amount_in_the_book_is_a_difference(tape: Tape) -> None:
     step = tape.full[0]
     for holder, account in proven(tape, step):
         for asset, owed in account.owed.items():
-            wrong = replace(account, owed={**account.owed, asset: owed + owed // 1000 + 1})
+            wrong = account.but(owed={**account.owed, asset: owed + owed // 1000 + 1})
             calls = tape.adapter.proof(step.after.market, holder)
             answers = tape.answers(step, calls)
             assert tape.adapter.differences(step.after.market, holder, wrong, step.block, answers)

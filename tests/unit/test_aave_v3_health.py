@@ -81,7 +81,7 @@ BORROWER = Account({WETH: 10123456789012345678}, {USDC: 20000123456}, frozenset(
 MIXED = Account(
     {USDC: 5000000001, WBTC: 123456789}, {WETH: 25000000000000012345}, frozenset({USDC, WBTC})
 )
-MIXED_LATER = replace(MIXED, supplied={USDC: 5000000000, WBTC: 123456789})
+MIXED_LATER = MIXED.but(supplied={USDC: 5000000000, WBTC: 123456789})
 STAKER = Account(
     {WSTETH: 3000000000000000333}, {WETH: 2999999999125860834}, frozenset({WSTETH}), mode=1
 )
@@ -287,7 +287,7 @@ def test_an_explanation_holds_every_figure_of_the_sum() -> None:
 
 
 def test_an_explanation_names_supply_that_does_not_count() -> None:
-    idle = replace(MIXED, enabled=MIXED.enabled - {WBTC})
+    idle = MIXED.but(enabled=MIXED.enabled - {WBTC})
     steps = {step.name: step.value for step in AAVE.explain(market(rates=RATES), idle, NOW)}
     counted = {step.name: step.value for step in AAVE.explain(market(rates=RATES), MIXED, NOW)}
 

@@ -126,7 +126,7 @@ class Attack:
             per_unit = (market.prices[asset] or 1) * market.rates[asset].debt_index
             debt = part * RESERVES[asset].unit * RAY // per_unit + random.randint(-2, 2)
             owed[asset] = max(1, debt)
-        return replace(account, owed=owed)
+        return account.but(owed=owed)
 
 
 class Unbanded(AaveV3):

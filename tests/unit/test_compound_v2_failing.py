@@ -127,7 +127,7 @@ def test_a_first_borrower_is_read_in_a_block_in_which_a_market_fails() -> None:
         answers=account_answers([M_CBBTC, M_WETH]),
     )
 
-    assert mirror.account(ALICE) == replace(READ, updated_block=2)
+    assert mirror.account(ALICE) == READ.but(updated_block=2)
 
 
 # --- cash that nobody tells ----------------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_a_first_borrower_is_read_in_a_block_in_which_a_market_fails() -> None:
 NO_CASH: dict[Call, Answer] = {calls.plain(M_WETH, calls.GET_CASH): None}
 REASON = "cash of WETH reverts"
 MEMBER = owing({M_WETH: 53394615470}, {M_USDC: 18819905536})
-OUTSIDE = replace(owing({M_USDC: 10**12}, {M_USDC: 5}), supplied={M_USDC: 10**12, M_WETH: 10**10})
+OUTSIDE = owing({M_USDC: 10**12}, {M_USDC: 5}).but(supplied={M_USDC: 10**12, M_WETH: 10**10})
 
 
 def health(of: CompoundMarket, account: Account) -> Health:
@@ -204,7 +204,7 @@ def test_interest_and_debts_are_followed_while_the_cash_is_unknown() -> None:
 def test_a_market_without_mtokens_is_not_asked_for_its_cash() -> None:
     """The exchange rate is the initial one then: the view goes through."""
     of = market(states={M_CBBTC: replace(STATES[M_CBBTC], supply=0)})
-    member = replace(MEMBER, enabled=MEMBER.enabled | {M_CBBTC})
+    member = MEMBER.but(enabled=MEMBER.enabled | {M_CBBTC})
 
     assert health(without_cash(M_CBBTC, of=of), member) == health(of, member)
     assert health(without_cash(M_CBBTC), member).error == "cash of cbBTC reverts"
@@ -222,7 +222,7 @@ def test_venus_asks_for_a_snapshot_before_it_skips_a_market(
 ) -> None:
     broken = replace(STATES[M_CBBTC], **change)  # type: ignore[arg-type]
     of = market(dialect=VENUS, states={M_CBBTC: broken}, prices={M_CBBTC: None})
-    member = replace(MEMBER, enabled=MEMBER.enabled | {M_CBBTC})
+    member = MEMBER.but(enabled=MEMBER.enabled | {M_CBBTC})
 
     found = valuation.liquidity(of, member)
 
@@ -231,7 +231,7 @@ def test_venus_asks_for_a_snapshot_before_it_skips_a_market(
 
 
 def test_the_screen_looks_at_every_member_of_a_market_without_cash() -> None:
-    of, blank = without_cash(M_WETH), replace(MEMBER, supplied={})
+    of, blank = without_cash(M_WETH), MEMBER.but(supplied={})
 
     for member in (MEMBER, blank):
         columns = [column for column, _ in MOONWELL_ON_BASE.columns(member)]
@@ -258,8 +258,8 @@ def test_nobody_is_liquidated_through_a_market_without_cash(
 
 def test_a_third_market_without_cash_keeps_its_members_from_being_liquidated() -> None:
     of = without_cash(M_CBBTC, of=market(prices=LOW))
-    member = replace(MEMBER, enabled=MEMBER.enabled | {M_CBBTC})
-    bare = replace(member, supplied={})
+    member = MEMBER.but(enabled=MEMBER.enabled | {M_CBBTC})
+    bare = member.but(supplied={})
 
     assert MOONWELL_ON_BASE.verdict(of, MEMBER, NOW).liquidatable
     for account in (member, bare):

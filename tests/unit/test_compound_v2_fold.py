@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from chimera.domain.block import Address, Block, Log
@@ -210,7 +208,7 @@ def test_a_debt_that_is_repaid_leaves_no_mark() -> None:
 
     mirror.take(log(M_USDC, events.REPAY_BORROW, ALICE, ALICE, 777, 0, 5))
 
-    assert mirror.account(ALICE) == replace(owing({}, {}, (M_USDC,)), updated_block=2)
+    assert mirror.account(ALICE) == owing({}, {}, (M_USDC,)).but(updated_block=2)
 
 
 def test_a_liquidation_is_told_of_the_borrower() -> None:

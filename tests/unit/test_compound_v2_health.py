@@ -186,12 +186,12 @@ def test_equality_is_not_under_one() -> None:
 def test_without_debt_there_is_no_factor() -> None:
     assert health(market(), EMPTY).factor is None
     assert health(market(), owing({M_WETH: 10**10}, {})).factor is None
-    dust = replace(BORROWER, owed={M_USDC: 1})
+    dust = BORROWER.but(owed={M_USDC: 1})
     assert health(market(prices={M_USDC: 1}), dust).factor is None  # worth nothing at all
 
 
 def test_collateral_counts_only_in_markets_that_are_entered() -> None:
-    outside = replace(BORROWER, enabled=frozenset({M_USDC}))
+    outside = BORROWER.but(enabled=frozenset({M_USDC}))
 
     assert health(market(), outside).factor == 0
     assert health(market(), outside).threshold == "0"
@@ -209,7 +209,7 @@ def test_collateral_counts_only_in_markets_that_are_entered() -> None:
 def test_a_dead_price_of_any_entered_market_takes_the_factor_away(
     prices: dict[Address, int | None], code: int | None, error: str
 ) -> None:
-    member = replace(BORROWER, enabled=BORROWER.enabled | {M_CBBTC})
+    member = BORROWER.but(enabled=BORROWER.enabled | {M_CBBTC})
     of = market(prices=prices)
 
     assert health(of, member) == Health(None, 0, 0, "0", error=error)
@@ -218,7 +218,7 @@ def test_a_dead_price_of_any_entered_market_takes_the_factor_away(
 
 
 def test_venus_skips_markets_in_which_there_is_nothing() -> None:
-    member = replace(BORROWER, enabled=BORROWER.enabled | {M_CBBTC})
+    member = BORROWER.but(enabled=BORROWER.enabled | {M_CBBTC})
     dead = market(dialect=VENUS, prices={M_CBBTC: None})
 
     assert health(dead, member) == health(market(), BORROWER)
@@ -270,7 +270,7 @@ def test_a_pool_has_terms_of_its_own(mode: int, weth: int, cbbtc: int) -> None:
 
     assert of.terms(M_WETH, mode).factor == weth * WAD // 100
     assert of.terms(M_CBBTC, mode).factor == cbbtc * WAD // 100
-    told = valuation.liquidity(of, replace(BORROWER, mode=mode))
+    told = valuation.liquidity(of, BORROWER.but(mode=mode))
     rate = exchange_rate(STATES[M_WETH])
     weight = weight_of(weth * WAD // 100, rate, PRICES[M_WETH] or 0)
     assert told.collateral == weight * BORROWER.supplied[M_WETH] // WAD
@@ -281,7 +281,7 @@ def test_a_pool_has_terms_of_its_own(mode: int, weth: int, cbbtc: int) -> None:
 
 def test_legs_are_shown_in_the_underlying() -> None:
     account = owing({M_WETH: 53394615470, M_USDC: 10**12}, {M_USDC: 18819905536})
-    account = replace(account, enabled=frozenset({M_WETH}))
+    account = account.but(enabled=frozenset({M_WETH}))
 
     found = MOONWELL_ON_BASE.value(market(), account, NOW)
 
@@ -316,7 +316,7 @@ def test_tokens_of_any_decimals_are_valued(decimals: int, scale: int) -> None:
 
 
 def test_an_explanation_has_every_input_and_both_verdicts() -> None:
-    outside = replace(BORROWER, supplied={**BORROWER.supplied, M_CBBTC: 10**9})
+    outside = BORROWER.but(supplied={**BORROWER.supplied, M_CBBTC: 10**9})
     found = MOONWELL_ON_BASE.explain(market(prices={M_WETH: LOW}), outside, NOW)
     steps = {step.name: step.value for step in found}
 
@@ -349,7 +349,7 @@ def test_an_explanation_says_what_is_not_known_exactly() -> None:
 
 def test_the_block_and_the_pool_stand_in_an_explanation_of_venus() -> None:
     of = market(dialect=VENUS, pools=POOLS)
-    told = MOONWELL_ON_BASE.explain(of, replace(BORROWER, mode=1), NOW)
+    told = MOONWELL_ON_BASE.explain(of, BORROWER.but(mode=1), NOW)
     steps = {step.name: step.value for step in told}
 
     assert steps["revision"] == "Venus"

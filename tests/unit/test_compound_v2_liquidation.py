@@ -88,7 +88,7 @@ def test_the_limit_is_half_of_this_debt_and_one_more_is_refused() -> None:
 
 
 def test_more_than_there_is_to_seize_reverts() -> None:
-    poor = replace(B_OWES, supplied={M_WETH: 10**9})
+    poor = B_OWES.but(supplied={M_WETH: 10**9})
     most = case(account=poor).limits().repay
 
     assert most < case(account=poor).close_limit()
@@ -132,7 +132,7 @@ def test_the_best_pair_is_what_pays_most() -> None:
 
 
 def test_collateral_that_was_never_entered_can_be_seized_but_not_on_venus() -> None:
-    account = replace(owing({M_CBBTC: 10**9}, {M_USDC: 18819905536}), enabled=frozenset({M_USDC}))
+    account = owing({M_CBBTC: 10**9}, {M_USDC: 18819905536}).but(enabled=frozenset({M_USDC}))
 
     found = MOONWELL_ON_BASE.verdict(UNDER, account, NOW)
 
@@ -228,8 +228,8 @@ def test_without_prices_nothing_is_liquidated() -> None:
 
 
 def test_a_dead_price_outside_of_the_account_stops_only_its_own_pair() -> None:
-    account = replace(
-        B_OWES, supplied={**B_OWES.supplied, M_CBBTC: 10**9}, enabled=frozenset({M_WETH, M_USDC})
+    account = B_OWES.but(
+        supplied={**B_OWES.supplied, M_CBBTC: 10**9}, enabled=frozenset({M_WETH, M_USDC})
     )
     dead = market(prices={**LOW, M_CBBTC: None})
 
@@ -254,7 +254,7 @@ def test_an_account_whose_figures_overflow_is_told_apart() -> None:
 
 
 def test_a_dust_of_collateral_is_too_little() -> None:
-    tiny = replace(owing({M_CBBTC: 1}, {M_USDC: 1}), enabled=frozenset({M_USDC}))
+    tiny = owing({M_CBBTC: 1}, {M_USDC: 1}).but(enabled=frozenset({M_USDC}))
 
     assert reason(UNDER, tiny) == liquidation.TOO_LITTLE
 
@@ -316,7 +316,7 @@ def test_markets_that_are_wound_up_are_repaid_in_full_without_a_shortfall() -> N
 
 def test_a_pool_has_an_incentive_of_its_own_but_not_for_debts_in_coin() -> None:
     pools = {1: Pool(terms={M_WETH: Terms(WAD // 2, 12 * WAD // 10), M_USDC: Terms(0, 0)})}
-    member = replace(B_OWES, mode=1)
+    member = B_OWES.but(mode=1)
     of = replace(market(prices=LOW, dialect=VENUS, pools=pools), block_number=NOW)
     coin = replace(of, listings={**of.listings, **configured(M_USDC, underlying=NATIVE)})
 

@@ -76,7 +76,7 @@ def at_the_edge(random: Random, at: CometMarket) -> Account:
     )
     per_unit = (at.prices[USDC] or 0) * at.indexes(NOW).borrow
     owed = counted * at.terms.base.scale * INDEX_SCALE // per_unit + random.randint(-4, 60)
-    return replace(held, owed={USDC: max(owed, 1)})
+    return held.but(owed={USDC: max(owed, 1)})
 
 
 def test_ten_thousand_accounts_at_the_edge_lose_nobody() -> None:

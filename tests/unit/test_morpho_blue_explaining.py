@@ -91,7 +91,7 @@ def test_what_is_unknown_is_told_as_such() -> None:
 
 
 def test_an_account_without_debt_has_no_factor() -> None:
-    steps = told(MORPHO.explain(market(), replace(BORROWER, owed={}), LATER))
+    steps = told(MORPHO.explain(market(), BORROWER.but(owed={}), LATER))
 
     assert steps["health factor"] == "none: no debt"
     assert steps["verdict"] == "not liquidatable: healthy"

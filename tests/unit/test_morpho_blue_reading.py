@@ -195,7 +195,7 @@ def test_accounts_are_read_and_blank_ones_left_out() -> None:
 
     found = world.read(MORPHO.read_accounts(market(), holders, world.book.block))
 
-    assert found == {holder_of(ID, ALICE): replace(BORROWER, updated_block=1)}
+    assert found == {holder_of(ID, ALICE): BORROWER.but(updated_block=1)}
 
 
 def test_a_fee_recipient_is_read_in_every_market() -> None:

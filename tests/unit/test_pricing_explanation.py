@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from chimera.domain.health import Health, Step
@@ -84,7 +82,7 @@ def test_the_price_source_of_an_emode_turns_its_members_and_nobody_else() -> Non
 
     ordinary, member = (
         {step.name: step.value for step in explanation(adapter, pool, account, 1)}
-        for account in (outside, replace(outside, mode=1))
+        for account in (outside, outside.but(mode=1))
     )
 
     assert source not in ordinary
@@ -92,7 +90,7 @@ def test_the_price_source_of_an_emode_turns_its_members_and_nobody_else() -> Non
     assert member["WETH turns at"] == "never: no price of it alone does"
     turn = int(member[source].partition(" USD (-")[0].replace(".", ""))
     factors = [
-        adapter.health(adapter.priced(pool, aave.PRICE_SOURCE, price), replace(outside, mode=1), 1)
+        adapter.health(adapter.priced(pool, aave.PRICE_SOURCE, price), outside.but(mode=1), 1)
         for price in (turn, turn - 1)
     ]
     assert [health.is_unhealthy for health in factors] == [False, True]

@@ -44,13 +44,13 @@ class Case:
     def supplying(self, more: int) -> Case:
         supplied = dict(self.account.supplied)
         supplied[self.held] += more
-        return replace(self, account=replace(self.account, supplied=supplied))
+        return replace(self, account=self.account.but(supplied=supplied))
 
     def repaying(self, asset: Address, amount: int) -> Case:
         owed, engine = dict(self.account.owed), self.market.engine
         owed[asset] -= engine.debt_burned(amount, self.market.rates[asset].debt_index)
         left = {asset: scaled for asset, scaled in owed.items() if scaled > 0}
-        return replace(self, account=replace(self.account, owed=left))
+        return replace(self, account=self.account.but(owed=left))
 
     @property
     def highest(self) -> Address:
@@ -103,7 +103,7 @@ def cases(draw: st.DrawFn, engine: Engine, *, highest: bool = False) -> Case:
         case = replace(case, held=case.highest)
     others = st.sampled_from([asset for asset in ASSETS if asset != case.held])
     owed = draw(st.dictionaries(others, amounts, min_size=1, max_size=3))
-    return replace(case, account=replace(account, owed=owed))
+    return replace(case, account=account.but(owed=owed))
 
 
 def price_fall(data: st.DataObject, case: Case) -> tuple[AccountData, AccountData]:
@@ -188,7 +188,7 @@ def test_a_truncated_average_lowers_it_by_less_than_its_basis_point(
 
 @pytest.mark.parametrize(("engine", "lowers"), [(V3_0, True), (V3_4, True), (V3_5, False)])
 def test_up_to_v3_4_more_collateral_can_lower_health(engine: Engine, *, lowers: bool) -> None:
-    dust = replace(WHALE, supplied={**WHALE.supplied, USDC: 1})
+    dust = WHALE.but(supplied={**WHALE.supplied, USDC: 1})
     case = Case(market(engine=engine, prices={USDC: 10**5}), dust, USDC)  # worth nothing, so far
 
     before, after = case.data(), case.supplying(10**6).data()

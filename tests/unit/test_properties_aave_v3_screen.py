@@ -71,7 +71,7 @@ def at_the_edge(pool: AaveMarket, random: Random) -> Account:
         price, index = pool.prices[asset] or 0, pool.rates[asset].debt_index
         debt = part * RESERVES[asset].unit * RAY // (price * index)
         owed[asset] = max(1, debt + random.randint(-2, 3))
-    return replace(account, owed=owed)
+    return account.but(owed=owed)
 
 
 @pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)

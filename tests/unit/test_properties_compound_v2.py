@@ -83,12 +83,12 @@ def factor(of: CompoundMarket, account: Account) -> int:
 
 def without_debt(account: Account, mtoken: Address) -> Account:
     owed = {m: amount for m, amount in account.owed.items() if m != mtoken}
-    return replace(account, owed=owed, marks={m: account.marks[m] for m in owed})
+    return account.but(owed=owed, marks={m: account.marks[m] for m in owed})
 
 
 def without_supply(account: Account, mtoken: Address) -> Account:
     held = {m: balance for m, balance in account.supplied.items() if m != mtoken}
-    return replace(account, supplied=held)
+    return account.but(supplied=held)
 
 
 def repriced(of: CompoundMarket, mtoken: Address, price: int) -> CompoundMarket:
@@ -128,8 +128,7 @@ def test_a_repayment_never_harms(of: CompoundMarket, account: Account, part: int
     index = of.states[mtoken].index
     owed = valuation.owed_at(account, mtoken, index)
     left = owed - owed * part // 100
-    repaid = replace(
-        account,
+    repaid = account.but(
         owed={**account.owed, mtoken: left},
         marks={**account.marks, mtoken: index},
     )
@@ -151,7 +150,7 @@ def test_more_collateral_never_harms(
 ) -> None:
     before = factor(of, account)
     held = account.supplied.get(mtoken, 0)
-    richer = replace(account, supplied={**account.supplied, mtoken: held + more})
+    richer = account.but(supplied={**account.supplied, mtoken: held + more})
 
     assert factor(of, richer) >= before
 

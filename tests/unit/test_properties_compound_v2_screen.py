@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 from chimera.domain.block import Address
@@ -74,7 +73,7 @@ def at_the_edge(of: CompoundMarket, random: Random) -> Account:
         marks[mtoken] = WAD + random.randrange(index - WAD + 1)
         debt = part * WAD * marks[mtoken] // (price * index)
         owed[mtoken] = max(1, debt + random.randint(-2, 3))
-    return replace(account, owed=owed, marks=marks, enabled=frozenset({*held, *borrowed}))
+    return account.but(owed=owed, marks=marks, enabled=frozenset({*held, *borrowed}))
 
 
 def test_of_ten_thousand_within_a_millionth_of_1_none_is_passed_over() -> None:
@@ -102,7 +101,7 @@ def test_of_ten_thousand_within_a_millionth_of_1_none_is_passed_over() -> None:
 def test_those_who_are_far_from_1_are_passed_over() -> None:
     rich = owing({M_WETH: 53394615470}, {M_USDC: 10**9})
     looking = Screen(MOONWELL_ON_BASE)
-    looking.load({BOB: rich, address(1): replace(rich, supplied={})})
+    looking.load({BOB: rich, address(1): rich.but(supplied={})})
 
     assert looking.candidates(looking.weigh(market(), NOW)) == [address(1)]
 
@@ -111,7 +110,7 @@ def test_a_dead_price_sends_every_member_to_the_exact_integers() -> None:
     """Also those who have nothing there: the view fails for them, too."""
     rich = owing({M_WETH: 53394615470}, {M_USDC: 10**9}, entered=[M_CBBTC])
     looking = Screen(MOONWELL_ON_BASE)
-    looking.load({BOB: rich, address(1): replace(rich, enabled=frozenset({M_WETH, M_USDC}))})
+    looking.load({BOB: rich, address(1): rich.but(enabled=frozenset({M_WETH, M_USDC}))})
 
     for price in (0, None, 2**250):
         of = market(prices={M_CBBTC: price})
@@ -121,14 +120,14 @@ def test_a_dead_price_sends_every_member_to_the_exact_integers() -> None:
 
 def test_cells_are_what_counts() -> None:
     account = owing({M_WETH: 5, M_USDC: 7}, {M_USDC: 3}, entered=[M_CBBTC], mode=1)
-    account = replace(account, enabled=account.enabled - {M_USDC}, marks={M_USDC: 3 * WAD})
+    account = account.but(enabled=account.enabled - {M_USDC}, marks={M_USDC: 3 * WAD})
 
     assert dict(MOONWELL_ON_BASE.columns(account)) == {
         (M_WETH, False, 1): 5,
         (M_USDC, True, 1): 10**6,
         (M_CBBTC, True, 1): 1,
     }
-    rounded = replace(account, owed={M_USDC: 1})
+    rounded = account.but(owed={M_USDC: 1})
     assert dict(MOONWELL_ON_BASE.columns(rounded))[M_USDC, True, 1] == 333334
 
 

@@ -78,8 +78,7 @@ class Life:
         """Everything that the book holds, as text that nobody can change afterwards."""
         shelf = self.book.accounts(NAME)
         users = sorted((user, in_order(account)) for user, account in shelf.users.items())
-        holders = sorted((asset, sorted(users)) for asset, users in shelf.holders.items())
-        return self.book.block, users, sorted(shelf.open), holders, repr(shelf.market)
+        return self.book.block, users, sorted(shelf.open), repr(shelf.market)
 
     def market(self) -> CompoundMarket:
         found = self.book.market(NAME)

@@ -115,7 +115,7 @@ def test_a_repayment_never_lowers_the_health(
         borrow_shares=kept.borrow_shares - shares,
     )
 
-    after = replace(account, owed={where: account.owed[where] - shares})
+    after = account.but(owed={where: account.owed[where] - shares})
     repaid_market = replace(of, totals={where: left})
 
     assert factor(MORPHO.health(repaid_market, after, time)) >= before
@@ -139,7 +139,7 @@ def test_more_collateral_never_lowers_the_health(
 ) -> None:
     of, account = case
     where = only(account)
-    richer = replace(account, supplied={where: account.supplied.get(where, 0) + added + 1})
+    richer = account.but(supplied={where: account.supplied.get(where, 0) + added + 1})
 
     before = factor(MORPHO.health(of, account, NOW))
 

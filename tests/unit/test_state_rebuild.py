@@ -186,7 +186,7 @@ async def test_a_wrong_contract_is_refused_before_anything_starts() -> None:
 async def test_verify_finds_what_differs_from_the_chain() -> None:
     room = Room()
     await room.bootstrap.load(HEAD)
-    room.adapter.chain[ALICE] = replace(ACCOUNTS[ALICE], updated_block=7)
+    room.adapter.chain[ALICE] = ACCOUNTS[ALICE].but(updated_block=7)
     assert await room.bootstrap.verify("fake") == []
 
     room.adapter.chain[ALICE] = account({WETH: 1}, {USDC: 3})
