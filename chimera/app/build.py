@@ -16,6 +16,7 @@ from chimera.chain.quorum import Quorum, Witness
 from chimera.chain.reader import RpcReader
 from chimera.detection.detector import OpportunityDetector
 from chimera.detection.ledger import OpportunityLedger
+from chimera.errors import Retry
 from chimera.observability.metrics import Metrics
 from chimera.ports import Adapter, Operator
 from chimera.publish.fanout import FlagStream
@@ -23,7 +24,7 @@ from chimera.registry import build_adapter
 from chimera.replay.recorder import Overheard, RecordedFeed
 from chimera.rpc.announcements import Event
 from chimera.rpc.client import HttpClient
-from chimera.rpc.pool import Alone, Pool
+from chimera.rpc.pool import Alone, Member, Pool
 from chimera.rpc.websocket import Subscription
 from chimera.service import Service
 from chimera.settings import Settings
@@ -297,14 +298,15 @@ def _subscription(chain: Chain) -> Subscription:
 def _quorum(chain: Chain) -> Quorum | None:
     if chain.settings.rpc.quorum == 1:
         return None
-    readers = {member: RpcReader(Alone(chain.pool, member)) for member in chain.pool.members}
+    pool, metrics = chain.pool, chain.metrics
 
-    def others() -> list[Witness]:
-        return [Witness(its.label, readers[its]) for its in chain.pool.others()]
+    def witness(member: Member) -> Witness:
+        reader = RpcReader(Alone(pool, member))
+        return Witness(member.label, reader, lambda why: pool.doubt(member, Retry(why)))
 
-    metrics = chain.metrics
+    witnesses = {member: witness(member) for member in pool.members}
     return Quorum(
-        others,
+        lambda: [witnesses[member] for member in pool.working()],
         on_difference=lambda label: metrics.quorum_differences.labels(label).inc(),
         on_unchecked=metrics.quorum_unchecked.inc,
     )
