@@ -14,7 +14,7 @@ from chimera.domain.numeric import RAY, Bps
 from chimera.errors import Rebuild, Refuse
 from chimera.protocols.aave_v3 import calls, events
 from chimera.protocols.aave_v3.adapter import AaveV3
-from chimera.protocols.aave_v3.market import AaveMarket, Mode, placeholder
+from chimera.protocols.aave_v3.market import AaveMarket, Mode, vacant
 from tests.fakes_aave_v3 import (
     ALICE,
     BLOCK,
@@ -289,7 +289,7 @@ def test_a_new_reserve_counts_from_its_own_block_on() -> None:
 
 
 def test_a_new_reserve_takes_the_lowest_free_bit_and_what_users_left_in_it() -> None:
-    accounts = Accounts({ALICE: Account({NEW: 5}, {}, frozenset({USDC, placeholder(9)}))})
+    accounts = Accounts({ALICE: Account({NEW: 5}, {}, frozenset({USDC, vacant(9)}))})
     dropped = log(CONFIGURATOR, events.RESERVE_DROPPED, USDC, data=[])
     disabled = log(POOL, events.COLLATERAL_DISABLED, NEW, ALICE, data=[])
     before = market()
@@ -302,7 +302,7 @@ def test_a_new_reserve_takes_the_lowest_free_bit_and_what_users_left_in_it() -> 
     assert after.reserves[NEW].bit == RESERVES[USDC].bit
     assert USDC not in after.reserves
     assert heirs == {after.reserves[NEW], None}
-    assert held(accounts, ALICE).enabled == {placeholder(9)}
+    assert held(accounts, ALICE).enabled == {vacant(9)}
 
 
 def test_an_asset_listed_again_under_another_bit_calls_for_a_new_snapshot() -> None:

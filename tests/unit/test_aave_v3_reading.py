@@ -24,7 +24,7 @@ from chimera.protocols.aave_v3.engine import (
     V3_7,
     Engine,
 )
-from chimera.protocols.aave_v3.market import Mode, placeholder
+from chimera.protocols.aave_v3.market import Mode, vacant
 from tests.fakes_aave_v3 import (
     ALICE,
     BLOCK,
@@ -223,7 +223,7 @@ def test_accounts_are_read_with_every_balance_and_bits_without_a_reserve() -> No
 
     found = drive(AAVE.read_accounts(market(), [ALICE, BOB], BLOCK), answers, word(0))
 
-    enabled = frozenset({USDC, placeholder(9)})
+    enabled = frozenset({USDC, vacant(9)})
     assert found == {ALICE: Account({WETH: 5}, {USDC: 6}, enabled, 1, BLOCK.number)}
 
 

@@ -23,7 +23,7 @@ from chimera.ports import Accounts
 from chimera.protocols.aave_v3 import events
 from chimera.protocols.aave_v3.draft import Draft, Handler, Tables, Words
 from chimera.protocols.aave_v3.lacking import UNHEARD, extras
-from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, placeholder
+from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, vacant
 from chimera.protocols.aave_v3.math import Rates
 
 # A reserve that nobody has touched yet. Mirrors ReserveLogic.init.
@@ -152,7 +152,7 @@ def _listed(draft: Draft, log: Log) -> tuple[Change, ...]:
     draft.reserves[asset] = reserve
     draft.rates[asset] = UNTOUCHED
     draft.debt_totals[asset] = 0
-    draft.heirs[placeholder(reserve.bit)] = asset
+    draft.heirs[vacant(reserve.bit)] = asset
     draft.heirs |= {old: asset for old, bit in draft.dropped.items() if bit == reserve.bit}
     draft.heirs.pop(asset, None)
     draft.hear(asset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from eth_utils.address import to_checksum_address
 
@@ -14,7 +15,7 @@ from chimera.domain.market import Account
 from chimera.errors import Refuse
 from chimera.protocols.aave_v3 import calls
 from chimera.protocols.aave_v3.engine import Engine
-from chimera.protocols.aave_v3.market import AaveMarket, Mode, Reserve, placeholder, priced
+from chimera.protocols.aave_v3.market import AaveMarket, Mode, Reserve, priced, vacant
 from chimera.protocols.aave_v3.revision import engine_of
 
 MODES_AT_ONCE = 4  # eMode ids are given out in order; read on while all of these are defined
@@ -275,9 +276,12 @@ def read_accounts(
     A user without any balance is left out, unless a collateral bit or an eMode outlived the
     balances: whoever starts that user empty would be wrong at the next supply.
     """
-    questions = tuple(call for user in users for call in _account_calls(pool, reserves, user))
-    answers = (yield questions) if questions else {}
-    found = {user: _account(pool, reserves, user, answers, block) for user in users}
+    questions = {user: _account_calls(pool, reserves, user) for user in users}
+    answers = (yield tuple(chain.from_iterable(questions.values()))) if questions else {}
+    found = {
+        user: _account(reserves, [calls.required(call, answers[call]) for call in asked], block)
+        for user, asked in questions.items()
+    }
     return {
         user: account
         for user, account in found.items()
@@ -293,22 +297,16 @@ def _account_calls(pool: Address, reserves: Mapping[Address, Reserve], user: Add
     return [bitmap, mode, *balances]
 
 
-def _account(
-    pool: Address,
-    reserves: Mapping[Address, Reserve],
-    user: Address,
-    answers: Readings,
-    block: Block,
-) -> Account:
-    questions = _account_calls(pool, reserves, user)
-    bitmap, mode, *balances = (calls.required(call, answers[call]) for call in questions)
+def _account(reserves: Mapping[Address, Reserve], answers: Sequence[int], block: Block) -> Account:
+    """Put together an account from what `_account_calls` asks, in that order."""
+    bitmap, mode, *balances = answers
     supplied, owed = balances[: len(reserves)], balances[len(reserves) :]
     by_bit = {reserve.bit: asset for asset, reserve in reserves.items()}
     return Account(
         supplied={a: amount for a, amount in zip(reserves, supplied, strict=True) if amount},
         owed={a: amount for a, amount in zip(reserves, owed, strict=True) if amount},
         enabled=frozenset(
-            by_bit.get(bit, placeholder(bit)) for bit in range(BITS) if bitmap >> 2 * bit & 2
+            by_bit.get(bit, vacant(bit)) for bit in range(BITS) if bitmap >> 2 * bit & 2
         ),
         mode=mode,
         updated_block=block.number,
