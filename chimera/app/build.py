@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from chimera.chain.backfill import scan
 from chimera.chain.feed import ChainFeed
 from chimera.chain.quorum import Quorum, Witness
 from chimera.chain.reader import RpcReader
+from chimera.chain.sequencer import AskingSequencer, Sequencer
 from chimera.detection.detector import OpportunityDetector
 from chimera.detection.ledger import OpportunityLedger
 from chimera.errors import Retry
@@ -41,7 +43,9 @@ from chimera.store.history import SqlHistory
 from chimera.store.writer import HistoryWriter
 
 SILENT_BLOCKS = 3  # block times without a head, after which the node is asked
-LEAST_SILENCE = 5.0  # seconds
+LEAST_SILENCE = 2.0  # seconds
+LEAST_PATIENCE, MOST_PATIENCE = 1.0, 3.0  # seconds for a silent socket to answer: a block time
+CONNECTING = 5.0  # seconds
 TIMEOUT, ATTEMPTS = 5.0, 2  # seconds and tries at one endpoint, before the next is asked
 EPISODES_KEPT = 10_000  # closed ones, in memory
 
@@ -56,6 +60,7 @@ class Chain:
     pool: Pool
     reader: RpcReader
     adapters: dict[str, Adapter[Any]]  # one that becomes unfit while running is taken out
+    sequencer: Sequencer | None = None  # where the chain has an uptime feed
 
     async def close(self) -> None:
         """Close every connection."""
@@ -100,14 +105,17 @@ class Rooms:
 
     def facts(self) -> Facts:
         """Return what the daemon's condition is judged by."""
+        processed = self.book.block if self.book.loaded else None
+        sequencer = self.chain.sequencer
         return Facts(
             head=self.feed.head,
-            processed=self.book.block if self.book.loaded else None,
+            processed=processed,
             trouble=self.feed.trouble,
             redis=self.cache.state,
             quarantined=tuple(self.engine.trust.quarantined),
             doors=self.doors(),
             dispute=None if self.quorum is None else self.quorum.dispute,
+            sequencer=sequencer.trouble(processed) if sequencer and processed else None,
         )
 
     @property
@@ -172,7 +180,12 @@ def build_chain(settings: Settings) -> Chain:
         for its in settings.protocols
     }
     metrics.follow(adapters)
-    return Chain(settings, metrics, clients, pool, RpcReader(pool), adapters)
+    return Chain(settings, metrics, clients, pool, RpcReader(pool), adapters, _sequencer(settings))
+
+
+def _sequencer(settings: Settings) -> Sequencer | None:
+    feed = settings.chain.sequencer_feed_bytes
+    return None if feed is None else Sequencer(feed, grace=settings.chain.sequencer_grace)
 
 
 def build_cache(settings: Settings, metrics: Metrics) -> PositionCache:
@@ -290,6 +303,8 @@ def _subscription(chain: Chain) -> Subscription:
         settings.rpc.ws,
         chain_id=settings.chain.id,
         silence=max(SILENT_BLOCKS * settings.chain.block_time, LEAST_SILENCE),
+        timeout=CONNECTING,
+        patience=min(max(settings.chain.block_time, LEAST_PATIENCE), MOST_PATIENCE),
         on_request=functools.partial(_count_request, metrics),
         on_reconnect=metrics.reconnects.inc,
     )
@@ -325,9 +340,10 @@ def _feed(
     return ChainFeed(
         chain.reader,
         subscription if overheard is None else Overheard(subscription, overheard),
-        engine,
+        engine if chain.sequencer is None else AskingSequencer(engine, chain.sequencer),
         most_behind=settings.rpc.max_backfill_blocks,
         quorum=quorum,
+        on_answer=subscription.heard_elsewhere,
         on_reorg=lambda _depth: metrics.reorgs.inc(),
         on_log_difference=lambda endpoint: metrics.log_differences.labels(endpoint).inc(),
     )
@@ -341,6 +357,10 @@ def _watch(rooms: Rooms) -> None:
     metrics.history_pending.set_function(lambda: rooms.writer.pending)
     metrics.cache_pending.set_function(lambda: rooms.publisher.pending)
     rooms.engine.rebuild = functools.partial(_reload, rooms)
+    if (sequencer := rooms.chain.sequencer) is not None:
+        metrics.sequencer_up.set_function(
+            lambda: sequencer.up(rooms.book.block) if rooms.book.loaded else math.nan
+        )
 
 
 async def _reload(rooms: Rooms) -> None:

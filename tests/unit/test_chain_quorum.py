@@ -224,24 +224,18 @@ async def test_who_was_late_with_a_block_is_asked_last_about_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(quorum, "PATIENCE", 0.05)
-    court = Court(lagging := FakeChain(), good := FakeChain())
-    first = court.chain.mine()
-    told(good, first)
-    await court.confirm(first)
-    asked, second = len(lagging.requests), court.chain.mine()
-    told(good, second)
+    views = second, third = FakeChain(), FakeChain()
+    court = Court(second, third)
+    unasked = []
+    for has_it in (third, third, second, second, third, third):
+        before = [len(view.requests) for view in views]
+        told(has_it, block := court.chain.mine())
+        await court.confirm(block)
+        after = [len(view.requests) for view in views]
+        unasked += [{view for view, *n in zip(views, before, after, strict=True) if len({*n}) == 1}]
 
-    await court.confirm(second)
-
-    assert len(lagging.requests) == asked
-    third = court.chain.mine()
-    told(lagging, third)
-    await court.confirm(third)  # the good one is late now
-    fourth = court.chain.mine()
-    told(lagging, fourth)
-    asked = len(good.requests)
-    await court.confirm(fourth)
-    assert len(good.requests) == asked
+    assert unasked == [set(), {second}, set(), {third}, set(), {second}]
+    assert (court.accused, court.unchecked) == ([], 0)
 
 
 async def test_the_feed_reads_a_disputed_block_anew_before_it_is_applied() -> None:
