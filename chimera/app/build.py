@@ -224,9 +224,10 @@ def build_rooms(
         watch_below=float(settings.detection.watch_below),
         trust=Trust(window=settings.reconcile.within),
     )
+    writer = HistoryWriter(history)
     bootstrap = Bootstrap(
         chain.reader.labelled("bootstrap"),
-        history,
+        writer,
         chain.adapters,
         book,
         scan=functools.partial(scan, initial_range=settings.rpc.max_log_range),
@@ -244,7 +245,7 @@ def build_rooms(
     rooms = Rooms(
         chain=chain,
         history=history,
-        writer=HistoryWriter(history),
+        writer=writer,
         book=book,
         cache=cache,
         engine=engine,
