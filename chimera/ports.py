@@ -279,7 +279,22 @@ class Streaks(Protocol):
         """Return the length of the running streak, 0 without one."""
 
 
-class History(Protocol):
+class Users(Protocol):
+    """Who is known, and how far the searches for them got."""
+
+    async def users(self, protocol: str) -> list[Holder]:
+        """Return every user that discovery or following has recorded."""
+
+    async def scanned_to(self, scan: str) -> int | None:
+        """Return the last block that this scan has covered, or None."""
+
+    async def set_scanned_to(
+        self, protocol: str, block_number: int, users: Iterable[Holder], *, scan: str
+    ) -> None:
+        """Record users of a protocol and how far the scan for them got, as one thing."""
+
+
+class History(Users, Protocol):
     """The durable memory."""
 
     async def open(self) -> None:
@@ -293,19 +308,8 @@ class History(Protocol):
     async def close(self) -> None:
         """Write what is pending and close."""
 
-    async def users(self, protocol: str) -> list[Holder]:
-        """Return every user that discovery or following has recorded."""
-
     async def add_users(self, protocol: str, users: Iterable[Holder]) -> None:
         """Record users; known ones stay as they are."""
-
-    async def scanned_to(self, scan: str) -> int | None:
-        """Return the last block that this scan has covered, or None."""
-
-    async def set_scanned_to(
-        self, protocol: str, block_number: int, users: Iterable[Holder], *, scan: str
-    ) -> None:
-        """Record users of a protocol and how far the scan for them got, in one transaction."""
 
     async def checkpoints(self) -> list[Checkpoint]:
         """Return the remembered checkpoints, newest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +64,7 @@ class Scene:
         database: Path | None = None,
         reconcile: bool = False,
         program: Sequence[str] = PROGRAM,
+        extra: Mapping[str, Mapping[str, object]] | None = None,
     ) -> Iterator[Scene]:
         """
         Set up everything on a stage; the daemon has not started yet.
@@ -76,6 +77,7 @@ class Scene:
             database: The SQLite file, which need not exist.
             reconcile: Whether the daemon compares itself with the chain, and mends what differs.
             program: What to run in place of `python -m chimera`.
+            extra: Sections of the configuration that replace those of the scene.
         """
         database = database or folder / "chaos.db"
         with ExitStack() as stack:
@@ -88,7 +90,11 @@ class Scene:
                 http=http.http,
                 redis_url=cable.redis,
                 history=f"sqlite+aiosqlite:///{database}",
-                extra={"redis": {"ttl": TTL}, "reconcile": {"enabled": reconcile}},
+                extra={
+                    "redis": {"url": cable.redis, "ttl": TTL},
+                    "reconcile": {"enabled": reconcile},
+                    **(extra or {}),
+                },
             )
             daemon = Daemon(config, folder / "daemon.log", program=program)
             stack.callback(daemon.kill)

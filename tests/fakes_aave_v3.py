@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Block, BlockBatch, BlockHash, Log
 from chimera.domain.call import Answer, Call, Inquiry, Readings, T
 from chimera.domain.changes import Change
@@ -173,12 +174,12 @@ def packed(asset: Address, engine: Engine) -> int:
 
 
 PROBES = {  # what each version can be asked that the one before cannot
-    "3.1": calls.of_address(POOL, calls.GET_VIRTUAL_UNDERLYING_BALANCE, WETH),
-    "3.2": calls.of_number(POOL, calls.GET_EMODE_CATEGORY_COLLATERAL_BITMAP, 1),
-    "3.3": calls.of_address(POOL, calls.GET_RESERVE_DEFICIT, WETH),
-    "3.4": calls.plain(POOL, calls.RESERVE_INTEREST_RATE_STRATEGY),
-    "3.6": calls.of_number(POOL, calls.GET_EMODE_CATEGORY_LTVZERO_BITMAP, 1),
-    "3.7": calls.of_number(POOL, calls.GET_IS_EMODE_CATEGORY_ISOLATED, 1),
+    "3.1": abi.of_address(POOL, calls.GET_VIRTUAL_UNDERLYING_BALANCE, WETH),
+    "3.2": abi.of_number(POOL, calls.GET_EMODE_CATEGORY_COLLATERAL_BITMAP, 1),
+    "3.3": abi.of_address(POOL, calls.GET_RESERVE_DEFICIT, WETH),
+    "3.4": abi.plain(POOL, calls.RESERVE_INTEREST_RATE_STRATEGY),
+    "3.6": abi.of_number(POOL, calls.GET_EMODE_CATEGORY_LTVZERO_BITMAP, 1),
+    "3.7": abi.of_number(POOL, calls.GET_IS_EMODE_CATEGORY_ISOLATED, 1),
 }
 REVISIONS = {"3.0": (1, 1), "3.1": (4, 1), "3.2": (5, 1), "3.3": (7, 1), "3.4": (8, 3)}
 REVISIONS |= {"3.5": (9, 4), "3.6": (10, 5), "3.7": (11, 5)}  # of the pool, of its tokens
@@ -188,14 +189,14 @@ def chain(engine: Engine) -> dict[Call, Answer]:
     """The pool of the reference vectors, as a node answers it in this version."""
     pool_revision, token_revision = REVISIONS[engine.version]
     found: dict[Call, Answer] = {
-        calls.plain(PROVIDER, calls.GET_POOL): word(POOL),
-        calls.plain(PROVIDER, calls.GET_POOL_CONFIGURATOR): word(CONFIGURATOR),
-        calls.plain(PROVIDER, calls.GET_PRICE_ORACLE): word(ORACLE),
-        calls.plain(POOL, calls.POOL_REVISION): word(pool_revision),
-        calls.plain(POOL, calls.GET_RESERVES_LIST): words(32, len(RESERVES), *RESERVES),
-        calls.plain(ORACLE, calls.BASE_CURRENCY): word(0),
-        calls.plain(ORACLE, calls.BASE_CURRENCY_UNIT): word(10**8),
-        calls.of_number(POOL, calls.GET_EMODE_CATEGORY_DATA, 1): words(32, 9000, 9300, 10100, 0),
+        abi.plain(PROVIDER, calls.GET_POOL): word(POOL),
+        abi.plain(PROVIDER, calls.GET_POOL_CONFIGURATOR): word(CONFIGURATOR),
+        abi.plain(PROVIDER, calls.GET_PRICE_ORACLE): word(ORACLE),
+        abi.plain(POOL, calls.POOL_REVISION): word(pool_revision),
+        abi.plain(POOL, calls.GET_RESERVES_LIST): words(32, len(RESERVES), *RESERVES),
+        abi.plain(ORACLE, calls.BASE_CURRENCY): word(0),
+        abi.plain(ORACLE, calls.BASE_CURRENCY_UNIT): word(10**8),
+        abi.of_number(POOL, calls.GET_EMODE_CATEGORY_DATA, 1): words(32, 9000, 9300, 10100, 0),
     }
     found |= {probe: word(0) for version, probe in PROBES.items() if version <= engine.version}
     if engine.has_mode_bitmaps:
@@ -206,20 +207,20 @@ def chain(engine: Engine) -> dict[Call, Answer]:
                 (calls.GET_EMODE_CATEGORY_LTVZERO_BITMAP, 0b1000),
             ):
                 if getter != calls.GET_EMODE_CATEGORY_LTVZERO_BITMAP or engine.has_ltvzero_bitmap:
-                    found[calls.of_number(POOL, getter, mode)] = word(bits if mode == 1 else 0)
+                    found[abi.of_number(POOL, getter, mode)] = word(bits if mode == 1 else 0)
     for asset, reserve in RESERVES.items():
         tokens = (reserve.supply_token, reserve.stable_debt_token, reserve.debt_token)
         rates = (RAY, 5, RAY, 6, 0, 1234)
         data = (packed(asset, engine), *rates, reserve.bit, *tokens, 0, 0, 0, 0)
         found |= {
-            calls.of_address(POOL, calls.GET_RESERVE_DATA, asset): words(*data),
-            calls.of_address(POOL, calls.GET_LIQUIDATION_GRACE_PERIOD, asset): word(99),
-            calls.plain(reserve.supply_token, calls.ATOKEN_REVISION): word(token_revision),
-            calls.plain(reserve.debt_token, calls.DEBT_TOKEN_REVISION): word(token_revision),
-            calls.plain(reserve.stable_debt_token, calls.TOTAL_SUPPLY): word(0),
-            calls.plain(reserve.debt_token, calls.SCALED_TOTAL_SUPPLY): word(77),
-            calls.plain(asset, calls.SYMBOL): reserve.symbol.encode().ljust(32, b"\0"),
-            calls.of_address(ORACLE, calls.GET_ASSET_PRICE, asset): word(PRICES[asset] or 0),
+            abi.of_address(POOL, calls.GET_RESERVE_DATA, asset): words(*data),
+            abi.of_address(POOL, calls.GET_LIQUIDATION_GRACE_PERIOD, asset): word(99),
+            abi.plain(reserve.supply_token, calls.ATOKEN_REVISION): word(token_revision),
+            abi.plain(reserve.debt_token, calls.DEBT_TOKEN_REVISION): word(token_revision),
+            abi.plain(reserve.stable_debt_token, calls.TOTAL_SUPPLY): word(0),
+            abi.plain(reserve.debt_token, calls.SCALED_TOTAL_SUPPLY): word(77),
+            abi.plain(asset, calls.SYMBOL): reserve.symbol.encode().ljust(32, b"\0"),
+            abi.of_address(ORACLE, calls.GET_ASSET_PRICE, asset): word(PRICES[asset] or 0),
         }
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Block, BlockBatch, BlockHash, Log
 from chimera.domain.call import Answer, Call, Readings
 from chimera.domain.changes import Change, MarketMoved
@@ -155,11 +156,11 @@ def readings(of: CompoundMarket, oracle: Address | None = None) -> dict[Call, An
     found: dict[Call, Answer] = {}
     for mtoken, state in of.states.items():
         price = of.prices[mtoken]
-        asked = calls.of_address(oracle or of.oracle, calls.GET_UNDERLYING_PRICE, mtoken)
+        asked = abi.of_address(oracle or of.oracle, calls.GET_UNDERLYING_PRICE, mtoken)
         found[asked] = None if price is None else word(price)
         cash = None if state.cash is None else word(state.cash)
-        found[calls.plain(mtoken, calls.GET_CASH)] = cash
-        found[calls.plain(mtoken, calls.BORROW_RATE_PER_TIMESTAMP)] = word(7)
+        found[abi.plain(mtoken, calls.GET_CASH)] = cash
+        found[abi.plain(mtoken, calls.BORROW_RATE_PER_TIMESTAMP)] = word(7)
     return found
 
 
@@ -243,7 +244,7 @@ def state_answers(dialect: Dialect, mtoken: Address, state: State) -> dict[Call,
         calls.BORROW_RATE_PER_TIMESTAMP if by_time else calls.BORROW_RATE_PER_BLOCK: rate,
     }
     return {
-        calls.plain(mtoken, getter): None if figure is None else word(figure)
+        abi.plain(mtoken, getter): None if figure is None else word(figure)
         for getter, figure in found.items()
     }
 
@@ -266,14 +267,14 @@ def market_answers(
         terms[3:5] = [FACTORS.get(mtoken, WAD // 2) + 7, 11 * WAD // 10]
     factor = LISTINGS[mtoken].reserve_factor if mtoken in LISTINGS else WAD // 5
     return {
-        calls.of_address(COMPTROLLER, calls.MARKETS, mtoken): words(*terms),
-        calls.plain(mtoken, calls.UNDERLYING): word(underlying),
-        calls.plain(mtoken, calls.RESERVE_FACTOR_MANTISSA): word(factor),
-        calls.plain(mtoken, calls.PROTOCOL_SEIZE_SHARE_MANTISSA): word(3 * WAD // 100),
-        calls.plain(mtoken, calls.INTEREST_RATE_MODEL): word(MODEL),
-        calls.plain(underlying, calls.SYMBOL): text(symbol),
-        calls.plain(underlying, calls.DECIMALS): word(decimals),
-        calls.of_address(ORACLE, calls.GET_UNDERLYING_PRICE, mtoken): word(PRICES.get(mtoken) or 5),
+        abi.of_address(COMPTROLLER, calls.MARKETS, mtoken): words(*terms),
+        abi.plain(mtoken, calls.UNDERLYING): word(underlying),
+        abi.plain(mtoken, calls.RESERVE_FACTOR_MANTISSA): word(factor),
+        abi.plain(mtoken, calls.PROTOCOL_SEIZE_SHARE_MANTISSA): word(3 * WAD // 100),
+        abi.plain(mtoken, calls.INTEREST_RATE_MODEL): word(MODEL),
+        abi.plain(underlying, calls.SYMBOL): text(symbol),
+        abi.plain(underlying, calls.DECIMALS): word(decimals),
+        abi.of_address(ORACLE, calls.GET_UNDERLYING_PRICE, mtoken): word(PRICES.get(mtoken) or 5),
         **state_answers(dialect, mtoken, state),
         **layout(mtoken, state),
     }
@@ -289,17 +290,17 @@ def chain(dialect: Dialect = MOONWELL) -> dict[Call, Answer]:
     )
     jump = calls.JUMP_MULTIPLIER_PER_TIMESTAMP if by_time else calls.JUMP_MULTIPLIER_PER_BLOCK
     found: dict[Call, Answer] = {
-        calls.plain(COMPTROLLER, calls.ORACLE): word(ORACLE),
-        calls.plain(COMPTROLLER, calls.GET_ALL_MARKETS): words(32, 3, M_WETH, M_USDC, M_CBBTC),
-        calls.plain(COMPTROLLER, calls.CLOSE_FACTOR_MANTISSA): word(WAD // 2),
-        calls.plain(COMPTROLLER, calls.SEIZE_GUARDIAN_PAUSED): word(0),
-        calls.plain(MODEL, model[0]): word(JUMP.base),
-        calls.plain(MODEL, model[1]): word(JUMP.multiplier),
-        calls.plain(MODEL, jump): word(JUMP.jump),
-        calls.plain(MODEL, calls.KINK): word(JUMP.kink),
+        abi.plain(COMPTROLLER, calls.ORACLE): word(ORACLE),
+        abi.plain(COMPTROLLER, calls.GET_ALL_MARKETS): words(32, 3, M_WETH, M_USDC, M_CBBTC),
+        abi.plain(COMPTROLLER, calls.CLOSE_FACTOR_MANTISSA): word(WAD // 2),
+        abi.plain(COMPTROLLER, calls.SEIZE_GUARDIAN_PAUSED): word(0),
+        abi.plain(MODEL, model[0]): word(JUMP.base),
+        abi.plain(MODEL, model[1]): word(JUMP.multiplier),
+        abi.plain(MODEL, jump): word(JUMP.jump),
+        abi.plain(MODEL, calls.KINK): word(JUMP.kink),
     }
     if not dialect.has_thresholds:
-        incentive = calls.plain(COMPTROLLER, calls.LIQUIDATION_INCENTIVE_MANTISSA)
+        incentive = abi.plain(COMPTROLLER, calls.LIQUIDATION_INCENTIVE_MANTISSA)
         found[incentive] = word(11 * WAD // 10)
     for mtoken, symbol, decimals, underlying in (
         (M_WETH, "WETH", 18, WETH),

@@ -29,12 +29,19 @@ def operator_only(request: Request) -> None:
         raise _forbidden("only a program on the daemon's own machine may ask for this")
     if any(name in request.headers for name in FORWARDED):
         raise _forbidden("this cannot be asked through a proxy")
-    if origin is not None and not _is_local(urlsplit(origin).hostname or ""):
+    if origin is not None and not _is_local(_host_of(origin)):
         raise _forbidden("this cannot be asked by a page of another site")
 
 
 def _forbidden(message: str) -> Failure:
     return Failure(HTTPStatus.FORBIDDEN, "forbidden", message)
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:  # a bracket left open
+        return ""
 
 
 def _is_local(host: str) -> bool:

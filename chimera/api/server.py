@@ -118,11 +118,10 @@ class ApiServer(Service):
             Refuse: The address is taken, or not one of this machine.
         """
         self._socket = _bound(self._host, self._wanted)
-        try:
+        with contextlib.ExitStack() as unless_served:
+            unless_served.enter_context(self._socket)
             await super().start(group)
-        except BaseException:
-            self._socket.close()
-            raise
+            unless_served.pop_all()
 
     async def run(self) -> None:
         """Serve until cancelled, then let go of the address within a second."""

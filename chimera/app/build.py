@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,10 @@ from chimera.chain.backfill import scan
 from chimera.chain.feed import ChainFeed
 from chimera.chain.quorum import Quorum, Witness
 from chimera.chain.reader import RpcReader
+from chimera.chain.sequencer import AskingSequencer, Sequencer
 from chimera.detection.detector import OpportunityDetector
 from chimera.detection.ledger import OpportunityLedger
+from chimera.errors import Retry
 from chimera.observability.metrics import Metrics
 from chimera.ports import Adapter, Operator
 from chimera.publish.fanout import FlagStream
@@ -23,7 +26,7 @@ from chimera.registry import build_adapter
 from chimera.replay.recorder import Overheard, RecordedFeed
 from chimera.rpc.announcements import Event
 from chimera.rpc.client import HttpClient
-from chimera.rpc.pool import Alone, Pool
+from chimera.rpc.pool import Alone, Member, Pool
 from chimera.rpc.websocket import Subscription
 from chimera.service import Service
 from chimera.settings import Settings
@@ -40,7 +43,9 @@ from chimera.store.history import SqlHistory
 from chimera.store.writer import HistoryWriter
 
 SILENT_BLOCKS = 3  # block times without a head, after which the node is asked
-LEAST_SILENCE = 5.0  # seconds
+LEAST_SILENCE = 2.0  # seconds
+LEAST_PATIENCE, MOST_PATIENCE = 1.0, 3.0  # seconds for a silent socket to answer: a block time
+CONNECTING = 5.0  # seconds
 TIMEOUT, ATTEMPTS = 5.0, 2  # seconds and tries at one endpoint, before the next is asked
 EPISODES_KEPT = 10_000  # closed ones, in memory
 
@@ -55,6 +60,7 @@ class Chain:
     pool: Pool
     reader: RpcReader
     adapters: dict[str, Adapter[Any]]  # one that becomes unfit while running is taken out
+    sequencer: Sequencer | None = None  # where the chain has an uptime feed
 
     async def close(self) -> None:
         """Close every connection."""
@@ -99,14 +105,17 @@ class Rooms:
 
     def facts(self) -> Facts:
         """Return what the daemon's condition is judged by."""
+        processed = self.book.block if self.book.loaded else None
+        sequencer = self.chain.sequencer
         return Facts(
             head=self.feed.head,
-            processed=self.book.block if self.book.loaded else None,
+            processed=processed,
             trouble=self.feed.trouble,
             redis=self.cache.state,
             quarantined=tuple(self.engine.trust.quarantined),
             doors=self.doors(),
             dispute=None if self.quorum is None else self.quorum.dispute,
+            sequencer=sequencer.trouble(processed) if sequencer and processed else None,
         )
 
     @property
@@ -171,7 +180,12 @@ def build_chain(settings: Settings) -> Chain:
         for its in settings.protocols
     }
     metrics.follow(adapters)
-    return Chain(settings, metrics, clients, pool, RpcReader(pool), adapters)
+    return Chain(settings, metrics, clients, pool, RpcReader(pool), adapters, _sequencer(settings))
+
+
+def _sequencer(settings: Settings) -> Sequencer | None:
+    feed = settings.chain.sequencer_feed_bytes
+    return None if feed is None else Sequencer(feed, grace=settings.chain.sequencer_grace)
 
 
 def build_cache(settings: Settings, metrics: Metrics) -> PositionCache:
@@ -210,9 +224,10 @@ def build_rooms(
         watch_below=float(settings.detection.watch_below),
         trust=Trust(window=settings.reconcile.within),
     )
+    writer = HistoryWriter(history)
     bootstrap = Bootstrap(
         chain.reader.labelled("bootstrap"),
-        history,
+        writer,
         chain.adapters,
         book,
         scan=functools.partial(scan, initial_range=settings.rpc.max_log_range),
@@ -230,7 +245,7 @@ def build_rooms(
     rooms = Rooms(
         chain=chain,
         history=history,
-        writer=HistoryWriter(history),
+        writer=writer,
         book=book,
         cache=cache,
         engine=engine,
@@ -289,6 +304,8 @@ def _subscription(chain: Chain) -> Subscription:
         settings.rpc.ws,
         chain_id=settings.chain.id,
         silence=max(SILENT_BLOCKS * settings.chain.block_time, LEAST_SILENCE),
+        timeout=CONNECTING,
+        patience=min(max(settings.chain.block_time, LEAST_PATIENCE), MOST_PATIENCE),
         on_request=functools.partial(_count_request, metrics),
         on_reconnect=metrics.reconnects.inc,
     )
@@ -297,14 +314,15 @@ def _subscription(chain: Chain) -> Subscription:
 def _quorum(chain: Chain) -> Quorum | None:
     if chain.settings.rpc.quorum == 1:
         return None
-    readers = {member: RpcReader(Alone(chain.pool, member)) for member in chain.pool.members}
+    pool, metrics = chain.pool, chain.metrics
 
-    def others() -> list[Witness]:
-        return [Witness(its.label, readers[its]) for its in chain.pool.others()]
+    def witness(member: Member) -> Witness:
+        reader = RpcReader(Alone(pool, member))
+        return Witness(member.label, reader, lambda why: pool.doubt(member, Retry(why)))
 
-    metrics = chain.metrics
+    witnesses = {member: witness(member) for member in pool.members}
     return Quorum(
-        others,
+        lambda: [witnesses[member] for member in pool.working()],
         on_difference=lambda label: metrics.quorum_differences.labels(label).inc(),
         on_unchecked=metrics.quorum_unchecked.inc,
     )
@@ -323,9 +341,10 @@ def _feed(
     return ChainFeed(
         chain.reader,
         subscription if overheard is None else Overheard(subscription, overheard),
-        engine,
+        engine if chain.sequencer is None else AskingSequencer(engine, chain.sequencer),
         most_behind=settings.rpc.max_backfill_blocks,
         quorum=quorum,
+        on_answer=subscription.heard_elsewhere,
         on_reorg=lambda _depth: metrics.reorgs.inc(),
         on_log_difference=lambda endpoint: metrics.log_differences.labels(endpoint).inc(),
     )
@@ -339,6 +358,10 @@ def _watch(rooms: Rooms) -> None:
     metrics.history_pending.set_function(lambda: rooms.writer.pending)
     metrics.cache_pending.set_function(lambda: rooms.publisher.pending)
     rooms.engine.rebuild = functools.partial(_reload, rooms)
+    if (sequencer := rooms.chain.sequencer) is not None:
+        metrics.sequencer_up.set_function(
+            lambda: sequencer.up(rooms.book.block) if rooms.book.loaded else math.nan
+        )
 
 
 async def _reload(rooms: Rooms) -> None:

@@ -10,6 +10,8 @@ from chimera.app.checking_prices import price_rows, used_lately
 from chimera.app.commands import running
 from chimera.app.examining import examine_http, examine_ws
 from chimera.app.facts import CheckRow
+from chimera.app.proving import ask_sequencer
+from chimera.chain.sequencer import Sequencer
 from chimera.domain.block import Block
 from chimera.domain.market import EMPTY
 from chimera.errors import ChimeraError, Refuse, Unreachable
@@ -41,6 +43,8 @@ async def check(settings: Settings) -> list[CheckRow]:
     nodes = settings.rpc.model_copy(update={"http": tuple(http.usable)})
     chain = build_chain(settings.model_copy(update={"rpc": nodes}))
     try:
+        if chain.sequencer is not None:
+            rows.append(await _sequencer(chain, chain.sequencer))
         for name in chain.adapters:
             rows += await _protocol(chain, name)
     finally:
@@ -66,6 +70,16 @@ async def _history(settings: Settings) -> CheckRow:
     except Unreachable as fault:
         return CheckRow("history", str(fault), ok=False)
     return CheckRow("history", "the database can be opened", ok=True)
+
+
+async def _sequencer(chain: Chain, sequencer: Sequencer) -> CheckRow:
+    subject, place = "chain.sequencer_feed", checksummed(sequencer.call.to)
+    try:
+        block = await ask_sequencer(chain.reader.labelled("check"), sequencer)
+    except ChimeraError as fault:
+        return CheckRow(subject, str(fault), ok=False)
+    trouble = sequencer.trouble(block) or "the sequencer is up"
+    return CheckRow(subject, f"an uptime feed at {place}: {trouble}", ok=True)
 
 
 async def _protocol(chain: Chain, name: str) -> list[CheckRow]:

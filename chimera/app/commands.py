@@ -53,9 +53,10 @@ async def rebuild(
         await prove_node(rooms.chain)
         await rooms.bootstrap.prove()
         await rooms.history.open()  # only now: what is refused leaves no file behind
-        await rooms.bootstrap.search(await rooms.chain.reader.head())
-        block = await rooms.chain.reader.head()
-        accounts = await rooms.bootstrap.load(block, from_block=from_block)
+        async with running(rooms.writer):
+            await rooms.bootstrap.search(await rooms.chain.reader.head())
+            block = await rooms.chain.reader.head()
+            accounts = await rooms.bootstrap.load(block, from_block=from_block)
         rooms.engine.adopt()
         async with running(rooms.cache):
             await write_mirror(rooms.cache, rooms.engine.mirror)

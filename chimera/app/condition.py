@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import structlog
 
@@ -22,17 +22,22 @@ SILENCE = 300.0  # seconds between two alerts about the same thing
 MOST_KEPT = 100  # faults, and alerts
 LOOK_EVERY = 1.0  # seconds
 
-Name = Literal["stalled", "gap", "stale", "quorum"]
-NAMES: Sequence[Name] = ("stalled", "gap", "stale", "quorum")
+Name = Literal["stalled", "gap", "stale", "quorum", "sequencer"]
+NAMES: Sequence[Name] = get_args(Name)
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """An endpoint: its public name, the state of its breaker, and why that is not closed."""
+    """
+    An endpoint: its public name, the state of its breaker, and why that is not closed.
+
+    `preferred`: it is the first of its kind in the configuration.
+    """
 
     label: str
     state: str
     why: str = ""
+    preferred: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Facts:
     What the condition is judged by.
 
     `processed` is the newest block that was applied, None before the book is loaded. `doors` are
-    the preferred endpoints; `trouble` and `dispute` are sentences.
+    the endpoints; `trouble`, `dispute` and `sequencer` (what is wrong with it) are sentences.
     """
 
     head: int
@@ -51,6 +56,7 @@ class Facts:
     quarantined: Sequence[str] = ()
     doors: Sequence[Door] = ()
     dispute: str | None = None
+    sequencer: str | None = None
 
 
 class Alerts:
@@ -136,6 +142,8 @@ class Condition:
             found["stale"] = f"the newest block is {age} s old"
         if facts.dispute is not None:
             found["quorum"] = facts.dispute
+        if facts.sequencer is not None:
+            found["sequencer"] = facts.sequencer
         return found
 
     def reasons(self, facts: Facts) -> list[str]:
@@ -172,7 +180,7 @@ class Condition:
 
 def breaker(doors: Sequence[Door]) -> str:
     """Return "closed" when all preferred endpoints work, else the state of the worst."""
-    states = {door.state for door in doors}
+    states = {door.state for door in doors if door.preferred}
     return next((state for state in ("open", "half-open") if state in states), "closed")
 
 

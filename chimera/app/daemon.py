@@ -178,9 +178,10 @@ class Daemon:
         """Begin where the last run stopped."""
         history = self._rooms.history
         checkpoints = await history.checkpoints()
-        return await self._begin(
-            checkpoints, await history.opportunities(self._rooms.episodes_kept)
-        )
+        episodes = await history.opportunities(self._rooms.episodes_kept)
+        block = await self._begin(checkpoints, episodes)
+        await self._rooms.writer.flush()  # from here on a crash finds a checkpoint to resume from
+        return block
 
     async def _recover(self, fault: Rebuild) -> Block:
         """
@@ -242,7 +243,6 @@ class Daemon:
         self._write_anew()
         self._path.note(block)
         self._condition.took(live=True)  # however long reading it took
-        await rooms.writer.flush()  # from here on a crash finds a checkpoint to resume from
         gc.unfreeze()
         gc.collect()
         gc.freeze()  # what was just loaded stays; no later collection needs to walk through it

@@ -8,7 +8,10 @@ from typing import Any
 
 from chimera.app.build import Chain
 from chimera.chain.reader import RpcReader
+from chimera.chain.sequencer import Sequencer
+from chimera.domain.block import Block
 from chimera.errors import ChimeraError, Refuse, Unreachable
+from chimera.ports import ChainReader
 from chimera.rpc.endpoint import Endpoint
 from chimera.rpc.greeting import greet
 
@@ -26,13 +29,47 @@ async def prove_node(chain: Chain) -> None:
 
     Raises:
         Unreachable: None of `rpc.http` answers within `PATIENCE` seconds.
-        Refuse: One is on another chain.
+        Refuse: One is on another chain, or the sequencer-uptime feed is none.
     """
     answers = await _first_answers(chain)
     _compare(chain, "rpc.http", [client.endpoint for client in chain.clients], answers)
     urls = chain.settings.rpc.ws
     answers = await _answers(greet(url, seconds=GREETING) for url in urls)
     _compare(chain, "rpc.ws", [Endpoint(url) for url in urls], answers)
+    if chain.sequencer is not None:
+        await _prove_sequencer(chain.reader, chain.sequencer)
+
+
+async def _prove_sequencer(reader: ChainReader, sequencer: Sequencer) -> None:
+    fault: Exception = TimeoutError("no answer")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    await ask_sequencer(reader, sequencer)
+                except Refuse:
+                    raise
+                except ChimeraError as error:
+                    fault = error
+                    await asyncio.sleep(PAUSE)
+                else:
+                    return
+    except TimeoutError:
+        raise Unreachable(f"chain.sequencer_feed cannot be asked: {fault}") from None
+
+
+async def ask_sequencer(reader: ChainReader, sequencer: Sequencer) -> Block:
+    """
+    Prove the sequencer-uptime feed at the newest block; return that block.
+
+    Raises:
+        Refuse: It is none.
+        ChimeraError: The node failed.
+    """
+    block = await reader.head()
+    readings = await reader.read((sequencer.call,), block)
+    sequencer.prove(block, readings[sequencer.call])
+    return block
 
 
 async def _first_answers(chain: Chain) -> list[Answer]:

@@ -25,7 +25,15 @@ from chimera.replay.frames import (
 )
 from chimera.replay.recorder import Bounds, RecordedFeed, Recorder, clocks
 from chimera.replay.recording import Followed, Header, shapes
-from chimera.rpc.announcements import Connected, Disconnected, Event, NewHead, NewLog, Probed
+from chimera.rpc.announcements import (
+    Connected,
+    Disconnected,
+    Event,
+    NewHead,
+    NewLog,
+    Probed,
+    Silent,
+)
 from chimera.settings import Settings
 
 # --- recording -----------------------------------------------------------------------------------
@@ -143,6 +151,8 @@ def said(event: Event) -> Document:
             }
         case Probed(number):
             return {"event": "probed", "number": number}
+        case Silent():
+            return {"event": "silent"}
         case Connected():
             return {"event": "connected"}
         case Disconnected():

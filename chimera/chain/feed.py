@@ -18,13 +18,21 @@ from chimera.chain.seal import Draft, Lookahead, Sealer
 from chimera.domain.block import Block, BlockBatch, Rollback
 from chimera.errors import Rebuild, Retry
 from chimera.ports import ChainReader, Follower
-from chimera.rpc.announcements import Connected, Disconnected, Event, NewHead, NewLog, Probed
+from chimera.rpc.announcements import (
+    Connected,
+    Disconnected,
+    Event,
+    NewHead,
+    NewLog,
+    Probed,
+    Silent,
+)
 from chimera.rpc.faults import StateGone, UnknownBlock
 
 UNDO_WINDOW = 64  # blocks
 PREFETCH = 4  # blocks drafted ahead while a gap is filled
 POLL = 2.0  # seconds between questions for the head while no socket is up
-LONGEST_PAUSE = 3.0  # seconds between tries while the node fails
+LONGEST_PAUSE = 1.0  # seconds between tries while the node fails
 MOST_BEHIND = 5_000  # blocks that are read one by one
 MOST_TRIES_FOR_STATE = 3  # a node may need a moment to have the state of a fresh block
 
@@ -38,7 +46,8 @@ class ChainFeed:
     what the next block needs. Close the generator of `follow` to end all background work.
 
     `most_behind` is how many blocks it may be behind the head: further back, reading one block
-    after the other takes longer than to read the state at the head.
+    after the other takes longer than to read the state at the head. `on_answer` is told the number
+    of every head that the reader names.
     """
 
     def __init__(
@@ -52,6 +61,7 @@ class ChainFeed:
         most_behind: int = MOST_BEHIND,
         poll: float = POLL,
         quorum: Quorum | None = None,
+        on_answer: Callable[[int], None] = lambda _number: None,
         on_reorg: Callable[[int], None] = lambda _depth: None,
         on_log_difference: Callable[[str], None] = lambda _endpoint: None,
     ) -> None:
@@ -61,6 +71,7 @@ class ChainFeed:
         self._lookahead = Lookahead(reader, self._sealer, depth=prefetch)
         self._undo_window, self._poll = undo_window, poll
         self._most_behind, self._quorum = most_behind, quorum
+        self._on_answer = on_answer
         self._on_reorg, self._on_log_difference = on_reorg, on_log_difference
         self._log = structlog.get_logger()
         self._patience = Patience("feed", longest=LONGEST_PAUSE)
@@ -69,6 +80,8 @@ class ChainFeed:
         self._horizon: Horizon  # from here on made anew by each `follow`
         self._audit: LogAudit
         self._connected, self._must_ask = False, True
+        self._silent = False  # until the socket announces a head again
+        self._probed: int | None = None  # how far its node said it is, since it fell silent
 
     @property
     def newest(self) -> Block | None:
@@ -82,7 +95,16 @@ class ChainFeed:
             return f"the node fails: {self._patience.fault}"
         if self._told and not self._connected:
             return "no WebSocket endpoint is connected: the node is asked for its head"
+        if self._told and self._is_blind:
+            return "the WebSocket endpoint is silent: the node is asked for its head"
         return None
+
+    @property
+    def _is_blind(self) -> bool:
+        """Tell whether the socket keeps heads to itself, or may do so."""
+        if not self._silent:
+            return False
+        return self._probed is None or self._probed < self._horizon.newest.number
 
     async def follow(self, start: Block) -> AsyncGenerator[BlockBatch | Rollback, None]:
         """
@@ -95,7 +117,7 @@ class ChainFeed:
         trail = Trail(start, window=self._undo_window)
         self._told = False
         self._horizon, self._audit = Horizon(newest=start), LogAudit()
-        self._connected, self._must_ask = False, True
+        self._connected, self._must_ask, self._silent = False, True, False
         listener = asyncio.create_task(self._listen(trail), name="heads")
         listener.add_done_callback(lambda _: self._news.set())
         try:
@@ -127,14 +149,21 @@ class ChainFeed:
             case NewHead():
                 self._audit.head(event.block.hash, event.watched)
                 self._horizon.announced(event.block, event.arrived_ns, trail)
-                self._told = True
+                self._told, self._silent = True, False
             case Connected():
                 self._audit.begun(event.endpoint)
+                self._horizon.connected()
+                self._patience.encourage()
                 self._connected = self._must_ask = True
             case Disconnected():
                 self._audit.interrupted()
+                self._must_ask |= self._connected
                 self._connected = False
+            case Silent():
+                self._silent, self._probed, self._must_ask = True, None, True
             case Probed():
+                self._probed = event.number
+                self._horizon.probed(event.number)
                 self._must_ask |= event.number != self.head
         self._update_head()
         self._news.set()
@@ -143,7 +172,7 @@ class ChainFeed:
         self.head = self._horizon.newest.number
 
     async def _rest(self) -> None:
-        sure = self._connected and not self._horizon.doubtful
+        sure = self._connected and not self._horizon.doubtful and not self._is_blind
         try:
             async with asyncio.timeout(None if sure else self._poll):
                 await self._news.wait()
@@ -173,6 +202,7 @@ class ChainFeed:
             await self._horizon.ask(self._reader)
             self._told = True
             self._update_head()
+            self._on_answer(self.head)
         target = self._horizon.newest
         if target.hash == trail.tip.hash:
             return None

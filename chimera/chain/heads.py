@@ -32,7 +32,8 @@ class Horizon:
     The newest block, from announcements and from asking.
 
     Announcements of blocks that are already known are repeats. That the chain became shorter is
-    believed only after the node has said so for a while.
+    believed once the node has said so for a while, or once the socket that had announced the longer
+    one says the same.
     """
 
     def __init__(self, newest: Block, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,9 +42,20 @@ class Horizon:
         self._arrivals: OrderedDict[BlockHash, int] = OrderedDict()
         self._clock = clock
         self._shorter_since: float | None = None
+        self._announced = 0  # newest number announced over the socket that is up
+        self._fell_to: int | None = None  # what that socket said later, if that is less
+
+    def connected(self) -> None:
+        """Hear that a socket has just begun: it has announced nothing yet."""
+        self._announced, self._fell_to = 0, None
+
+    def probed(self, number: int) -> None:
+        """Hear after a silence how far the socket's node is."""
+        self._fell_to = number if number < self._announced else None
 
     def announced(self, block: Block, arrived_ns: int, trail: Trail) -> None:
         """Hear of a new head."""
+        self._announced, self._fell_to = block.number, None
         known = block.hash in self._arrivals
         self._arrivals.setdefault(block.hash, arrived_ns)
         if len(self._arrivals) > MEMORY:
@@ -85,5 +97,7 @@ class Horizon:
         self.doubtful = True
         if self._shorter_since is None:
             self._shorter_since = self._clock()
+        if self._fell_to == block.number:
+            return
         if self._clock() < self._shorter_since + SHRUNK_AFTER:
             raise Retry(f"the node fell back from block {known.number} to {block.number}")

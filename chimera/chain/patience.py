@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
 from chimera.errors import Retry
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds
+JITTER = 0.2  # of a pause, up and down
 MOST_DOUBLINGS = 16
 
 
 class Patience:
-    """Counts the tries of one piece of work. `what` names it in the log."""
+    """
+    Counts the tries of one piece of work. `what` names it in the log.
+
+    `first` and `longest` are in seconds; `draw` returns a number from 0 to 1.
+    """
 
     def __init__(
-        self, what: str, *, first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE
+        self,
+        what: str,
+        *,
+        first: float = FIRST_PAUSE,
+        longest: float = LONGEST_PAUSE,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._what = what
-        self._first, self._longest = first, longest
+        self._first, self._longest, self._draw = first, longest, draw
+        self._encouraged = asyncio.Event()
         self.failures = 0
         self.fault = ""  # the newest one, as a sentence
+
+    def encourage(self) -> None:
+        """End a pause that nobody has asked for: there is reason to hope."""
+        self._encouraged.set()
 
     async def pause(self, fault: Exception) -> None:
         """Wait longer than the last time, or as long as asked to; the first time, say why."""
@@ -33,9 +50,13 @@ class Patience:
             )
         pause = min(self._longest, self._first * 2 ** min(self.failures, MOST_DOUBLINGS))
         self.failures += 1
-        pause *= random.uniform(0.5, 1.0)  # noqa: S311  (only jitter)
+        pause *= 1 + JITTER * (2 * self._draw() - 1)
         asked = fault.pause if isinstance(fault, Retry) else 0.0
-        await asyncio.sleep(max(pause, asked))
+        self._encouraged.clear()
+        await asyncio.sleep(asked)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause - asked):
+                await self._encouraged.wait()
 
     def over(self) -> None:
         """The work succeeded."""

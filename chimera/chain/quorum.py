@@ -12,87 +12,129 @@ from chimera.domain.block import Block, BlockHash, Log, LogQuery
 from chimera.errors import ChimeraError, Retry
 from chimera.ports import ChainReader
 
-MOST_TRIES = 3  # times that one block is asked for anew while two endpoints disagree
-PATIENCE = 1.0  # seconds for a second opinion: who is slow, or late with a block, holds up nobody
+MOST_TRIES = 3  # times that one block is asked for anew while the endpoints cannot be reconciled
+PATIENCE = 1.0  # seconds for one opinion: who is slow, or late with a block, holds up nobody
 ASK_AGAIN = 0.1  # seconds, while it does not have the block yet
+
+Opinion = tuple[Block, tuple[Log, ...] | None]
+"""What somebody says a block is; None for the logs of a header that differs already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Somebody else to ask: an endpoint's public name, and a reader of it alone."""
+    """Somebody to ask: an endpoint's public name, a reader of it alone, and how to avoid it."""
 
     label: str
     reader: ChainReader
+    avoid: Callable[[str], None] = lambda _why: None  # told why, as a sentence
 
 
 class Quorum:
     """
     Lets a block pass once a second endpoint tells the same about it, or nobody else can be asked.
 
-    `others` returns who works besides the endpoint in use, the preferred first. When two disagree
-    about header or logs, nobody can know who is right: the whole block is read anew, up to
-    `MOST_TRIES` times. If that does not settle it, the daemon goes on with the endpoint in use, and
-    `dispute` says so until a block is agreed upon again. `on_difference` is told the second
-    endpoint's name for every disagreement, `on_unchecked` of a block nobody else could vouch for.
+    `witnesses` returns who works: the endpoint in use first, then the others, the preferred first.
+    Where the second differs, the next are asked until two tell the same, and the block is what
+    those two say. If they agree with what was sealed, it passes; if not, it is read anew, for the
+    endpoint in use is then avoided like any other that is outvoted.
+
+    Where no two agree, nobody can know who is right: the block is read anew, up to `MOST_TRIES`
+    times. If that does not settle it, the daemon goes on with the endpoint in use, and `dispute`
+    says so until a block is agreed upon again.
+
+    `on_difference` is told who was outvoted, or, of a disagreement that nobody settles, the second
+    endpoint; `on_unchecked` of a block nobody else could vouch for.
     """
 
     def __init__(
         self,
-        others: Callable[[], Sequence[Witness]],
+        witnesses: Callable[[], Sequence[Witness]],
         *,
         on_difference: Callable[[str], None] = lambda _label: None,
         on_unchecked: Callable[[], None] = lambda: None,
     ) -> None:
         self.dispute: str | None = None
-        self._others = others
+        self._witnesses = witnesses
         self._on_difference, self._on_unchecked = on_difference, on_unchecked
         self._block: BlockHash | None = None
         self._tries = 0
+        self._absent: set[str] = set()  # who had no opinion when asked last: others come first
         self._log = structlog.get_logger()
 
     async def confirm(self, block: Block, query: LogQuery, logs: tuple[Log, ...]) -> None:
         """
-        Ask the others until one has an opinion.
+        Ask the others until two tell the same.
 
         Raises:
-            Retry: It differs: read the block anew before it is applied.
+            Retry: It is not settled, or two others outvote what was sealed: read the block anew
+                before it is applied.
         """
         if self._block != block.hash:
             self._block, self._tries = block.hash, 0
-        for witness in self._others():
-            agrees = await self._opinion(witness, block, query, logs)
-            if agrees is None:
+        told: list[tuple[Witness, Opinion]] = []
+        in_use, others = self._ranked()
+        for witness in others:
+            opinion = await self._opinion(witness, block, query)
+            if opinion is None:
                 continue
-            if agrees:
+            if opinion == (block, logs):
+                self._outvote([its for its, _ in told], block)
                 self.dispute = None
-            else:
-                self._differs(witness, block)
+                return
+            if opinion in (other for _, other in told):
+                minority = [its for its, other in told if other != opinion]
+                # Another may have come into use since the block was read: it said nothing wrong.
+                if in_use is not None and await self._opinion(in_use, block, query) != opinion:
+                    minority.append(in_use)
+                self._outvote(minority, block)
+                raise Retry(f"block {block.number}: two other endpoints tell another one alike")
+            told.append((witness, opinion))
+        if told:
+            self._leave_open(told[0][0], block)
             return
         self._on_unchecked()
         self.dispute = f"block {block.number} was checked by no second endpoint"
 
-    async def _opinion(
-        self, witness: Witness, block: Block, query: LogQuery, logs: tuple[Log, ...]
-    ) -> bool | None:
-        """Tell whether somebody else has the same block; None when he cannot say."""
+    def _ranked(self) -> tuple[Witness | None, list[Witness]]:
+        """Return who is in use, and whom to ask: those who had no opinion lately come last."""
+        working = self._witnesses()
+        others = sorted(working[1:], key=lambda witness: witness.label in self._absent)
+        return next(iter(working), None), others
+
+    async def _opinion(self, witness: Witness, block: Block, query: LogQuery) -> Opinion | None:
+        """Return what somebody else says the block is; None when he cannot say."""
         try:
             async with asyncio.timeout(PATIENCE):
                 while True:
                     theirs = await witness.reader.block_of(block.hash)
-                    if theirs is not None and theirs != block:
-                        return False
                     if theirs is not None:
-                        return await witness.reader.logs_of(block, query) == logs
+                        break
                     await asyncio.sleep(ASK_AGAIN)
+                logs = await witness.reader.logs_of(block, query) if theirs == block else None
         except (ChimeraError, TimeoutError) as fault:
             self._log.info("no_second_opinion", endpoint=witness.label, fault=str(fault))
+            self._absent.add(witness.label)
             return None
+        self._absent.discard(witness.label)
+        return theirs, logs
 
-    def _differs(self, witness: Witness, block: Block) -> None:
+    def _outvote(self, minority: Sequence[Witness], block: Block) -> None:
+        for witness in minority:
+            self._on_difference(witness.label)
+            self._log.warning("endpoint_outvoted", block=block.number, endpoint=witness.label)
+            witness.avoid(f"two others tell another block {block.number} than this one")
+
+    def _leave_open(self, second: Witness, block: Block) -> None:
+        """
+        Note a disagreement that nobody settles.
+
+        Raises:
+            Retry: There is a try left.
+        """
         self._tries += 1
-        self._on_difference(witness.label)
-        said = f"block {block.number}: {witness.label} tells other logs than the endpoint in use"
-        self._log.warning("endpoints_differ", block=block.number, endpoint=witness.label)
+        self._on_difference(second.label)
+        said = f"block {block.number}: {second.label} tells other logs than the endpoint in use"
+        self._log.warning("endpoints_differ", block=block.number, endpoint=second.label)
         if self._tries < MOST_TRIES:
             raise Retry(said)
         self.dispute = said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from prometheus_client import (
@@ -37,6 +38,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(namespace="chimera", registry=self.registry)
         self._add_chain()
+        self._add_endpoints()
         self._add_mirror()
         self._add_reconciling()
         self._add_edges()
@@ -72,11 +74,33 @@ class Metrics:
         self.log_differences = self._counter(
             "log_differences", "Blocks whose subscribed logs differ from the sealed", "endpoint"
         )
+        self.sequencer_up = self._gauge(
+            "sequencer_up", "1: its uptime feed says up, 0: down, NaN: neither, or no feed"
+        )
+        self.sequencer_up.set(math.nan)
         self.quorum_differences = self._counter(
             "quorum_differences", "Disagreements about a sealed block with this one", "endpoint"
         )
         self.quorum_unchecked = self._counter(
             "quorum_unchecked", "Blocks that no second endpoint could vouch for"
+        )
+
+    def _add_endpoints(self) -> None:
+        which = ("endpoint", "kind")
+        self.endpoint_breaker = self._gauge(
+            "endpoint_breaker", "0 closed (in order), 1 half-open, 2 open (left alone)", *which
+        )
+        self.endpoint_error_rate = self._gauge(
+            "endpoint_error_rate", "Moving average of failures, 0 to 1", *which
+        )
+        self.endpoint_latency = self._gauge(
+            "endpoint_latency_seconds", "Moving average of the time until an answer", *which
+        )
+        self.endpoint_head_age = self._gauge(
+            "endpoint_head_age_seconds", "Time since its newest block was made", *which
+        )
+        self.endpoint_lag = self._gauge(
+            "endpoint_lag_blocks", "Blocks behind the best endpoint of its kind", *which
         )
 
     def _add_mirror(self) -> None:

@@ -182,7 +182,7 @@ def _is_news(entry: dict[str, str], told: str) -> bool:
         return entry["document"] != told
     try:
         state = json.loads(told)["state"]
-    except (ValueError, LookupError, TypeError):  # nobody's document
+    except (ValueError, LookupError, TypeError, RecursionError):  # nobody's document
         return True
     return bool(state != json.loads(entry["document"])["state"])
 

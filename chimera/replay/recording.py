@@ -235,7 +235,7 @@ class Recording:
     def _sure(self, read: Callable[[A], B], what: A) -> B:
         try:
             return read(what)
-        except (LookupError, TypeError, ValueError) as fault:
+        except (LookupError, TypeError, ValueError, AttributeError) as fault:
             raise Damaged(f"{self.path} cannot be replayed: {fault}") from fault
 
 
@@ -266,9 +266,11 @@ def _checked(path: Path, line: bytes, number: int) -> Document:
     if checksum != b"%08x" % zlib.crc32(text):
         raise Damaged(f"{path} is damaged: line {number} does not fit its checksum")
     try:
-        document: Document = json.loads(text)
-    except ValueError as fault:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as fault:
         raise Damaged(f"{path} is damaged: line {number} is no JSON") from fault
+    if not isinstance(document, dict):
+        raise Damaged(f"{path} is damaged: line {number} is no object")
     return document
 
 

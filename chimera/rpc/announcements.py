@@ -32,6 +32,11 @@ class Disconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class Silent:
+    """No head came for a while: the node is being asked, and whoever else knows should be, too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Probed:
     """After a silence the node said how far it is, which may be less than before (`evm_revert`)."""
 
@@ -63,7 +68,7 @@ class NewLog:
     removed: bool = False
 
 
-Event = Connected | Disconnected | Probed | NewHead | NewLog
+Event = Connected | Disconnected | Silent | Probed | NewHead | NewLog
 
 
 class _Params(msgspec.Struct, gc=False):
@@ -97,7 +102,8 @@ class Conversation:
     One connection from its opening to its end.
 
     The shell around it sends what `outgoing` returns, hands over each frame by `take`, and calls
-    `tick` when `wait` seconds have gone by. All times are seconds of one monotonic clock. With
+    `tick` when `wait` seconds have gone by. All times are seconds of one monotonic clock. `timeout`
+    holds for every answer, `patience` (by default the same) for those after a `silence`. With
     `chain_id` the node has to name its chain before anything of it counts.
     """
 
@@ -107,10 +113,12 @@ class Conversation:
         silence: float | None,
         timeout: float,
         now: float,
+        patience: float | None = None,
         chain_id: int | None = None,
         endpoint: str = "subscription",
     ) -> None:
         self._silence, self._timeout = silence, timeout
+        self._patience = timeout if patience is None else patience
         self._chain_id, self._endpoint = chain_id, endpoint
         self._quiet_since = now
         self._head: int | None = None  # newest number announced
@@ -143,14 +151,13 @@ class Conversation:
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until the next `tick` is due, None when only the node can act."""
-        due = self._give_up_at
-        if due is None and self._silence is not None:
-            due = self._quiet_since + self._silence
-        return None if due is None else max(0.0, due - now)
+        silent_at = None if self._silence is None else self._quiet_since + self._silence
+        due = [at for at in (self._give_up_at, silent_at) if at is not None]
+        return max(0.0, min(due) - now) if due else None
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> Event | None:
         """
-        Notice silence: ask how far the node is.
+        Notice silence: ask how far the node is, unless it owes an answer already.
 
         Raises:
             TimedOut: It owes an answer, or a head that it has.
@@ -162,6 +169,10 @@ class Conversation:
             self._quiet_since = now
             if not self._questions:
                 self._ask("eth_blockNumber", [], now)
+            until = now + self._patience
+            self._give_up_at = until if self._give_up_at is None else min(until, self._give_up_at)
+            return Silent()
+        return None
 
     def take(self, frame: str | bytes, now: float) -> Event | None:
         """
@@ -222,7 +233,7 @@ class Conversation:
     def _probed(self, number: int, now: float) -> Event:
         if self._head is not None and number > self._head:
             self._promised = number  # its announcement may be on the way
-            self._give_up_at = now + self._timeout
+            self._give_up_at = now + self._patience
         self._head = number
         return Probed(number)
 

@@ -74,7 +74,7 @@ def _any_of(*wordings: str) -> re.Pattern[str]:
 
 
 # Anvil names both heights: past the head the block is yet unknown, under it its state was pruned.
-_ANVIL_HEIGHTS = re.compile(r"block height is (\d+) but requested was (\d+)")
+_ANVIL_HEIGHTS = re.compile(r"block height is (\d{1,20}) but requested was (\d{1,20})\b")
 
 _STATE_GONE = _any_of(
     r"missing trie node",
@@ -215,7 +215,7 @@ def pause_asked_for(status: int, retry_after: str | None) -> float | None:
         return None
     text = retry_after.strip()
     if text.isascii() and text.isdecimal():
-        return float(min(int(text), LONGEST_ASKED_PAUSE))
+        return float(min(int(text.lstrip("0")[:9] or "0"), LONGEST_ASKED_PAUSE))
     try:
         moment = parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):

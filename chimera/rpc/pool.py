@@ -98,9 +98,9 @@ class Pool:
         """The endpoint that is asked first at the moment; None while none works."""
         return next((member for member in self.members if member.works), None)
 
-    def others(self) -> list[Member]:
-        """Return the endpoints that work, apart from the one in use."""
-        return [its for its in self.members if its.works][1:]
+    def working(self) -> list[Member]:
+        """Return the endpoints that work; the first is the one in use."""
+        return [its for its in self.members if its.works]
 
     async def call(
         self, method: str, params: Sequence[Any], decoder: msgspec.json.Decoder[T], *, purpose: str

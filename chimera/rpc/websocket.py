@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import structlog
 from websockets.asyncio.client import connect
@@ -22,6 +22,7 @@ from chimera.rpc.announcements import (
     Event,
     NewHead,
     Probed,
+    Silent,
 )
 from chimera.rpc.breaker import FIRST_REST, Breaker
 from chimera.rpc.client import OnRequest
@@ -32,7 +33,8 @@ from chimera.rpc.greeting import standing
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes
 PING_INTERVAL = 15.0  # seconds
 CLOSE_TIMEOUT = 0.5  # seconds; a stop does not wait for the node's farewell
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0  # seconds between rounds of attempts
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0  # seconds between rounds of attempts
+JITTER = 0.2  # of a pause, up and down
 MOST_DOUBLINGS = 16
 LOOK_AROUND = 1.0  # seconds within which a better endpoint, or a worse one, is noticed
 
@@ -62,8 +64,9 @@ class Subscription:
     socket how far it is. A node that does not answer, has a head that it never announced, or is
     behind what another endpoint has by then, is left for the next. A chain on which nothing happens
     anywhere is no reason to leave. None never asks. `timeout` (seconds) holds for connecting and
-    for every answer. An endpoint that was left is probed in the background; the preferred one is
-    used again once it has answered often enough. None on another chain than `chain_id` is used.
+    for every answer, `patience` (by default the same) for those after a silence. An endpoint that
+    was left is probed in the background; the preferred one is used again once it has answered often
+    enough. None on another chain than `chain_id` is used.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Subscription:
         chain_id: int | None = None,
         silence: float | None = 10.0,
         timeout: float = 10.0,
+        patience: float | None = None,
         first_pause: float = FIRST_PAUSE,
         longest_pause: float = LONGEST_PAUSE,
         first_rest: float = FIRST_REST,
@@ -83,7 +87,7 @@ class Subscription:
     ) -> None:
         self.sources = [Source(url, Breaker(first_rest=first_rest, draw=draw)) for url in urls]
         self._chain_id = chain_id
-        self._silence, self._timeout = silence, timeout
+        self._silence, self._timeout, self._patience = silence, timeout, patience
         self._first_pause, self._longest_pause = first_pause, longest_pause
         self._draw = draw
         self._ask_standing = ask_standing or (lambda url: standing(url, seconds=timeout))
@@ -91,6 +95,8 @@ class Subscription:
         self._wanted = NOTHING
         self._connections = 0
         self._probes: dict[Source, asyncio.Task[None]] = {}
+        self._awake = asyncio.Event()  # somebody heard from the node
+        self._quiet = False  # no head came since the last silence was noticed
         self._head = 0  # newest number announced over this socket
         self._outrun = 0  # newest number that another endpoint has
         self._outrun_at = 0.0  # when we heard of that
@@ -98,6 +104,12 @@ class Subscription:
     def watch(self, query: LogQuery) -> None:
         """Subscribe to these logs, from the next announcement on."""
         self._wanted = query
+
+    def heard_elsewhere(self, number: int) -> None:
+        """Hear that a request was answered: there is a block `number`, and a node to connect to."""
+        self._awake.set()
+        if self._quiet and number > self._head:
+            self._outrun_by(number)
 
     async def listen(self) -> AsyncGenerator[Event, None]:
         """Yield what the node announces. Reconnects for ever; close it to close the socket."""
@@ -118,7 +130,7 @@ class Subscription:
                         failures = 0
                         break
                 if not any(source.works for source in self.sources):
-                    await asyncio.sleep(self._pause(failures))
+                    await self._rest(self._pause(failures))
                     failures += 1
         finally:
             probes = list(self._probes.values())
@@ -127,8 +139,17 @@ class Subscription:
             await asyncio.gather(*probes, return_exceptions=True)
 
     def _pause(self, failures: int) -> float:
-        longest = min(self._longest_pause, self._first_pause * 2.0 ** min(failures, MOST_DOUBLINGS))
-        return longest * (0.5 + self._draw() / 2)
+        usual = min(self._longest_pause, self._first_pause * 2.0 ** min(failures, MOST_DOUBLINGS))
+        return usual * (1 + JITTER * (2 * self._draw() - 1))
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, but no longer than the first time once a request was answered."""
+        shortest = min(seconds, self._first_pause)
+        self._awake.clear()
+        await asyncio.sleep(shortest)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds - shortest):
+                await self._awake.wait()
 
     def _in_order(self) -> list[Source]:
         return sorted(self.sources, key=lambda source: (not source.works, source.foreign))
@@ -155,11 +176,13 @@ class Subscription:
             talk = Conversation(
                 silence=self._silence,
                 timeout=self._timeout,
+                patience=self._patience,
                 now=time.monotonic(),
                 chain_id=self._chain_id,
                 endpoint=source.label,
             )
             self._head = self._outrun = 0
+            self._quiet = False
             while True:
                 talk.watch(self._wanted, time.monotonic())
                 for method, frame in talk.outgoing():
@@ -171,16 +194,16 @@ class Subscription:
                     async with asyncio.timeout(self._wait(talk)):
                         frame_or_bytes = await socket.recv()
                 except TimeoutError:
-                    talk.tick(time.monotonic())
-                    continue
-                event = talk.take(frame_or_bytes, time.monotonic())
+                    event = talk.tick(time.monotonic())
+                else:
+                    event = talk.take(frame_or_bytes, time.monotonic())
                 if event is not None:
                     self._note(source, event)
                     yield event
 
     def _wait(self, talk: Conversation) -> float | None:
         due = talk.wait(time.monotonic())
-        if len(self.sources) == 1:
+        if len(self.sources) == 1 and not self._quiet:
             return due
         return LOOK_AROUND if due is None else min(due, LOOK_AROUND)
 
@@ -193,7 +216,9 @@ class Subscription:
             if self._connections > 1:
                 self._on_reconnect()
         elif isinstance(event, NewHead):
-            self._head = event.block.number
+            self._head, self._quiet = event.block.number, False
+        elif isinstance(event, Silent):
+            self._quiet = True
         elif isinstance(event, Probed):
             self._head = event.number
             for other in self.sources:  # it says that all is quiet: is it?
@@ -215,6 +240,11 @@ class Subscription:
             raise Retry(f"silent at block {self._head} while another has block {self._outrun}")
         return next((its for its in self.sources if its.works), source) is not source
 
+    def _outrun_by(self, number: int) -> None:
+        if self._outrun <= self._head:
+            self._outrun_at = time.monotonic()
+        self._outrun = max(self._outrun, number)
+
     def _probe(self, source: Source, *, compare: bool = False) -> None:
         if source not in self._probes:
             self._probes[source] = asyncio.create_task(self._visit(source, compare=compare))
@@ -233,8 +263,6 @@ class Subscription:
         else:
             source.breaker.proved()
             if compare and number > self._head:
-                if self._outrun <= self._head:
-                    self._outrun_at = time.monotonic()
-                self._outrun = max(self._outrun, number)
+                self._outrun_by(number)
         finally:
             self._probes.pop(source, None)

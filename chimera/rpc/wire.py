@@ -100,8 +100,8 @@ def word(text: str) -> bytes:
 
 
 def quantity(text: str) -> int:
-    """Read a 0x-prefixed integer. Raises Garbled."""
-    if text[:2] == "0x":
+    """Read a 0x-prefixed integer of at most a word. Raises Garbled."""
+    if text[:2] == "0x" and len(text) <= 2 + 2 * WORD_BYTES:
         try:
             return int(text, 16)
         except ValueError:
@@ -126,5 +126,5 @@ def decoded(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw, asked: s
     """Decode JSON into its type. Raises Garbled, naming what was `asked`."""
     try:
         return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Garbled(f"{asked}: unusable answer: {error}") from None

@@ -88,6 +88,11 @@ def _address(value: str) -> str:
     return to_checksum_address(value)
 
 
+def _address_or_none(value: str) -> str:
+    """Accept an address, or nothing."""
+    return value and _address(value)
+
+
 Name = Annotated[str, _text(r"[a-z0-9-]{1,32}", "1 to 32 of the characters a-z, 0-9 and -")]
 MarketId = Annotated[str, _text(r"0x[0-9a-fA-F]{64}", "a market id: 0x and 64 hex digits")]
 WebSocketUrl = Annotated[str, AfterValidator(_url("ws", "wss"))]
@@ -102,11 +107,24 @@ class Section(BaseModel):
 
 
 class ChainSettings(Section):
-    """The chain to follow. `block_time` in seconds."""
+    """
+    The chain to follow. `block_time` in seconds.
+
+    `sequencer_feed` is a layer 2's sequencer-uptime feed ("" = none), `sequencer_grace` for how
+    many seconds after its return the sequencer is not yet called well.
+    """
 
     id: int = Field(gt=0)
     name: Name
     block_time: float = Field(default=2.0, gt=0, allow_inf_nan=False)
+    sequencer_feed: Annotated[str, AfterValidator(_address_or_none)] = ""
+    sequencer_grace: int = Field(default=3600, ge=0, le=86_400)
+
+    @property
+    def sequencer_feed_bytes(self) -> Address | None:
+        """Return the feed as the 20 bytes that the rooms use; None where there is none."""
+        feed = bytes.fromhex(self.sequencer_feed.removeprefix("0x"))
+        return Address(feed) if feed else None
 
 
 class RpcSettings(Section):

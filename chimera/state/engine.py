@@ -134,10 +134,9 @@ class StateEngine(CacheFace):
                 for name, adapter in self.adapters.items()
                 for key in self._folded(adapter, replace(batch, logs=tuple(shares[name])), mended)
             )
-        except BaseException:
-            self.book.abort()
-            raise
-        self.book.commit()
+            self.book.commit()
+        finally:
+            self.book.abort()  # nothing is left to undo after a commit
         self.trust.read_anew(mended, batch.block.number)
         self._screen(self.book.touched)
         return self._observe(liquidated)

@@ -29,7 +29,7 @@ from chimera.domain.health import Difference
 from chimera.domain.market import EMPTY, Account, Key, Market
 from chimera.domain.opportunity import Checkpoint
 from chimera.errors import Rebuild, Refuse, Retry
-from chimera.ports import Adapter, ChainReader, History
+from chimera.ports import Adapter, ChainReader, Users
 from chimera.state.book import UNDO_WINDOW, Book
 from chimera.state.valuation import Adapters
 
@@ -157,7 +157,7 @@ class Bootstrap:
     def __init__(
         self,
         reader: ChainReader,
-        history: History,
+        history: Users,
         adapters: Adapters,
         book: Book,
         *,

@@ -26,6 +26,8 @@ MIGRATION_LOCK = 0x6368696D65726131  # one number for all daemons: "chimera1" in
 CONNECT_SECONDS, COMMAND_SECONDS = 10, 30  # how long PostgreSQL may stay silent
 BUSY_SECONDS = 5  # how long SQLite waits for the lock of another writer
 
+READS = "chimera_reads"  # execution option of a connection that only reads
+
 # A write survives a crash of the process at once, one of the machine within the last checkpoint
 # of the write-ahead log: whatever is lost there is processed again from the chain.
 PRAGMAS = (
@@ -151,7 +153,9 @@ def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  (the dr
 
 def _begin(connection: Connection) -> None:
     # IMMEDIATE: a writer waits for the lock here, where waiting helps, and not in the middle.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # Whoever only reads waits for no writer.
+    reads = connection.get_execution_options().get(READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _upgrade(connection: Connection) -> None:

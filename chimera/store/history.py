@@ -17,7 +17,7 @@ from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.errors import Retry, Unreachable
 from chimera.store import schema
 from chimera.store.claim import Claim, claim
-from chimera.store.database import cause, open_database
+from chimera.store.database import READS, cause, open_database
 from chimera.store.rows import (
     Values,
     checkpoint_of,
@@ -86,7 +86,7 @@ class SqlHistory:
         """Return every user that discovery or following has recorded."""
         table = schema.users
         wanted = select(table.c.address).where(self._of(table), table.c.protocol == protocol)
-        async with self._transaction() as connection:
+        async with self._transaction(reads=True) as connection:
             rows = await connection.execute(wanted.order_by(table.c.address))
             return [Address(address) for address in rows.scalars()]
 
@@ -98,7 +98,7 @@ class SqlHistory:
         """Return the last block that this scan has covered, or None."""
         table = schema.scans
         wanted = select(table.c.scanned_to).where(self._of(table), table.c.scan == scan)
-        async with self._transaction() as connection:
+        async with self._transaction(reads=True) as connection:
             number: int | None = await connection.scalar(wanted)
             return number
 
@@ -112,7 +112,7 @@ class SqlHistory:
         """Return the remembered checkpoints, newest first."""
         table = schema.checkpoints
         wanted = select(table).where(self._of(table)).order_by(table.c.number.desc())
-        async with self._transaction() as connection:
+        async with self._transaction(reads=True) as connection:
             rows = await connection.execute(wanted)
             return [checkpoint_of(row) for row in rows]
 
@@ -132,7 +132,7 @@ class SqlHistory:
             .where(self._of(table))
             .order_by(table.c.flagged_block.desc(), table.c.id.desc())
         )
-        async with self._transaction() as connection:
+        async with self._transaction(reads=True) as connection:
             rows = await connection.execute(wanted.where(table.c.state == "open"))
             found = [opportunity_of(row) for row in rows]
             ended = wanted.where(table.c.state == "closed").limit(max(0, limit - len(found)))
@@ -199,12 +199,14 @@ class SqlHistory:
         return table.c.chain_id == self._chain_id
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(self, *, reads: bool = False) -> AsyncIterator[AsyncConnection]:
         if self._engine is None:
             raise Retry("the history database is not open")
         try:
-            async with self._engine.begin() as connection:
-                yield connection
+            async with self._engine.connect() as connection:
+                await connection.execution_options(**{READS: reads})
+                async with connection.begin():
+                    yield connection
         except (SQLAlchemyError, OSError) as error:
             raise Retry(f"the history database failed: {cause(error)}") from error
 

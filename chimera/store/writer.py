@@ -13,6 +13,7 @@ from chimera.domain.block import Address
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.errors import Retry
 from chimera.service import Service
+from chimera.store.crowd import Crowd
 from chimera.store.history import SqlHistory
 
 log = structlog.get_logger()
@@ -57,6 +58,9 @@ class HistoryWriter(Service):
     What cannot be written is kept and written later: newest version of every episode, the
     checkpoints of the undo window, every user. Nothing here ever raises into the path of a block.
 
+    Whoever searches for users does so through this (`ports.Users`): what the history knew at the
+    first question is remembered, so that a mirror can be read anew while the history is away.
+
     Args:
         history: Where it is written; must be open.
         pause: Seconds between two batches.
@@ -71,6 +75,9 @@ class HistoryWriter(Service):
         self._pending = _Batch()
         self._work = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._crowds: dict[str, Crowd] = {}
+        self._whole: set[str] = set()  # protocols whose crowd has all that the history knows
+        self._scanned: dict[str, int] = {}
         self.failures = 0
         self.dropped = 0
 
@@ -102,7 +109,46 @@ class HistoryWriter(Service):
         self._pending.add_opportunities(opportunities)
         self._pending.add_users(users or {})
         self._pending.scanned_to.update(scanned_to or {})
+        for protocol, addresses in (users or {}).items():
+            self._crowd(protocol).add(addresses)
+        self._scanned.update(scanned_to or {})
         self._work.set()
+
+    # --- for those who search --------------------------------------------------------------------
+
+    async def users(self, protocol: str) -> list[Address]:
+        """
+        Return every user that was ever handed over, to us or to those before us.
+
+        Raises:
+            Retry: The history has not been asked yet, and fails.
+        """
+        crowd = self._crowd(protocol)
+        if protocol not in self._whole:
+            crowd.add(await self._history.users(protocol))
+            self._whole.add(protocol)
+        return crowd.all()
+
+    async def scanned_to(self, scan: str) -> int | None:
+        """
+        Return the last block that this scan has covered, or None.
+
+        Raises:
+            Retry: The history has not been asked yet, and fails.
+        """
+        if scan not in self._scanned:
+            stored = await self._history.scanned_to(scan)
+            if stored is not None:
+                self._scanned.setdefault(scan, stored)
+        return self._scanned.get(scan)
+
+    async def set_scanned_to(
+        self, protocol: str, block_number: int, users: Iterable[Address], *, scan: str
+    ) -> None:
+        """Hand over users of a protocol, and how far the scan for them got."""
+        self.submit(users={protocol: list(users)}, scanned_to={scan: block_number})
+
+    # --- writing ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Write what is submitted, batch by batch, and what is left when cancelled."""
@@ -136,6 +182,9 @@ class HistoryWriter(Service):
                 if not written:
                     self._keep(batch)
             return written
+
+    def _crowd(self, protocol: str) -> Crowd:
+        return self._crowds.setdefault(protocol, Crowd())
 
     async def _write(self, batch: _Batch) -> bool:
         try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from devnet.chaos_redis import OPTIONS
-from devnet.chaos_scene import BORROWERS, Scene
+from devnet.chaos_scene import BORROWERS, PROGRAM, Scene
 from devnet.redis_server import RedisServer
 from devnet.stage import Stage
 
@@ -20,12 +20,20 @@ SetUp = Callable[..., AbstractContextManager[Scene]]
 
 
 @contextmanager
-def set_scene(folder: Path, *, seed: int = SEED, database: Path | None = None) -> Iterator[Scene]:
+def set_scene(
+    folder: Path,
+    *,
+    seed: int = SEED,
+    database: Path | None = None,
+    program: Sequence[str] = PROGRAM,
+) -> Iterator[Scene]:
     """Set a scene up; its daemon has not started."""
     with (
         Stage.build(seed=seed, borrowers=BORROWERS) as stage,
         RedisServer(*OPTIONS) as redis,
-        Scene.on(stage, folder, seed=seed, redis=redis, database=database) as scene,
+        Scene.on(
+            stage, folder, seed=seed, redis=redis, database=database, program=program
+        ) as scene,
     ):
         yield scene
 

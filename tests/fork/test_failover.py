@@ -160,7 +160,7 @@ async def test_a_quiet_chain_is_no_reason_to_change_the_endpoint() -> None:
             kinds = set()
             for _ in range(6):
                 kinds.add(type(await anext(told)).__name__)
-        assert kinds == {"NewHead", "Probed"}
+        assert kinds == {"NewHead", "Silent", "Probed"}
 
 
 class Forgetful:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from chimera.domain import abi
 from chimera.domain.market import EMPTY
 from chimera.protocols.compound_v2 import calls, liquidation, valuation
 from chimera.protocols.compound_v2.adapter import CompoundV2
@@ -72,8 +73,8 @@ def test_every_market_has_what_it_says_at_every_block() -> None:
                 (calls.ACCRUAL_BLOCK_TIMESTAMP, state.accrued),
                 (calls.GET_CASH, state.cash),
             ):
-                answer = run.recording.answer(line, calls.plain(mtoken, getter))
-                assert calls.number(answer) == figure
+                answer = run.recording.answer(line, abi.plain(mtoken, getter))
+                assert abi.number(answer) == figure
                 seen += 1
 
     assert seen > 4000
@@ -85,8 +86,8 @@ def test_the_rates_of_the_next_accrual_are_the_markets_own_at_every_block() -> N
     for line in run.blocks():
         market = market_of(run)
         for mtoken in market.listings:
-            call = calls.plain(mtoken, calls.BORROW_RATE_PER_TIMESTAMP)
-            assert calls.number(run.recording.answer(line, call)) == market.borrow_rate(mtoken)
+            call = abi.plain(mtoken, calls.BORROW_RATE_PER_TIMESTAMP)
+            assert abi.number(run.recording.answer(line, call)) == market.borrow_rate(mtoken)
             seen += market.listings[mtoken].rates is not None
 
     assert seen > 700

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chimera.domain import abi
 from chimera.domain.block import Address, BlockBatch, Log
 from chimera.domain.changes import Change, DebtSet
 from chimera.domain.market import Account
@@ -148,15 +149,15 @@ def _burning_by_neighbour(draft: Draft, log: Log) -> Handled:
     """Burn what was sent to the market last in this block, whoever adds to the reserves."""
     words = events.arguments(log)
     sent = draft.sent_back.pop(log.address, (0, 0))[1]
-    reserves = events.uint_at(words, 2)
+    reserves = abi.uint_at(words, 2)
     draft.store(log.address, lambda old: replace(old, reserves=reserves, supply=old.supply - sent))
     return ()
 
 
 def _burning_all_that_comes(draft: Draft, log: Log) -> Handled:
     words = events.arguments(log)
-    if events.address_at(words, 1) == log.address:
-        amount = events.uint_at(words, 2)
+    if abi.address_at(words, 1) == log.address:
+        amount = abi.uint_at(words, 2)
         draft.store(log.address, lambda old: replace(old, supply=old.supply - amount))
     return fold._transferred(draft, log)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chimera.domain import abi
 from chimera.domain.block import Address, BlockBatch, Log
 from chimera.domain.changes import Change, Liquidated
 from chimera.domain.health import Difference
@@ -98,8 +99,8 @@ def stale_indexes(drafted: Draft) -> Indexes:
 
 
 def sender_only(drafted: Draft, log: Log) -> Iterator[Change]:
-    asset, amount = events.address_of(log.topics[3]), events.amount_of(log)
-    yield from drafted.move_collateral(events.address_of(log.topics[1]), asset, -amount)
+    asset, amount = abi.address_of(log.topics[3]), events.amount_of(log)
+    yield from drafted.move_collateral(abi.address_of(log.topics[1]), asset, -amount)
 
 
 def receiver_is_payer(drafted: Draft, log: Log) -> Iterator[Change]:
@@ -110,12 +111,12 @@ def receiver_is_payer(drafted: Draft, log: Log) -> Iterator[Change]:
 
 
 def surplus_is_lost(drafted: Draft, log: Log) -> Iterator[Change]:
-    yield from drafted.settle(events.address_of(log.topics[2]), 0)
+    yield from drafted.settle(abi.address_of(log.topics[2]), 0)
 
 
 def supply_adds_principal(drafted: Draft, log: Log) -> Iterator[Change]:
     """Take the amount for a principal."""
-    user = events.address_of(log.topics[2])
+    user = abi.address_of(log.topics[2])
     yield from drafted.settle(user, drafted.principal(user) + events.amount_of(log))
 
 
@@ -123,10 +124,10 @@ def debts_take_transfers(drafted: Draft, log: Log) -> Iterator[Change]:
     """Let a mint to a borrower begin at the debt instead of at zero."""
     principal = math.supply_principal(events.amount_of(log), drafted.indexes)
     for user, sign in ((log.topics[1], -1), (log.topics[2], 1)):
-        known = events.address_of(user)
+        known = abi.address_of(user)
         if any(known) and drafted.expected != (
             log.log_index,
-            *map(events.address_of, log.topics[1:]),
+            *map(abi.address_of, log.topics[1:]),
         ):
             yield from drafted.settle(known, drafted.principal(known) + sign * principal)
 

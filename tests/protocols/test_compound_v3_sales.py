@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Log
 from chimera.domain.market import Account
 from chimera.protocols.compound_v3 import events, liquidation, valuation
@@ -46,7 +47,7 @@ def test_every_purchase_got_what_we_would_quote() -> None:
     for line, market, _ in followed():
         for log in logged(line, market, BUY_COLLATERAL):
             paid, received = amounts(log)
-            offer = liquidation.offer_of(market, held(market, events.address_of(log.topics[2]), 0))
+            offer = liquidation.offer_of(market, held(market, abi.address_of(log.topics[2]), 0))
             assert quote(offer, paid) == received
             bought += 1
 
@@ -61,7 +62,7 @@ def test_every_absorption_at_the_prices_of_its_block_credits_what_we_would() -> 
         stale = {log.topics[2] for log in seized if amounts(log)[1] != worth(market, log)}
         for log in logged(line, market, events.ABSORB_DEBT):
             if log.topics[2] not in stale:
-                account, now = before[events.address_of(log.topics[2])], line.block.timestamp
+                account, now = before[abi.address_of(log.topics[2])], line.block.timestamp
                 found = valuation.standing(market, account, now)
                 paid = liquidation.absorption(market, found, now).paid
                 base = market.terms.base
@@ -73,4 +74,4 @@ def test_every_absorption_at_the_prices_of_its_block_credits_what_we_would() -> 
 
 
 def worth(market: CometMarket, log: Log) -> int:
-    return held(market, events.address_of(log.topics[3]), amounts(log)[0]).value
+    return held(market, abi.address_of(log.topics[3]), amounts(log)[0]).value

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from eth_utils.crypto import keccak
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.call import Slot
 from chimera.protocols.morpho_blue import events, oracle
@@ -115,7 +116,7 @@ def first_accruals(market: MorphoMarket, line: Line) -> Iterator[tuple[Id, int, 
             where = events.market_in(log)
             new = where not in touched and where in market.terms
             if log.topics[0] == events.ACCRUE_INTEREST and new:
-                words = [events.uint_at(log.data, place) for place in range(3)]
+                words = [abi.uint_at(log.data, place) for place in range(3)]
                 yield where, words[0], words[1], words[2]
             touched.add(where)
 

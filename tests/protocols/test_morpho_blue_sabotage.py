@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chimera.domain import abi
 from chimera.domain.block import Address, BlockBatch, Log
 from chimera.domain.call import Inquiry, Readings
 from chimera.domain.changes import Change
@@ -56,7 +57,7 @@ def once(topic: bytes, change: Callable[[Log], tuple[Log, ...]], *, least: int =
 
     def tamper(batch: BlockBatch) -> BlockBatch:
         for place, log in enumerate(batch.logs):
-            matches = log.topics[0] == topic and events.uint_at(log.data, 1) >= least
+            matches = log.topics[0] == topic and abi.uint_at(log.data, 1) >= least
             if matches and not seen:
                 seen.append(log)
                 logs = (*batch.logs[:place], *change(log), *batch.logs[place + 1 :])
@@ -304,7 +305,7 @@ def test_a_fee_that_goes_to_nobody_is_noticed(monkeypatch: Monkey) -> None:
 
 
 def test_interest_without_its_fee_shares_is_noticed(monkeypatch: Monkey) -> None:
-    monkeypatch.setattr(events, "interest_and_fee", lambda log: (events.uint_at(log.data, 1), 0))
+    monkeypatch.setattr(events, "interest_and_fee", lambda log: (abi.uint_at(log.data, 1), 0))
 
     assert strays() > 0
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Log
 from chimera.domain.call import Answer, Call
 from chimera.domain.changes import Change, Liquidated, MarketMoved
@@ -14,7 +15,7 @@ from chimera.domain.numeric import RAY, Bps
 from chimera.errors import Rebuild, Refuse
 from chimera.protocols.aave_v3 import calls, events
 from chimera.protocols.aave_v3.adapter import AaveV3
-from chimera.protocols.aave_v3.market import AaveMarket, Mode, placeholder
+from chimera.protocols.aave_v3.market import AaveMarket, Mode, vacant
 from tests.fakes_aave_v3 import (
     ALICE,
     BLOCK,
@@ -207,7 +208,7 @@ def test_an_edited_emode_takes_over_and_its_new_price_source_is_asked_for() -> N
     needs = AAVE.needs(before, Accounts(), BLOCK, [added], readings(before))
     after, _ = fold(Accounts(), added, answers=readings(before, PRICE_SOURCE))
 
-    assert needs.calls[-1] == calls.of_address(ORACLE, calls.GET_ASSET_PRICE, PRICE_SOURCE)
+    assert needs.calls[-1] == abi.of_address(ORACLE, calls.GET_ASSET_PRICE, PRICE_SOURCE)
     bitmaps = (before.modes[1].collateral, 0, 0)
     assert after.modes[1] == Mode(Bps(9500), Bps(10200), PRICE_SOURCE, *bitmaps)
     assert after.prices[PRICE_SOURCE] == 1
@@ -221,8 +222,8 @@ def test_a_new_oracle_is_asked_for_every_price_at_once(by: str) -> None:
         told = log(PROVIDER, events.ADDRESS_SET, events.PRICE_ORACLE_ID, ORACLE, oracle, data=[])
     moved_to = replace(before, oracle=oracle, prices={**before.prices, WETH: 5})
     base = {
-        calls.plain(oracle, calls.BASE_CURRENCY): word(0),
-        calls.plain(oracle, calls.BASE_CURRENCY_UNIT): word(10**8),
+        abi.plain(oracle, calls.BASE_CURRENCY): word(0),
+        abi.plain(oracle, calls.BASE_CURRENCY_UNIT): word(10**8),
     }
     known = readings(before)
 
@@ -252,7 +253,7 @@ def listed() -> tuple[Log, Log]:
     return initialized, told
 
 
-SYMBOL = {calls.plain(NEW, calls.SYMBOL): b"NEW".ljust(32, b"\0")}  # a bytes32 of an old token
+SYMBOL = {abi.plain(NEW, calls.SYMBOL): b"NEW".ljust(32, b"\0")}  # a bytes32 of an old token
 
 
 def test_a_new_reserve_first_needs_the_logs_of_its_tokens_and_its_price() -> None:
@@ -272,7 +273,7 @@ def test_a_new_reserve_first_needs_the_logs_of_its_tokens_and_its_price() -> Non
     assert first.addresses == set(NEW_TOKENS)
     assert first.calls == (*SYMBOL,)
     assert then.addresses == frozenset()
-    assert then.calls == (calls.of_address(ORACLE, calls.GET_ASSET_PRICE, NEW),)
+    assert then.calls == (abi.of_address(ORACLE, calls.GET_ASSET_PRICE, NEW),)
 
 
 def test_a_new_reserve_counts_from_its_own_block_on() -> None:
@@ -289,7 +290,7 @@ def test_a_new_reserve_counts_from_its_own_block_on() -> None:
 
 
 def test_a_new_reserve_takes_the_lowest_free_bit_and_what_users_left_in_it() -> None:
-    accounts = Accounts({ALICE: Account({NEW: 5}, {}, frozenset({USDC, placeholder(9)}))})
+    accounts = Accounts({ALICE: Account({NEW: 5}, {}, frozenset({USDC, vacant(9)}))})
     dropped = log(CONFIGURATOR, events.RESERVE_DROPPED, USDC, data=[])
     disabled = log(POOL, events.COLLATERAL_DISABLED, NEW, ALICE, data=[])
     before = market()
@@ -302,7 +303,7 @@ def test_a_new_reserve_takes_the_lowest_free_bit_and_what_users_left_in_it() -> 
     assert after.reserves[NEW].bit == RESERVES[USDC].bit
     assert USDC not in after.reserves
     assert heirs == {after.reserves[NEW], None}
-    assert held(accounts, ALICE).enabled == {placeholder(9)}
+    assert held(accounts, ALICE).enabled == {vacant(9)}
 
 
 def test_an_asset_listed_again_under_another_bit_calls_for_a_new_snapshot() -> None:
@@ -357,9 +358,9 @@ def test_a_strangers_first_debt_is_read_as_it_is_at_the_end_of_the_block() -> No
 
     needs = AAVE.needs(before, accounts, BLOCK, logs, readings(before))
     read = dict.fromkeys(needs.calls, word(0))
-    read[calls.of_address(V_WETH, calls.SCALED_BALANCE_OF, BOB)] = word(7)
-    read[calls.of_address(A_WETH, calls.SCALED_BALANCE_OF, BOB)] = word(90)
-    read[calls.of_address(POOL, calls.GET_USER_CONFIGURATION, BOB)] = word(0b11)
+    read[abi.of_address(V_WETH, calls.SCALED_BALANCE_OF, BOB)] = word(7)
+    read[abi.of_address(A_WETH, calls.SCALED_BALANCE_OF, BOB)] = word(90)
+    read[abi.of_address(POOL, calls.GET_USER_CONFIGURATION, BOB)] = word(0b11)
     after, changes = fold(accounts, *logs, answers={**readings(before), **read})
 
     assert len(needs.calls) == 2 + 2 * len(RESERVES)

@@ -21,7 +21,7 @@ from chimera.protocols.aave_v3.engine import (
     V3_7,
     Engine,
 )
-from chimera.protocols.aave_v3.market import AaveMarket, Mode, placeholder
+from chimera.protocols.aave_v3.market import AaveMarket, Mode, vacant
 from chimera.protocols.aave_v3.math import Rates
 from chimera.protocols.aave_v3.proof import differences
 from tests.fakes_aave_v3 import (
@@ -268,7 +268,7 @@ def test_a_product_of_more_than_256_bits_reverts(price: int) -> None:
 
 
 def test_a_bit_left_by_a_dropped_asset_counts_for_the_asset_that_inherits_it() -> None:
-    gone = placeholder(77)
+    gone = vacant(77)
     heir = replace(market(), heirs={gone: WETH})
     account = Account({WETH: 10**18}, {USDC: 1}, frozenset({gone}))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Log
 from chimera.domain.call import Answer, Call
 from chimera.domain.changes import AccountRead, DebtMoved, MarketMoved
@@ -102,7 +103,7 @@ def test_the_debt_of_a_stranger_is_counted_from_zero_within_its_first_block() ->
         moved(A_WETH, events.MINT, BOB, 10),  # what BOB holds of these, nobody needs to know
     ]
     read = dict.fromkeys(AAVE.needs(before, accounts, BLOCK, logs, readings(before)).calls, word(0))
-    read[calls.of_address(V_WETH, calls.SCALED_BALANCE_OF, BOB)] = word(6)
+    read[abi.of_address(V_WETH, calls.SCALED_BALANCE_OF, BOB)] = word(6)
     changes = list(
         AAVE.fold(before, accounts, batch(before, *logs, answers=readings(before) | read))
     )
@@ -204,7 +205,7 @@ def test_a_new_sentinel_is_asked_from_its_block_on(by: str, answer: int, *, allo
     if by == "AddressSet":
         told = log(PROVIDER, events.ADDRESS_SET, events.SENTINEL_ID, ZERO, SENTINEL, data=[])
     before = market(engine=V3_6)
-    asked = calls.plain(SENTINEL, calls.IS_LIQUIDATION_ALLOWED)
+    asked = abi.plain(SENTINEL, calls.IS_LIQUIDATION_ALLOWED)
 
     needs = AAVE.needs(before, Accounts(), BLOCK, [told], readings(before))
     after = fold(Accounts(), before, told, answers={**readings(before), asked: word(answer)})
@@ -229,8 +230,8 @@ EVERYTHING = [upgraded(POOL), *(upgraded(token) for token in TOKENS)]
 
 def whole(engine: Engine, of: AaveMarket) -> dict[Call, Answer]:
     """All that is asked at an upgrade; a call without an answer reverts."""
-    absent: list[Call] = [*PROBES.values(), calls.plain(PROVIDER, calls.GET_PRICE_ORACLE_SENTINEL)]
-    absent += [calls.of_number(POOL, calls.GET_EMODE_CATEGORY_DATA, mode) for mode in range(2, 5)]
+    absent: list[Call] = [*PROBES.values(), abi.plain(PROVIDER, calls.GET_PRICE_ORACLE_SENTINEL)]
+    absent += [abi.of_number(POOL, calls.GET_EMODE_CATEGORY_DATA, mode) for mode in range(2, 5)]
     return {**readings(of), **dict.fromkeys(absent), **chain(engine)}
 
 
@@ -290,7 +291,7 @@ def test_a_token_that_changes_its_rounding_without_a_log_calls_for_a_new_snapsho
 
 def test_an_upgrade_to_what_nobody_knows_is_refused() -> None:
     before = market(engine=V3_7)
-    newer = {**whole(V3_7, before), calls.plain(POOL, calls.POOL_REVISION): word(12)}
+    newer = {**whole(V3_7, before), abi.plain(POOL, calls.POOL_REVISION): word(12)}
 
     with pytest.raises(Refuse, match=r"newer than Aave v3\.7"):
         fold(Accounts(), before, EVERYTHING[0], answers=newer)

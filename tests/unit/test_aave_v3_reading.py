@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import Answer, Call
 from chimera.domain.market import Account
@@ -24,7 +25,7 @@ from chimera.protocols.aave_v3.engine import (
     V3_7,
     Engine,
 )
-from chimera.protocols.aave_v3.market import Mode, placeholder
+from chimera.protocols.aave_v3.market import Mode, vacant
 from tests.fakes_aave_v3 import (
     ALICE,
     BLOCK,
@@ -88,8 +89,8 @@ def test_a_third_bitmap_is_read_since_v3_6() -> None:
 @pytest.mark.parametrize(("answer", "allowed"), [(word(1), True), (word(0), False), (None, False)])
 def test_a_sentinel_is_asked_where_there_is_one(answer: Answer, *, allowed: bool) -> None:
     sentinel = address(0x5E)
-    named = calls.plain(PROVIDER, calls.GET_PRICE_ORACLE_SENTINEL)
-    asked = calls.plain(sentinel, calls.IS_LIQUIDATION_ALLOWED)
+    named = abi.plain(PROVIDER, calls.GET_PRICE_ORACLE_SENTINEL)
+    asked = abi.plain(sentinel, calls.IS_LIQUIDATION_ALLOWED)
     guarded = {named: word(sentinel), asked: answer}
 
     before = drive(AAVE.read_market(BLOCK), {**chain(V3_6), **guarded})
@@ -102,14 +103,14 @@ def test_a_sentinel_is_asked_where_there_is_one(answer: Answer, *, allowed: bool
 
 
 def test_a_dead_price_is_no_obstacle() -> None:
-    dead = {**chain(V3_0), calls.of_address(ORACLE, calls.GET_ASSET_PRICE, WETH): None}
+    dead = {**chain(V3_0), abi.of_address(ORACLE, calls.GET_ASSET_PRICE, WETH): None}
 
     assert drive(AAVE.read_market(BLOCK), dead).prices[WETH] is None
 
 
 def test_a_pool_that_is_newer_than_all_that_is_supported_is_refused() -> None:
-    newer = {**chain(V3_7), calls.plain(POOL, calls.POOL_REVISION): word(12)}
-    forked = {**chain(V3_0), calls.plain(POOL, calls.POOL_REVISION): word(12)}
+    newer = {**chain(V3_7), abi.plain(POOL, calls.POOL_REVISION): word(12)}
+    forked = {**chain(V3_0), abi.plain(POOL, calls.POOL_REVISION): word(12)}
 
     for inquiry in (AAVE.prove(), AAVE.read_market(BLOCK)):
         with pytest.raises(Refuse, match=r"POOL_REVISION 12: it is newer than Aave v3\.7"):
@@ -130,14 +131,14 @@ def test_a_pool_that_is_newer_than_all_that_is_supported_is_refused() -> None:
 def test_tokens_that_do_not_round_as_their_pool_does_are_refused(
     engine: Engine, revision: int, message: str
 ) -> None:
-    odd = calls.plain(RESERVES[WETH].debt_token, calls.DEBT_TOKEN_REVISION)
+    odd = abi.plain(RESERVES[WETH].debt_token, calls.DEBT_TOKEN_REVISION)
 
     with pytest.raises(Refuse, match=message):
         drive(AAVE.prove(), {**chain(engine), odd: word(revision)})
 
 
 def test_a_pool_without_reserves_that_could_be_two_versions_is_refused() -> None:
-    empty = {calls.plain(POOL, calls.GET_RESERVES_LIST): words(32, 0)}
+    empty = {abi.plain(POOL, calls.GET_RESERVES_LIST): words(32, 0)}
 
     assert drive(AAVE.read_market(BLOCK), {**chain(V3_6), **empty}).reserves == {}
     with pytest.raises(Refuse, match=r"Aave v3\.4 or 3\.5; it lists nothing to tell by"):
@@ -147,7 +148,7 @@ def test_a_pool_without_reserves_that_could_be_two_versions_is_refused() -> None
 @pytest.mark.parametrize(("engine", "refused"), [(V3_3, True), (V3_4, False)])
 def test_debt_with_a_discount_is_refused(engine: Engine, *, refused: bool) -> None:
     """GHO up to v3.3, the one reserve without virtual accounting."""
-    asked = calls.of_address(POOL, calls.GET_RESERVE_DATA, USDC)
+    asked = abi.of_address(POOL, calls.GET_RESERVE_DATA, USDC)
     answers = chain(engine)
     data = answers[asked] or b""
     answers[asked] = bytes([data[0] & 0xEF]) + data[1:]
@@ -177,7 +178,7 @@ def test_a_provider_of_something_that_is_no_pool_is_refused() -> None:
 
 @pytest.mark.parametrize("engine", [V3_0, V3_1], ids=["3.0", "3.1"])
 def test_stable_debt_is_refused(engine: Engine) -> None:
-    stable = calls.plain(RESERVES[USDC].stable_debt_token, calls.TOTAL_SUPPLY)
+    stable = abi.plain(RESERVES[USDC].stable_debt_token, calls.TOTAL_SUPPLY)
 
     with pytest.raises(Refuse, match="USDC has stable debt"):
         drive(AAVE.prove(), {**chain(engine), stable: word(5)})
@@ -186,7 +187,7 @@ def test_stable_debt_is_refused(engine: Engine) -> None:
 def test_emodes_are_read_on_for_as_long_as_they_are_defined() -> None:
     defined = words(32, 1, 2, 3, PRICE_SOURCE)
     answers: dict[Call, Answer] = {
-        calls.of_number(POOL, calls.GET_EMODE_CATEGORY_DATA, number): defined
+        abi.of_number(POOL, calls.GET_EMODE_CATEGORY_DATA, number): defined
         for number in (1, 2, 3, 4, 5, 200)
     }
 
@@ -198,9 +199,9 @@ def test_emodes_are_read_on_for_as_long_as_they_are_defined() -> None:
 
 def test_a_base_currency_that_is_a_token_goes_by_its_symbol() -> None:
     answers: dict[Call, Answer] = {
-        calls.plain(ORACLE, calls.BASE_CURRENCY): word(WETH),
-        calls.plain(ORACLE, calls.BASE_CURRENCY_UNIT): word(10**18),
-        calls.plain(WETH, calls.SYMBOL): words(32, 4) + b"WETH".ljust(32, b"\0"),
+        abi.plain(ORACLE, calls.BASE_CURRENCY): word(WETH),
+        abi.plain(ORACLE, calls.BASE_CURRENCY_UNIT): word(10**18),
+        abi.plain(WETH, calls.SYMBOL): words(32, 4) + b"WETH".ljust(32, b"\0"),
     }
 
     assert drive(reading.base_of(ORACLE), answers) == ("WETH", 18)
@@ -208,22 +209,22 @@ def test_a_base_currency_that_is_a_token_goes_by_its_symbol() -> None:
 
 @pytest.mark.parametrize("answer", [None, b"", b"\xff" * 32, bytes(32)])
 def test_a_token_without_a_readable_symbol_goes_by_its_address(answer: Answer) -> None:
-    assert calls.symbol(answer, address(0x0A << 152)) == "0x0a000000"
+    assert abi.symbol(answer, address(0x0A << 152)) == "0x0a000000"
 
 
 def test_accounts_are_read_with_every_balance_and_bits_without_a_reserve() -> None:
     weth, usdc = RESERVES[WETH], RESERVES[USDC]
     bits = 1 << 2 * usdc.bit + 1 | 1 << 2 * 9 + 1
     answers: dict[Call, Answer] = {
-        calls.of_address(weth.supply_token, calls.SCALED_BALANCE_OF, ALICE): word(5),
-        calls.of_address(usdc.debt_token, calls.SCALED_BALANCE_OF, ALICE): word(6),
-        calls.of_address(POOL, calls.GET_USER_CONFIGURATION, ALICE): word(bits),
-        calls.of_address(POOL, calls.GET_USER_EMODE, ALICE): word(1),
+        abi.of_address(weth.supply_token, calls.SCALED_BALANCE_OF, ALICE): word(5),
+        abi.of_address(usdc.debt_token, calls.SCALED_BALANCE_OF, ALICE): word(6),
+        abi.of_address(POOL, calls.GET_USER_CONFIGURATION, ALICE): word(bits),
+        abi.of_address(POOL, calls.GET_USER_EMODE, ALICE): word(1),
     }
 
     found = drive(AAVE.read_accounts(market(), [ALICE, BOB], BLOCK), answers, word(0))
 
-    enabled = frozenset({USDC, placeholder(9)})
+    enabled = frozenset({USDC, vacant(9)})
     assert found == {ALICE: Account({WETH: 5}, {USDC: 6}, enabled, 1, BLOCK.number)}
 
 

@@ -1,6 +1,7 @@
 """The second opinion: when a block passes, when it is read anew, who is counted."""
 
 import asyncio
+import functools
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.fakes_chain import POOL, TOPIC, FakeChain, FakeFollower, FakeHeads
 from tests.fakes_feed import batch
 
 QUERY = LogQuery(frozenset({POOL}), frozenset({TOPIC}))
+NAMES = ("own.example", "second.example", "third.example", "fourth.example")
 
 
 class Court:
@@ -22,7 +24,11 @@ class Court:
         self.chain = FakeChain()
         self.accused: list[str] = []
         self.unchecked = 0
-        self.witnesses = [Witness(f"{n}.example", view) for n, view in enumerate(views)]
+        self.avoided: dict[str, str] = {}
+        self.witnesses = [
+            Witness(label, view, functools.partial(self.avoided.__setitem__, label))
+            for label, view in zip(NAMES, (self.chain, *views), strict=False)
+        ]
         self.quorum = Quorum(
             lambda: self.witnesses, on_difference=self.accused.append, on_unchecked=self._passed
         )
@@ -62,7 +68,7 @@ async def test_a_disagreement_is_read_anew_and_then_said() -> None:
         assert court.quorum.dispute is None
     await court.confirm(block)
 
-    assert court.accused == ["0.example"] * MOST_TRIES
+    assert court.accused == ["second.example"] * MOST_TRIES
     assert court.quorum.dispute is not None
     following = court.chain.mine()
     told(view, following)
@@ -127,6 +133,111 @@ async def test_with_nobody_else_the_block_passes_and_the_lack_is_said() -> None:
     assert "no second endpoint" in str(court.quorum.dispute)
 
 
+async def test_a_second_endpoint_that_the_third_contradicts_is_outvoted_at_once() -> None:
+    liar, honest = FakeChain(), FakeChain()
+    court = Court(liar, honest)
+    block = court.chain.mine((POOL, b""))
+    told(liar, block)
+    told(honest, block, *court.chain.logs[block.hash])
+
+    await court.confirm(block)
+
+    assert court.accused == list(court.avoided) == ["second.example"]
+    assert "block 1" in court.avoided["second.example"]
+    assert (court.unchecked, court.quorum.dispute) == (0, None)
+
+
+async def test_an_endpoint_in_use_that_two_others_contradict_is_outvoted_and_read_anew() -> None:
+    court = Court(second := FakeChain(), third := FakeChain())
+    block = court.chain.mine((POOL, b""))
+    told(second, block)
+    told(third, block)
+
+    for _ in range(MOST_TRIES + 1):  # however often it is tried, the minority never passes
+        with pytest.raises(Retry, match="two other endpoints"):
+            await court.confirm(block)
+    assert set(court.accused) == set(court.avoided) == {"own.example"}
+    assert court.quorum.dispute is None
+
+    court.witnesses = court.witnesses[1:]  # as the pool goes on
+    await court.quorum.confirm(block, QUERY, ())
+    assert court.quorum.dispute is None
+
+
+async def test_who_came_into_use_after_the_block_was_read_is_not_blamed_for_it() -> None:
+    court = Court(second := FakeChain(), third := FakeChain())
+    block = court.chain.mine((POOL, b""))
+    lied, court.chain.logs[block.hash] = court.chain.logs[block.hash], ()
+    told(second, block)
+    told(third, block)
+
+    with pytest.raises(Retry, match="two other endpoints"):
+        await court.quorum.confirm(block, QUERY, lied)
+
+    assert (court.accused, court.avoided) == ([], {})
+
+
+async def test_three_that_tell_three_things_settle_nothing() -> None:
+    court = Court(second := FakeChain(), third := FakeChain())
+    block = court.chain.mine((POOL, b""), (POOL, b"1"))
+    told(second, block)
+    told(third, block, court.chain.logs[block.hash][0])
+
+    for _ in range(MOST_TRIES - 1):
+        with pytest.raises(Retry, match="other logs"):
+            await court.confirm(block)
+    await court.confirm(block)
+
+    assert court.accused == ["second.example"] * MOST_TRIES
+    assert court.avoided == {}
+    assert "second.example" in str(court.quorum.dispute)
+
+
+async def test_a_fourth_endpoint_settles_what_three_could_not() -> None:
+    court = Court(second := FakeChain(), third := FakeChain(), fourth := FakeChain())
+    block = court.chain.mine((POOL, b""), (POOL, b"1"))
+    told(second, block)
+    told(third, block, court.chain.logs[block.hash][0])
+    told(fourth, block, *court.chain.logs[block.hash])
+
+    await court.confirm(block)
+
+    assert court.accused == ["second.example", "third.example"]
+    assert court.quorum.dispute is None
+
+
+async def test_a_disagreement_stays_open_while_the_third_cannot_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quorum, "PATIENCE", 0.05)
+    court = Court(second := FakeChain(), FakeChain())
+    block = court.chain.mine((POOL, b""))
+    told(second, block)
+
+    with pytest.raises(Retry, match="other logs"):
+        await court.confirm(block)
+
+    assert (court.accused, court.avoided) == (["second.example"], {})
+
+
+async def test_who_was_late_with_a_block_is_asked_last_about_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quorum, "PATIENCE", 0.05)
+    views = second, third = FakeChain(), FakeChain()
+    court = Court(second, third)
+    unasked = []
+    for has_it in (third, third, second, second, third, third):
+        before = [len(view.requests) for view in views]
+        told(has_it, block := court.chain.mine())
+        await court.confirm(block)
+        after = [len(view.requests) for view in views]
+        unasked += [{view for view, *n in zip(views, before, after, strict=True) if len({*n}) == 1}]
+
+    assert unasked == [set(), {second}, set(), {third}, set(), {second}]
+    assert (court.accused, court.unchecked) == ([], 0)
+
+
 async def test_the_feed_reads_a_disputed_block_anew_before_it_is_applied() -> None:
     """The endpoint in use first leaves out a log; nothing of that reaches the book."""
     court = Court(view := FakeChain())
@@ -146,4 +257,4 @@ async def test_the_feed_reads_a_disputed_block_anew_before_it_is_applied() -> No
     await stream.aclose()
 
     assert sealed.logs == honest
-    assert court.accused == ["0.example"]
+    assert court.accused == ["second.example"]

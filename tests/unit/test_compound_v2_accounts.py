@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import Answer, Call, Slot
 from chimera.domain.market import Account
@@ -75,17 +76,16 @@ STORED = calls.entry(M_USDC, USUAL_SLOT, ALICE)
 def account_answers(principal: int, mark: int) -> dict[Call, Answer]:
     debt = PRINCIPAL * STATES[M_USDC].index // WAD
     found: dict[Call, Answer] = {
-        calls.plain(mtoken, calls.BORROW_INDEX): word(state.index)
-        for mtoken, state in STATES.items()
+        abi.plain(mtoken, calls.BORROW_INDEX): word(state.index) for mtoken, state in STATES.items()
     }
     for user in (ALICE, BOB):
-        found[calls.of_address(COMPTROLLER, calls.GET_ASSETS_IN, user)] = words(32, 0)
+        found[abi.of_address(COMPTROLLER, calls.GET_ASSETS_IN, user)] = words(32, 0)
         for mtoken in STATES:
-            asked = calls.of_address(mtoken, calls.GET_ACCOUNT_SNAPSHOT, user)
+            asked = abi.of_address(mtoken, calls.GET_ACCOUNT_SNAPSHOT, user)
             found[asked] = words(0, 0, 0, 5)
-    found[calls.of_address(COMPTROLLER, calls.GET_ASSETS_IN, ALICE)] = words(32, 1, M_USDC)
-    found[calls.of_address(M_USDC, calls.GET_ACCOUNT_SNAPSHOT, ALICE)] = words(0, 0, debt, 5)
-    found[calls.of_address(M_WETH, calls.GET_ACCOUNT_SNAPSHOT, ALICE)] = words(0, 77, 0, 5)
+    found[abi.of_address(COMPTROLLER, calls.GET_ASSETS_IN, ALICE)] = words(32, 1, M_USDC)
+    found[abi.of_address(M_USDC, calls.GET_ACCOUNT_SNAPSHOT, ALICE)] = words(0, 0, debt, 5)
+    found[abi.of_address(M_WETH, calls.GET_ACCOUNT_SNAPSHOT, ALICE)] = words(0, 77, 0, 5)
     return {**found, STORED[0]: word(principal), STORED[1]: word(mark)}
 
 
@@ -120,7 +120,7 @@ def test_a_proved_layout_that_holds_another_debt_is_refused() -> None:
 
 
 def test_the_pool_of_an_account_is_read_where_there_are_pools() -> None:
-    asked = calls.of_address(COMPTROLLER, calls.USER_POOL_ID, BOB)
+    asked = abi.of_address(COMPTROLLER, calls.USER_POOL_ID, BOB)
     told = {**account_answers(PRINCIPAL, WAD), asked: word(2)}
 
     assert accounts_of(market(dialect=VENUS), told)[BOB] == Account(mode=2, updated_block=1)
@@ -197,7 +197,7 @@ def test_a_market_whose_code_or_model_is_replaced_is_read_anew(topic: bytes) -> 
     mirror = Mirror()
     state = replace(STATES[M_WETH], reserves=1)
     answers = {**chain(), **state_answers(MOONWELL, M_WETH, state), **layout(M_WETH, state)}
-    answers[calls.plain(M_WETH, calls.PROTOCOL_SEIZE_SHARE_MANTISSA)] = word(9)
+    answers[abi.plain(M_WETH, calls.PROTOCOL_SEIZE_SHARE_MANTISSA)] = word(9)
 
     mirror.take(log(M_WETH, topic, address(1), address(2)), answers=answers)
 
@@ -222,7 +222,7 @@ def test_a_market_read_anew_has_the_incentive_of_its_own_block() -> None:
 @pytest.mark.parametrize("topic", [events.NEW_IMPLEMENTATION, events.DIAMOND_CUT])
 def test_a_comptroller_whose_code_is_replaced_is_read_anew(topic: bytes) -> None:
     mirror = Mirror()
-    answers = {**chain(), calls.plain(COMPTROLLER, calls.CLOSE_FACTOR_MANTISSA): word(9)}
+    answers = {**chain(), abi.plain(COMPTROLLER, calls.CLOSE_FACTOR_MANTISSA): word(9)}
 
     mirror.take(log(COMPTROLLER, topic, 32, 0), answers=answers)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import Answer, Call
 from chimera.domain.health import Health
@@ -51,17 +52,17 @@ def account_answers(failing: Sequence[Address], how: Answer = None) -> dict[Call
     figures = {M_WETH: (77, 0), M_USDC: (0, DEBT), M_CBBTC: (0, 0)}
     principal, mark = calls.entry(M_USDC, USUAL_SLOT, ALICE)
     found: dict[Call, Answer] = {
-        calls.of_address(COMPTROLLER, calls.GET_ASSETS_IN, ALICE): words(32, 2, M_USDC, M_WETH),
+        abi.of_address(COMPTROLLER, calls.GET_ASSETS_IN, ALICE): words(32, 2, M_USDC, M_WETH),
         principal: word(PRINCIPAL),
         mark: word(WAD),
     }
     for mtoken, (tokens, debt) in figures.items():
-        found[calls.plain(mtoken, calls.BORROW_INDEX)] = word(STATES[mtoken].index)
+        found[abi.plain(mtoken, calls.BORROW_INDEX)] = word(STATES[mtoken].index)
         snapshot = how if mtoken in failing else words(0, tokens, debt, 5)
-        found[calls.of_address(mtoken, calls.GET_ACCOUNT_SNAPSHOT, ALICE)] = snapshot
+        found[abi.of_address(mtoken, calls.GET_ACCOUNT_SNAPSHOT, ALICE)] = snapshot
         if mtoken in failing:
-            found[calls.of_address(mtoken, calls.BALANCE_OF, ALICE)] = word(tokens)
-            found[calls.of_address(mtoken, calls.BORROW_BALANCE_STORED, ALICE)] = word(debt)
+            found[abi.of_address(mtoken, calls.BALANCE_OF, ALICE)] = word(tokens)
+            found[abi.of_address(mtoken, calls.BORROW_BALANCE_STORED, ALICE)] = word(debt)
     return found
 
 
@@ -91,7 +92,7 @@ def test_an_account_is_read_from_markets_that_cannot_value_it(
 
 def test_a_stored_debt_is_proved_though_the_snapshot_fails() -> None:
     told = account_answers([M_USDC])
-    told[calls.of_address(M_USDC, calls.BORROW_BALANCE_STORED, ALICE)] = word(DEBT + 1)
+    told[abi.of_address(M_USDC, calls.BORROW_BALANCE_STORED, ALICE)] = word(DEBT + 1)
 
     with pytest.raises(Refuse, match="its layout is not understood"):
         alice_of(told)
@@ -102,7 +103,7 @@ def test_a_stored_debt_is_proved_though_the_snapshot_fails() -> None:
 @pytest.mark.parametrize("stored", [(PRINCIPAL, WAD), (0, 0), (0, WAD), (PRINCIPAL, 0)])
 def test_a_debt_beyond_every_word_is_taken_as_it_is_stored(stored: tuple[int, int]) -> None:
     told = account_answers([M_USDC])
-    told[calls.of_address(M_USDC, calls.BORROW_BALANCE_STORED, ALICE)] = None
+    told[abi.of_address(M_USDC, calls.BORROW_BALANCE_STORED, ALICE)] = None
     told |= dict(zip(calls.entry(M_USDC, USUAL_SLOT, ALICE), map(word, stored), strict=True))
 
     found = alice_of(told)
@@ -113,7 +114,7 @@ def test_a_debt_beyond_every_word_is_taken_as_it_is_stored(stored: tuple[int, in
 
 
 def test_a_market_that_does_not_even_tell_a_balance_has_to_be_read_later() -> None:
-    told = {**account_answers([M_WETH]), calls.of_address(M_WETH, calls.BALANCE_OF, ALICE): None}
+    told = {**account_answers([M_WETH]), abi.of_address(M_WETH, calls.BALANCE_OF, ALICE): None}
 
     with pytest.raises(Rebuild, match="does not tell the balance"):
         alice_of(told)
@@ -132,7 +133,7 @@ def test_a_first_borrower_is_read_in_a_block_in_which_a_market_fails() -> None:
 
 # --- cash that nobody tells ----------------------------------------------------------------------
 
-NO_CASH: dict[Call, Answer] = {calls.plain(M_WETH, calls.GET_CASH): None}
+NO_CASH: dict[Call, Answer] = {abi.plain(M_WETH, calls.GET_CASH): None}
 REASON = "cash of WETH reverts"
 MEMBER = owing({M_WETH: 53394615470}, {M_USDC: 18819905536})
 OUTSIDE = owing({M_USDC: 10**12}, {M_USDC: 5}).but(supplied={M_USDC: 10**12, M_WETH: 10**10})
@@ -167,7 +168,7 @@ def test_only_members_of_a_market_without_cash_lose_their_health_factor() -> Non
     assert steps["health factor"] == f"none: the contract cannot tell, {REASON}"
     assert REASON in steps["shortfall with interest added in USDC and WETH"]
 
-    mirror.take(answers={calls.plain(M_WETH, calls.GET_CASH): word(STATES[M_WETH].cash or 0)})
+    mirror.take(answers={abi.plain(M_WETH, calls.GET_CASH): word(STATES[M_WETH].cash or 0)})
 
     assert mirror.market.states == STATES
     assert health(mirror.market, MEMBER) == before[ALICE]
@@ -176,7 +177,7 @@ def test_only_members_of_a_market_without_cash_lose_their_health_factor() -> Non
 def test_a_reorg_brings_the_cash_back_and_takes_it_away() -> None:
     mirror = Mirror({ALICE: MEMBER})
     before = health(mirror.market, MEMBER)
-    known = {calls.plain(M_WETH, calls.GET_CASH): word(STATES[M_WETH].cash or 0)}
+    known = {abi.plain(M_WETH, calls.GET_CASH): word(STATES[M_WETH].cash or 0)}
     mirror.take(answers=NO_CASH)
     mirror.take(answers=known)
 
@@ -271,7 +272,7 @@ def test_a_third_market_without_cash_keeps_its_members_from_being_liquidated() -
 
 
 def test_a_market_is_read_without_its_cash_and_mends_when_the_cash_is_told() -> None:
-    rate = calls.plain(M_WETH, calls.BORROW_RATE_PER_TIMESTAMP)
+    rate = abi.plain(M_WETH, calls.BORROW_RATE_PER_TIMESTAMP)
 
     found = drive(MOONWELL_ON_BASE.read_market(BLOCK), {**chain(), **NO_CASH, rate: None})
 
@@ -281,7 +282,7 @@ def test_a_market_is_read_without_its_cash_and_mends_when_the_cash_is_told() -> 
     assert health(found, MEMBER).error == REASON
     mirror = Mirror(of=found)
     cash = STATES[M_WETH].cash or 0
-    mirror.take(answers={calls.plain(M_WETH, calls.GET_CASH): word(cash), rate: word(123)})
+    mirror.take(answers={abi.plain(M_WETH, calls.GET_CASH): word(cash), rate: word(123)})
     assert mirror.market.states == STATES
     assert mirror.market.borrow_rate(M_WETH) == 123
     assert health(mirror.market, MEMBER) == health(market(), MEMBER)

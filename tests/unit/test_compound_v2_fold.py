@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Block, Log
 from chimera.domain.changes import AccountRead, DebtSet, Liquidated, SupplyMoved
 from chimera.domain.market import Account
@@ -150,7 +151,7 @@ def test_reserves_are_what_the_log_says() -> None:
 
 def test_cash_is_what_was_polled_whatever_the_logs() -> None:
     mirror = Mirror()
-    cash = calls.plain(M_USDC, calls.GET_CASH)
+    cash = abi.plain(M_USDC, calls.GET_CASH)
 
     mirror.take(answers={cash: word(123)})
 
@@ -268,10 +269,10 @@ def test_a_stranger_who_borrows_is_read_as_the_block_leaves_him() -> None:
 
 ENTRY = calls.entry(M_WETH, 16, BOB)
 ANSWERS = {
-    **{calls.plain(m, calls.BORROW_INDEX): word(STATES[m].index) for m in STATES},
-    calls.of_address(COMPTROLLER, calls.GET_ASSETS_IN, BOB): words(32, 2, M_USDC, M_WETH),
-    calls.of_address(M_USDC, calls.GET_ACCOUNT_SNAPSHOT, BOB): words(0, 30, 0, 9),
-    calls.of_address(M_WETH, calls.GET_ACCOUNT_SNAPSHOT, BOB): words(
+    **{abi.plain(m, calls.BORROW_INDEX): word(STATES[m].index) for m in STATES},
+    abi.of_address(COMPTROLLER, calls.GET_ASSETS_IN, BOB): words(32, 2, M_USDC, M_WETH),
+    abi.of_address(M_USDC, calls.GET_ACCOUNT_SNAPSHOT, BOB): words(0, 30, 0, 9),
+    abi.of_address(M_WETH, calls.GET_ACCOUNT_SNAPSHOT, BOB): words(
         0, 0, 5 * STATES[M_WETH].index // WAD, 9
     ),
     ENTRY[0]: word(5),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from chimera.domain import abi
 from chimera.domain.call import answer
 from chimera.domain.market import Token
 from chimera.protocols.compound_v2 import calls
@@ -70,7 +71,7 @@ def test_feeds_are_asked_for_by_symbol() -> None:
         for symbol in ("WETH", "USDC", "cbBTC")
     }
     fixed = {
-        calls.of_address(ORACLE, calls.ASSET_PRICES, token): word(int(token == USDC))
+        abi.of_address(ORACLE, calls.ASSET_PRICES, token): word(int(token == USDC))
         for token in (WETH, USDC, CBBTC)
     }
 

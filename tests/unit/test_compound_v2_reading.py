@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from chimera.domain import abi
 from chimera.domain.call import Answer, Call
 from chimera.domain.numeric import MAX_UINT256
 from chimera.errors import Refuse
@@ -59,15 +60,15 @@ def test_the_kinds_are_told_apart_by_their_markets() -> None:
 
 def test_switches_of_venus_and_compound_are_read() -> None:
     yes = {
-        calls.plain(COMPTROLLER, calls.PROTOCOL_PAUSED): word(1),
+        abi.plain(COMPTROLLER, calls.PROTOCOL_PAUSED): word(1),
         calls.of_market_action(COMPTROLLER, calls.ACTION_PAUSED, M_WETH, calls.SEIZE): word(1),
         calls.of_market_action(COMPTROLLER, calls.ACTION_PAUSED, M_USDC, calls.LIQUIDATE): word(1),
-        calls.of_address(COMPTROLLER, calls.IS_FORCED_LIQUIDATION_ENABLED, M_CBBTC): word(1),
+        abi.of_address(COMPTROLLER, calls.IS_FORCED_LIQUIDATION_ENABLED, M_CBBTC): word(1),
     }
     venus = read({**chain(VENUS), **yes})
-    deprecated = calls.of_address(COMPTROLLER, calls.IS_DEPRECATED, M_USDC)
+    deprecated = abi.of_address(COMPTROLLER, calls.IS_DEPRECATED, M_USDC)
     compound = read({**chain(COMPOUND), deprecated: word(1)})
-    paused = calls.plain(COMPTROLLER, calls.SEIZE_GUARDIAN_PAUSED)
+    paused = abi.plain(COMPTROLLER, calls.SEIZE_GUARDIAN_PAUSED)
 
     assert venus.is_paused
     assert [m for m, one in venus.listings.items() if one.is_seize_paused] == [M_WETH]
@@ -79,11 +80,11 @@ def test_switches_of_venus_and_compound_are_read() -> None:
 
 def test_pools_are_read_with_their_terms() -> None:
     more = {
-        calls.plain(COMPTROLLER, calls.LAST_POOL_ID): word(2),
-        calls.of_number(COMPTROLLER, calls.POOLS, 1): words(96, 1, 0, 1, b"x"),
-        calls.of_number(COMPTROLLER, calls.POOLS, 2): words(96, 0, 1, 1, b"y"),
-        calls.of_number(COMPTROLLER, calls.GET_POOL_VTOKENS, 1): words(32, 1, M_WETH),
-        calls.of_number(COMPTROLLER, calls.GET_POOL_VTOKENS, 2): words(32, 0),
+        abi.plain(COMPTROLLER, calls.LAST_POOL_ID): word(2),
+        abi.of_number(COMPTROLLER, calls.POOLS, 1): words(96, 1, 0, 1, b"x"),
+        abi.of_number(COMPTROLLER, calls.POOLS, 2): words(96, 0, 1, 1, b"y"),
+        abi.of_number(COMPTROLLER, calls.GET_POOL_VTOKENS, 1): words(32, 1, M_WETH),
+        abi.of_number(COMPTROLLER, calls.GET_POOL_VTOKENS, 2): words(32, 0),
         calls.of_pool_market(COMPTROLLER, calls.POOL_MARKETS, 1, M_WETH): words(
             1, 2, 0, 3, 4, 1, 1
         ),
@@ -98,7 +99,7 @@ def test_pools_are_read_with_their_terms() -> None:
 
 
 def test_dead_prices_are_no_obstacle() -> None:
-    asked = calls.of_address(ORACLE, calls.GET_UNDERLYING_PRICE, M_WETH)
+    asked = abi.of_address(ORACLE, calls.GET_UNDERLYING_PRICE, M_WETH)
 
     assert read({**chain(), asked: None}).prices[M_WETH] is None
     assert read({**chain(), asked: word(0)}).prices[M_WETH] == 0
@@ -115,14 +116,14 @@ def test_dead_prices_are_no_obstacle() -> None:
     ],
 )
 def test_names_are_strings_old_words_or_missing(answer: Answer, symbol: str) -> None:
-    told = {**chain(), calls.plain(WETH, calls.SYMBOL): answer}
+    told = {**chain(), abi.plain(WETH, calls.SYMBOL): answer}
 
     assert read(told).listings[M_WETH].symbol == symbol
 
 
 @pytest.mark.parametrize(("answer", "decimals"), [(word(0), 0), (word(30), 30), (None, 0)])
 def test_decimals_are_any_or_missing(answer: Answer, decimals: int) -> None:
-    told = {**chain(), calls.plain(WETH, calls.DECIMALS): answer}
+    told = {**chain(), abi.plain(WETH, calls.DECIMALS): answer}
 
     assert read(told).listings[M_WETH].decimals == decimals
 
@@ -130,20 +131,20 @@ def test_decimals_are_any_or_missing(answer: Answer, decimals: int) -> None:
 def test_a_market_of_the_chains_own_coin_has_no_token() -> None:
     told = {
         **chain(),
-        calls.plain(M_WETH, calls.UNDERLYING): None,
-        calls.plain(M_WETH, calls.SYMBOL): text("mGLMR"),
-        calls.plain(M_WETH, calls.DECIMALS): word(8),
+        abi.plain(M_WETH, calls.UNDERLYING): None,
+        abi.plain(M_WETH, calls.SYMBOL): text("mGLMR"),
+        abi.plain(M_WETH, calls.DECIMALS): word(8),
     }
 
     found = read(told).listings[M_WETH]
 
     assert (found.underlying, found.symbol, found.decimals) == (NATIVE, "GLMR", 18)
-    nameless = read({**told, calls.plain(M_WETH, calls.SYMBOL): None}).listings[M_WETH]
+    nameless = read({**told, abi.plain(M_WETH, calls.SYMBOL): None}).listings[M_WETH]
     assert nameless.symbol == f"0x{M_WETH[:4].hex()}"
 
 
 def test_a_market_without_a_share_for_the_protocol_has_none() -> None:
-    told = {**chain(), calls.plain(M_WETH, calls.PROTOCOL_SEIZE_SHARE_MANTISSA): None}
+    told = {**chain(), abi.plain(M_WETH, calls.PROTOCOL_SEIZE_SHARE_MANTISSA): None}
 
     assert read(told).listings[M_WETH].seize_share == 0
 
@@ -154,9 +155,9 @@ def test_a_market_without_a_share_for_the_protocol_has_none() -> None:
 def rates(*missing: bytes, told: int | None = None) -> CompoundMarket:
     answers = chain()
     for getter in missing:
-        answers[calls.plain(MODEL, getter)] = None
+        answers[abi.plain(MODEL, getter)] = None
     if told is not None:
-        answers[calls.plain(M_USDC, calls.BORROW_RATE_PER_TIMESTAMP)] = word(told)
+        answers[abi.plain(M_USDC, calls.BORROW_RATE_PER_TIMESTAMP)] = word(told)
     return read(answers)
 
 
@@ -174,7 +175,7 @@ def test_a_model_with_other_getters_is_polled(missing: bytes) -> None:
 
     assert {listing.rates for listing in found.listings.values()} == {None}
     assert found.rates[M_USDC] == borrow_rate(JUMP, 986234444442, 18819905535, 5434995)
-    polled = calls.plain(M_USDC, calls.BORROW_RATE_PER_TIMESTAMP)
+    polled = abi.plain(M_USDC, calls.BORROW_RATE_PER_TIMESTAMP)
     accounts = Mirror().book.accounts(MOONWELL_ON_BASE.name)
     assert polled in MOONWELL_ON_BASE.polls(found, accounts, BLOCK)
     assert polled not in MOONWELL_ON_BASE.polls(market(), accounts, BLOCK)
@@ -195,9 +196,9 @@ def test_a_model_that_computes_otherwise_than_it_looks_is_polled() -> None:
 def test_a_model_that_reverts_proves_itself_by_that() -> None:
     broke = replace(STATES[M_WETH], cash=0, reserves=10**30)
     answers = {**chain(), **layout(M_WETH, broke)}
-    answers[calls.plain(M_WETH, calls.GET_CASH)] = word(0)
-    answers[calls.plain(M_WETH, calls.TOTAL_RESERVES)] = word(10**30)
-    rate = calls.plain(M_WETH, calls.BORROW_RATE_PER_TIMESTAMP)
+    answers[abi.plain(M_WETH, calls.GET_CASH)] = word(0)
+    answers[abi.plain(M_WETH, calls.TOTAL_RESERVES)] = word(10**30)
+    rate = abi.plain(M_WETH, calls.BORROW_RATE_PER_TIMESTAMP)
 
     assert read({**answers, rate: None}).listings[M_WETH].rates == JUMP
     assert read({**answers, rate: word(5)}).listings[M_WETH].rates is None
@@ -218,12 +219,12 @@ def test_new_parameters_of_a_model_that_is_polled_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("dialect", "call", "answer", "told"),
     [
-        (MOONWELL, calls.plain(COMPTROLLER, calls.ORACLE), None, "is no Compound v2 comptroller"),
-        (MOONWELL, calls.plain(COMPTROLLER, calls.GET_ALL_MARKETS), words(32, 0), "no markets"),
-        (MOONWELL, calls.plain(COMPTROLLER, calls.CLOSE_FACTOR_MANTISSA), b"", "0xe8755446"),
-        (MOONWELL, calls.plain(M_USDC, calls.INTEREST_RATE_MODEL), None, "0xf3fdb15a"),
-        (COMPOUND, calls.plain(M_WETH, calls.ACCRUAL_BLOCK_NUMBER), None, "0x6c540baf"),
-        (VENUS, calls.plain(COMPTROLLER, calls.VAI_CONTROLLER), word(1), "debts in VAI"),
+        (MOONWELL, abi.plain(COMPTROLLER, calls.ORACLE), None, "is no Compound v2 comptroller"),
+        (MOONWELL, abi.plain(COMPTROLLER, calls.GET_ALL_MARKETS), words(32, 0), "no markets"),
+        (MOONWELL, abi.plain(COMPTROLLER, calls.CLOSE_FACTOR_MANTISSA), b"", "0xe8755446"),
+        (MOONWELL, abi.plain(M_USDC, calls.INTEREST_RATE_MODEL), None, "0xf3fdb15a"),
+        (COMPOUND, abi.plain(M_WETH, calls.ACCRUAL_BLOCK_NUMBER), None, "0x6c540baf"),
+        (VENUS, abi.plain(COMPTROLLER, calls.VAI_CONTROLLER), word(1), "debts in VAI"),
     ],
 )
 def test_what_is_not_supported_is_refused_in_words(

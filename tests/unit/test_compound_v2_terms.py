@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from chimera.domain import abi
 from chimera.domain.numeric import WAD
 from chimera.errors import Rebuild, Refuse
 from chimera.protocols.compound_v2 import calls, events
@@ -71,7 +72,7 @@ def test_only_the_pause_of_seizing_counts(action: bytes, paused: bool) -> None: 
 def test_another_oracle_is_asked_at_once() -> None:
     mirror = Mirror()
     entry = log(COMPTROLLER, events.NEW_PRICE_ORACLE, address(1), OTHER_ORACLE)
-    asked = calls.of_address(OTHER_ORACLE, calls.GET_UNDERLYING_PRICE, M_WETH)
+    asked = abi.of_address(OTHER_ORACLE, calls.GET_UNDERLYING_PRICE, M_WETH)
     accounts = mirror.book.accounts(MOONWELL_ON_BASE.name)
     told = readings(mirror.market)
 
@@ -194,7 +195,7 @@ def test_logs_of_others_change_nothing() -> None:
 
 def test_compound_asks_anew_whether_a_market_is_being_wound_up() -> None:
     of = market(dialect=COMPOUND)
-    asked = calls.of_address(COMPTROLLER, calls.IS_DEPRECATED, M_WETH)
+    asked = abi.of_address(COMPTROLLER, calls.IS_DEPRECATED, M_WETH)
     mirror = Mirror(of=of)
     accounts = mirror.book.accounts(MOONWELL_ON_BASE.name)
     pause = log(COMPTROLLER, events.MARKET_ACTION_PAUSED, M_WETH, 96, 1, 6, b"Borrow")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS
 from chimera.domain.call import Answer, Call
 from chimera.domain.market import Account
@@ -67,20 +68,20 @@ def test_a_dead_feed_does_not_stop_the_reading() -> None:
         (Call(COMET, calls.PRICE_SCALE), word(10**18)),
         (Call(COMET, calls.BASE_SCALE), word(0)),
         (Call(COMET, calls.TOTALS_BASIC), word(1) * 7),
-        (calls.of_number(COMET, calls.GET_ASSET_INFO, 1), word(1) * 7),
-        (calls.of_number(COMET, calls.GET_ASSET_INFO, 0), word(1) * 8),  # another offset
-        (calls.of_number(COMET, calls.GET_ASSET_INFO, 0), word(0) * 8),  # no scale
-        (calls.of_number(COMET, calls.GET_ASSET_INFO, 1), b"".join(map(word, range(1, 9)))),
+        (abi.of_number(COMET, calls.GET_ASSET_INFO, 1), word(1) * 7),
+        (abi.of_number(COMET, calls.GET_ASSET_INFO, 0), word(1) * 8),  # another offset
+        (abi.of_number(COMET, calls.GET_ASSET_INFO, 0), word(0) * 8),  # no scale
+        (abi.of_number(COMET, calls.GET_ASSET_INFO, 1), b"".join(map(word, range(1, 9)))),
     ],
 )
 def test_what_is_no_comet_is_refused(call: Call, answer: Answer) -> None:
     comet = chain()
     comet.answers[call] = answer
     if len(answer or b"") == 8 * 32 and answer != word(1) * 8 and answer != word(0) * 8:
-        comet.answers[calls.of_number(COMET, calls.GET_ASSET_INFO, 0)] = b"".join(
+        comet.answers[abi.of_number(COMET, calls.GET_ASSET_INFO, 0)] = b"".join(
             map(word, (0, *range(2, 9)))
         )
-        comet.answers[Call(calls.as_address(2), calls.SYMBOL)] = string("TWICE")
+        comet.answers[Call(abi.as_address(2), calls.SYMBOL)] = string("TWICE")
 
     with pytest.raises(Refuse, match="Comet"):
         comet.ask(COMPOUND.prove())
@@ -218,7 +219,7 @@ def test_every_figure_that_differs_is_named(wrong: Account, names: set[str]) -> 
 def test_views_that_revert_agree_where_ours_reverts() -> None:
     comet, block = chain(alice=HELD), block_at(NOW)
     readings: dict[Call, Answer] = dict(comet.read(COMPOUND.proof(comet.market, ALICE)))
-    readings[calls.of_address(COMET, calls.IS_LIQUIDATABLE, ALICE)] = None
+    readings[abi.of_address(COMET, calls.IS_LIQUIDATABLE, ALICE)] = None
     dead = market(prices={WETH: None})
 
     assert COMPOUND.differences(dead, ALICE, HELD, block, readings) == ()
@@ -230,8 +231,8 @@ def test_balances_revert_where_interest_overflows() -> None:
     comet, block = chain(alice=HELD), block_at(NOW)
     readings: dict[Call, Answer] = dict(comet.read(COMPOUND.proof(comet.market, ALICE)))
     for selector in (calls.BALANCE_OF, calls.BORROW_BALANCE_OF):
-        readings[calls.of_address(COMET, selector, ALICE)] = None
-    readings[calls.of_address(COMET, calls.IS_LIQUIDATABLE, ALICE)] = word(1)
+        readings[abi.of_address(COMET, selector, ALICE)] = None
+    readings[abi.of_address(COMET, calls.IS_LIQUIDATABLE, ALICE)] = word(1)
     full = market(replace(START, indexes=replace(START.indexes, borrow=2**64 - 1)))
 
     assert COMPOUND.differences(full, ALICE, HELD, block, readings) == ()

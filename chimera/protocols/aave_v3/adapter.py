@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Needs
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
@@ -91,7 +92,7 @@ class AaveV3:
         """Return who got debt (with `suppliers`, also aTokens) in logs that `discovery` names."""
         place = HOLDER if suppliers else BORROWER
         return {
-            events.address_of(log.topics[place[log.topics[0]]])
+            abi.address_of(log.topics[place[log.topics[0]]])
             for log in logs
             if log.topics[0] in place
         }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import Answer, Call
 from chimera.domain.numeric import Bps, Ray
@@ -54,37 +55,6 @@ RESERVE_INTEREST_RATE_STRATEGY = bytes.fromhex("1b8feb0e")  # 3.4
 GET_EMODE_CATEGORY_LTVZERO_BITMAP = bytes.fromhex("fd89dee5")  # 3.6
 GET_IS_EMODE_CATEGORY_ISOLATED = bytes.fromhex("05f68acb")  # 3.7
 
-WORD = 32
-
-
-def plain(to: Address, selector: bytes) -> Call:
-    """Call a function without arguments."""
-    return Call(to, selector)
-
-
-def of_address(to: Address, selector: bytes, argument: Address) -> Call:
-    """Call a function of one address."""
-    return Call(to, selector + argument.rjust(WORD, b"\0"))
-
-
-def of_number(to: Address, selector: bytes, argument: int) -> Call:
-    """Call a function of one unsigned integer."""
-    return Call(to, selector + argument.to_bytes(WORD, "big"))
-
-
-def words(answer: Answer) -> list[int]:
-    """Return the answer as 32-byte words; an empty list for a revert or no code."""
-    if answer is None:
-        return []
-    whole = len(answer) - len(answer) % WORD
-    return [int.from_bytes(answer[at : at + WORD], "big") for at in range(0, whole, WORD)]
-
-
-def number(answer: Answer) -> int | None:
-    """Return the first word; None for a revert or an address without code."""
-    found = words(answer)
-    return found[0] if found else None
-
 
 def required(call: Call, answer: Answer) -> int:
     """
@@ -93,34 +63,13 @@ def required(call: Call, answer: Answer) -> int:
     Raises:
         Refuse: There is none.
     """
-    found = number(answer)
+    found = abi.number(answer)
     if found is None:
         raise Refuse(
             f"{to_checksum_address(call.to)} does not answer 0x{call.data[:4].hex()}: "
             "it is not the Aave v3 contract that it should be"
         )
     return found
-
-
-def as_address(word: int) -> Address:
-    """Return the address in a word."""
-    return Address((word & (2**160 - 1)).to_bytes(20, "big"))
-
-
-def addresses(answer: Answer) -> list[Address]:
-    """Return a dynamic array of addresses."""
-    found = words(answer)
-    return [as_address(word) for word in found[2 : 2 + found[1]]] if len(found) > 1 else []
-
-
-def symbol(answer: Answer, asset: Address) -> str:
-    """Return a token's symbol: a string, or a bytes32 of old tokens; else a short address."""
-    text = answer or b""
-    if len(text) > WORD:
-        length = int.from_bytes(text[WORD : 2 * WORD], "big")
-        text = text[2 * WORD : 2 * WORD + length]
-    decoded = text.rstrip(b"\0").decode("utf-8", "ignore")
-    return decoded if decoded and decoded.isprintable() else f"0x{asset[:4].hex()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +86,7 @@ class ReserveData:
 
 def reserve_data(answer: Answer) -> ReserveData | None:
     """Return what `getReserveData` says; None for an asset that is not listed."""
-    found = words(answer)
+    found = abi.words(answer)
     if len(found) < 15 or found[8] == 0:  # noqa: PLR2004  (words of the struct)
         return None
     config, income, lending, debt, borrowing, _, updated, bit, supply, stable, variable = found[:11]
@@ -145,9 +94,9 @@ def reserve_data(answer: Answer) -> ReserveData | None:
         configuration=config,
         rates=Rates(Ray(income), Ray(debt), Ray(lending), Ray(borrowing), updated),
         bit=bit,
-        supply_token=as_address(supply),
-        stable_debt_token=as_address(stable),
-        debt_token=as_address(variable),
+        supply_token=abi.as_address(supply),
+        stable_debt_token=abi.as_address(stable),
+        debt_token=abi.as_address(variable),
     )
 
 
@@ -177,6 +126,6 @@ def keeps_virtual_balance(word: int) -> bool:
 
 def mode(answer: Answer, collateral: int = 0, borrowable: int = 0, ltvzero: int = 0) -> Mode:
     """Return an eMode: its bitmaps, and `getEModeCategoryData` (ltv, threshold, bonus, source)."""
-    _, _, threshold, bonus, source = (words(answer) + [0] * 5)[:5]
-    terms = Bps(threshold), Bps(bonus), as_address(source)
+    _, _, threshold, bonus, source = (abi.words(answer) + [0] * 5)[:5]
+    terms = Bps(threshold), Bps(bonus), abi.as_address(source)
     return Mode(*terms, collateral, borrowable, ltvzero)

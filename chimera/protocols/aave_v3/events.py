@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Log
 from chimera.domain.numeric import Bps, Ray
 from chimera.protocols.aave_v3.market import Mode
@@ -85,16 +86,6 @@ PRICE_ORACLE_ID = b"PRICE_ORACLE".ljust(32, b"\0")
 SENTINEL_ID = b"PRICE_ORACLE_SENTINEL".ljust(32, b"\0")
 
 
-def address_of(word: bytes) -> Address:
-    """Return the address in a topic or data word."""
-    return Address(word[12:32])
-
-
-def uint_at(data: bytes, place: int) -> int:
-    """Return the unsigned integer in the data word at `place`."""
-    return int.from_bytes(data[32 * place : 32 * place + 32], "big")
-
-
 def minted(data: bytes) -> tuple[int, int]:
     """Return value - balanceIncrease and the index of a `Mint`; negative for a burn in disguise."""
     amount = int.from_bytes(data[:32], "big") - int.from_bytes(data[32:64], "big")
@@ -125,19 +116,23 @@ def rates_of(log: Log, timestamp: int) -> Rates:
 
 def mode_of(log: Log) -> tuple[int, Mode]:
     """Return the category of `EModeCategoryAdded`, also logged for an edit; bitmaps stay as is."""
-    threshold, bonus = uint_at(log.data, 1), uint_at(log.data, 2)
-    source = address_of(log.data[96:128])
+    threshold, bonus = abi.uint_at(log.data, 1), abi.uint_at(log.data, 2)
+    source = abi.address_of(log.data[96:128])
     return int.from_bytes(log.topics[1], "big"), Mode(Bps(threshold), Bps(bonus), source)
 
 
 def new_tokens(log: Log) -> tuple[Address, Address, Address]:
     """Return aToken, stable debt token and vToken of `ReserveInitialized`."""
-    return address_of(log.topics[2]), address_of(log.data[:32]), address_of(log.data[32:64])
+    return (
+        abi.address_of(log.topics[2]),
+        abi.address_of(log.data[:32]),
+        abi.address_of(log.data[32:64]),
+    )
 
 
 def decimals_of(log: Log) -> int:
     """Return the decimals in an aToken's `Initialized`: those that the pool keeps for the asset."""
-    return uint_at(log.data, 2)
+    return abi.uint_at(log.data, 2)
 
 
 def new_oracle(log: Log) -> Address | None:
@@ -147,16 +142,16 @@ def new_oracle(log: Log) -> Address | None:
     `setPriceOracle` logs PriceOracleUpdated; the generic `setAddress` logs only AddressSet.
     """
     if log.topics[0] == PRICE_ORACLE_UPDATED:
-        return address_of(log.topics[2])
+        return abi.address_of(log.topics[2])
     if log.topics[0] == ADDRESS_SET and log.topics[1] == PRICE_ORACLE_ID:
-        return address_of(log.topics[3])
+        return abi.address_of(log.topics[3])
     return None
 
 
 def new_sentinel(log: Log) -> Address | None:
     """Return the price oracle sentinel (or the zero address) from this log on, or None."""
     if log.topics[0] == SENTINEL_UPDATED:
-        return address_of(log.topics[2])
+        return abi.address_of(log.topics[2])
     if log.topics[0] == ADDRESS_SET and log.topics[1] == SENTINEL_ID:
-        return address_of(log.topics[3])
+        return abi.address_of(log.topics[3])
     return None

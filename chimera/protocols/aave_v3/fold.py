@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from chimera.domain import abi
 from chimera.domain.block import Address, BlockBatch, Log
 from chimera.domain.call import answer
 from chimera.domain.changes import (
@@ -23,7 +24,7 @@ from chimera.ports import Accounts
 from chimera.protocols.aave_v3 import events
 from chimera.protocols.aave_v3.draft import Draft, Handler, Tables, Words
 from chimera.protocols.aave_v3.lacking import UNHEARD, extras
-from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, placeholder
+from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, vacant
 from chimera.protocols.aave_v3.math import Rates
 
 # A reserve that nobody has touched yet. Mirrors ReserveLogic.init.
@@ -48,11 +49,11 @@ def fold(market: AaveMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[
 
 
 def _supply_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _supply_logged(draft, log, events.address_of(log.topics[2]), events.minted(log.data))
+    return _supply_logged(draft, log, abi.address_of(log.topics[2]), events.minted(log.data))
 
 
 def _supply_burned(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _supply_logged(draft, log, events.address_of(log.topics[1]), events.burned(log.data))
+    return _supply_logged(draft, log, abi.address_of(log.topics[1]), events.burned(log.data))
 
 
 def _supply_logged(draft: Draft, log: Log, user: Address, words: Words) -> tuple[Change, ...]:
@@ -64,8 +65,8 @@ def _supply_logged(draft: Draft, log: Log, user: Address, words: Words) -> tuple
 
 
 def _supply_transferred(draft: Draft, log: Log) -> tuple[Change, ...]:
-    scaled = events.uint_at(log.data, 0)  # already scaled, unlike every other amount
-    sender, receiver = events.address_of(log.topics[1]), events.address_of(log.topics[2])
+    scaled = abi.uint_at(log.data, 0)  # already scaled, unlike every other amount
+    sender, receiver = abi.address_of(log.topics[1]), abi.address_of(log.topics[2])
     return (
         *_supply_moved(draft, log, sender, -scaled),
         *_supply_moved(draft, log, receiver, scaled),
@@ -79,11 +80,11 @@ def _supply_moved(draft: Draft, log: Log, user: Address, delta: int) -> tuple[Ch
 
 
 def _debt_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _debt_moved(draft, log, events.address_of(log.topics[2]), events.minted(log.data))
+    return _debt_moved(draft, log, abi.address_of(log.topics[2]), events.minted(log.data))
 
 
 def _debt_burned(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _debt_moved(draft, log, events.address_of(log.topics[1]), events.burned(log.data))
+    return _debt_moved(draft, log, abi.address_of(log.topics[1]), events.burned(log.data))
 
 
 def _debt_moved(draft: Draft, log: Log, user: Address, words: Words) -> tuple[Change, ...]:
@@ -106,19 +107,19 @@ def _stable_debt_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _rates_updated(draft: Draft, log: Log) -> tuple[Change, ...]:
-    asset = events.address_of(log.topics[1])
+    asset = abi.address_of(log.topics[1])
     if asset in draft.rates:
         draft.rates[asset] = events.rates_of(log, draft.batch.block.timestamp)
     return ()
 
 
 def _collateral_enabled(draft: Draft, log: Log) -> tuple[Change, ...]:
-    asset, user = events.address_of(log.topics[1]), events.address_of(log.topics[2])
+    asset, user = abi.address_of(log.topics[1]), abi.address_of(log.topics[2])
     return (CollateralSwitched(user, asset, enabled=True),) if draft.follows(user) else ()
 
 
 def _collateral_disabled(draft: Draft, log: Log) -> Iterator[Change]:
-    asset, user = events.address_of(log.topics[1]), events.address_of(log.topics[2])
+    asset, user = abi.address_of(log.topics[1]), abi.address_of(log.topics[2])
     if draft.follows(user):
         yield CollateralSwitched(user, asset, enabled=False)
         for ancestor, heir in draft.heirs.items():  # the same bit, set when it was another asset's
@@ -127,15 +128,15 @@ def _collateral_disabled(draft: Draft, log: Log) -> Iterator[Change]:
 
 
 def _user_mode_set(draft: Draft, log: Log) -> tuple[Change, ...]:
-    user = events.address_of(log.topics[1])
-    return (ModeSet(user, events.uint_at(log.data, 0)),) if draft.follows(user) else ()
+    user = abi.address_of(log.topics[1])
+    return (ModeSet(user, abi.uint_at(log.data, 0)),) if draft.follows(user) else ()
 
 
 def _liquidated(draft: Draft, log: Log) -> tuple[Change, ...]:
-    in_atokens = events.uint_at(log.data, 3)
+    in_atokens = abi.uint_at(log.data, 3)
     if in_atokens and draft.engine.touches_collateral:
-        draft.store_indexes(events.address_of(log.topics[1]))
-    return (Liquidated(events.address_of(log.topics[3])),)
+        draft.store_indexes(abi.address_of(log.topics[1]))
+    return (Liquidated(abi.address_of(log.topics[3])),)
 
 
 # --- configurator and provider -------------------------------------------------------------------
@@ -143,7 +144,7 @@ def _liquidated(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 def _listed(draft: Draft, log: Log) -> tuple[Change, ...]:
     """Take in a new reserve. Its bit may have been another's, and users may have left it set."""
-    asset = events.address_of(log.topics[1])
+    asset = abi.address_of(log.topics[1])
     reserve = draft.extras.listings[asset]
     if reserve.configuration.decimals == UNHEARD:
         raise Rebuild(f"{reserve.symbol} was listed without a log of its aToken: read it instead")
@@ -152,7 +153,7 @@ def _listed(draft: Draft, log: Log) -> tuple[Change, ...]:
     draft.reserves[asset] = reserve
     draft.rates[asset] = UNTOUCHED
     draft.debt_totals[asset] = 0
-    draft.heirs[placeholder(reserve.bit)] = asset
+    draft.heirs[vacant(reserve.bit)] = asset
     draft.heirs |= {old: asset for old, bit in draft.dropped.items() if bit == reserve.bit}
     draft.heirs.pop(asset, None)
     draft.hear(asset)
@@ -160,7 +161,7 @@ def _listed(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _dropped(draft: Draft, log: Log) -> tuple[Change, ...]:
-    asset = events.address_of(log.topics[1])
+    asset = abi.address_of(log.topics[1])
     reserve = draft.reserves.pop(asset, None)
     if reserve is not None:
         draft.dropped[asset] = reserve.bit
@@ -169,41 +170,41 @@ def _dropped(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _collateral_configured(draft: Draft, log: Log) -> tuple[Change, ...]:
-    threshold, bonus = Bps(events.uint_at(log.data, 1)), Bps(events.uint_at(log.data, 2))
+    threshold, bonus = Bps(abi.uint_at(log.data, 1)), Bps(abi.uint_at(log.data, 2))
     return _configured(draft, log, lambda old: replace(old, threshold=threshold, bonus=bonus))
 
 
 def _fee_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    fee = Bps(events.uint_at(log.data, 1))
+    fee = Bps(abi.uint_at(log.data, 1))
     return _configured(draft, log, lambda old: replace(old, protocol_fee=fee))
 
 
 def _activated(draft: Draft, log: Log) -> tuple[Change, ...]:
-    active = bool(events.uint_at(log.data, 0))
+    active = bool(abi.uint_at(log.data, 0))
     return _configured(draft, log, lambda old: replace(old, is_active=active))
 
 
 def _paused(draft: Draft, log: Log) -> tuple[Change, ...]:
-    paused = bool(events.uint_at(log.data, 0))
+    paused = bool(abi.uint_at(log.data, 0))
     return _configured(draft, log, lambda old: replace(old, is_paused=paused))
 
 
 def _asset_mode_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    mode = events.uint_at(log.data, 1)
+    mode = abi.uint_at(log.data, 1)
     return _configured(draft, log, lambda old: replace(old, mode=mode))
 
 
 def _configured(
     draft: Draft, log: Log, change: Callable[[Configuration], Configuration]
 ) -> tuple[Change, ...]:
-    asset = events.address_of(log.topics[1])
+    asset = abi.address_of(log.topics[1])
     if asset in draft.reserves:
         draft.configure(asset, change)
     return ()
 
 
 def _grace_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _protected(draft, log, events.uint_at(log.data, 0))
+    return _protected(draft, log, abi.uint_at(log.data, 0))
 
 
 def _grace_disabled(draft: Draft, log: Log) -> tuple[Change, ...]:
@@ -211,7 +212,7 @@ def _grace_disabled(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _protected(draft: Draft, log: Log, until: int) -> tuple[Change, ...]:
-    asset = events.address_of(log.topics[1])
+    asset = abi.address_of(log.topics[1])
     if asset in draft.reserves:
         draft.reserves[asset] = replace(draft.reserves[asset], grace_until=until)
     return ()
@@ -229,8 +230,8 @@ def _in_mode(bitmap: str) -> Handler:
     """Return what sets the bit of an asset in one bitmap of an eMode."""
 
     def changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-        reserve = draft.reserves.get(events.address_of(log.topics[1]))
-        number, is_on = events.uint_at(log.data, 0), bool(events.uint_at(log.data, 1))
+        reserve = draft.reserves.get(abi.address_of(log.topics[1]))
+        number, is_on = abi.uint_at(log.data, 0), bool(abi.uint_at(log.data, 1))
         mode = draft.modes.get(number)
         if reserve is not None and mode is not None:
             bits = getattr(mode, bitmap) & ~(1 << reserve.bit) | is_on << reserve.bit

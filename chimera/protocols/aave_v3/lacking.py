@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, Block, Log
 from chimera.domain.call import Inquiry
 from chimera.domain.market import Account
@@ -135,12 +136,10 @@ def _listings(
     market: AaveMarket, governance: Sequence[Log], logs: Sequence[Log]
 ) -> Inquiry[dict[Address, Reserve]]:
     """Make new reserves of their logs; only the symbol is asked for, and all else is logged."""
-    assets = [
-        events.address_of(log.topics[1]) for log in _of(events.RESERVE_INITIALIZED, governance)
-    ]
+    assets = [abi.address_of(log.topics[1]) for log in _of(events.RESERVE_INITIALIZED, governance)]
     if not assets:
         return {}
-    names = {asset: calls.plain(asset, calls.SYMBOL) for asset in assets}
+    names = {asset: abi.plain(asset, calls.SYMBOL) for asset in assets}
     answers = yield tuple(names.values())
     decimals = {
         log.address: events.decimals_of(log) for log in _of(events.ATOKEN_INITIALIZED, logs)
@@ -148,7 +147,7 @@ def _listings(
     bits = {asset: reserve.bit for asset, reserve in market.reserves.items()}
     listings = {}
     for log in governance:
-        asset = events.address_of(log.topics[1])
+        asset = abi.address_of(log.topics[1])
         if log.topics[0] == events.RESERVE_DROPPED:
             bits.pop(asset, None)
         elif log.topics[0] == events.RESERVE_INITIALIZED:
@@ -156,7 +155,7 @@ def _listings(
             supply, stable, debt = events.new_tokens(log)
             listings[asset] = Reserve(
                 asset=asset,
-                symbol=calls.symbol(answers[names[asset]], asset),
+                symbol=abi.symbol(answers[names[asset]], asset),
                 bit=bits[asset],
                 supply_token=supply,
                 debt_token=debt,
@@ -172,9 +171,9 @@ def _lowest_free(bits: Collection[int]) -> int:
 
 
 def _unknown_modes(market: AaveMarket, logs: Sequence[Log]) -> set[int]:
-    named = {events.uint_at(log.data, 1) for log in _of(events.EMODE_ASSET_CATEGORY_CHANGED, logs)}
+    named = {abi.uint_at(log.data, 1) for log in _of(events.EMODE_ASSET_CATEGORY_CHANGED, logs)}
     for topic in IN_EMODE:
-        named |= {events.uint_at(log.data, 0) for log in _of(topic, logs)}
+        named |= {abi.uint_at(log.data, 0) for log in _of(topic, logs)}
     return named - market.modes.keys()
 
 
@@ -186,7 +185,7 @@ def _newcomers(
     tokens = {reserve.debt_token for reserve in market.reserves.values()}
     tokens |= {reserve.debt_token for reserve in found.listings.values()}
     borrowers = (
-        events.address_of(log.topics[2])
+        abi.address_of(log.topics[2])
         for log in logs
         if log.topics[0] == events.MINT and log.address in tokens
     )

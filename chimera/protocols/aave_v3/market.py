@@ -99,7 +99,7 @@ class AaveMarket(Market):
         sentinel: PriceOracleSentinel, or the zero address.
         liquidations_allowed: What the sentinel says of accounts at 0.95 and above.
         dropped: Bits of assets that were dropped; users may still have the collateral bit set.
-        heirs: Dropped assets (or placeholders) -> the asset that has their bit now.
+        heirs: Dropped assets and vacant bits -> the asset that has their bit now.
     """
 
     engine: Engine
@@ -152,6 +152,6 @@ def priced(reserves: Mapping[Address, Reserve], modes: Mapping[int, Mode]) -> tu
     return tuple(dict.fromkeys([*reserves, *(s for s in sources if s != ZERO_ADDRESS)]))
 
 
-def placeholder(bit: int) -> Address:
-    """Name a bit that no reserve has, to keep it for the asset that may be listed under it."""
+def vacant(bit: int) -> Address:
+    """Name a bit that no reserve has; whoever has it set uses the asset listed under it next."""
     return Address(bit.to_bytes(20, "big"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import Answer, Call
 from chimera.domain.health import Difference, Health
@@ -14,12 +15,12 @@ FIELDS = ("total collateral", "total debt", "available borrows", "threshold", "l
 
 def view(pool: Address, user: Address) -> Call:
     """Return the call of `getUserAccountData`."""
-    return calls.of_address(pool, calls.GET_USER_ACCOUNT_DATA, user)
+    return abi.of_address(pool, calls.GET_USER_ACCOUNT_DATA, user)
 
 
 def differences(health: Health, answer: Answer) -> tuple[Difference, ...]:
     """Compare totals, threshold and health factor with the pool's; or that the view reverts."""
-    found = calls.words(answer)
+    found = abi.words(answer)
     if len(found) < len(FIELDS) or health.error is not None:
         ours, theirs = health.error or "answers", "answers" if found else "reverts"
         return () if health.error and not found else (Difference("view", ours, theirs),)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import Inquiry
 from chimera.domain.market import Account, Quoted, Token
-from chimera.protocols.aave_v3 import calls
 from chimera.protocols.aave_v3.market import AaveMarket
 
 GET_SOURCE_OF_ASSET = bytes.fromhex("92bf2be0")  # AaveOracle
@@ -47,11 +47,10 @@ def priced(market: AaveMarket, asset: Address, price: int) -> AaveMarket:
 def sources(market: AaveMarket) -> Inquiry[dict[Address, Address]]:
     """Ask the oracle where its prices come from; the zero address: the fallback, or fixed."""
     questions = {
-        asset: calls.of_address(market.oracle, GET_SOURCE_OF_ASSET, asset)
-        for asset in market.prices
+        asset: abi.of_address(market.oracle, GET_SOURCE_OF_ASSET, asset) for asset in market.prices
     }
     answers = yield tuple(questions.values())
     return {
-        asset: calls.as_address(calls.number(answers[question]) or 0)
+        asset: abi.as_address(abi.number(answers[question]) or 0)
         for asset, question in questions.items()
     }

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, Block
 from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.market import Account
 from chimera.errors import Refuse
 from chimera.protocols.aave_v3 import calls
 from chimera.protocols.aave_v3.engine import Engine
-from chimera.protocols.aave_v3.market import AaveMarket, Mode, Reserve, placeholder, priced
+from chimera.protocols.aave_v3.market import AaveMarket, Mode, Reserve, priced, vacant
 from chimera.protocols.aave_v3.revision import engine_of
 
 MODES_AT_ONCE = 4  # eMode ids are given out in order; read on while all of these are defined
@@ -39,7 +41,7 @@ def doors(provider: Address) -> Inquiry[Doors]:
         Refuse: It has none.
     """
     questions = tuple(
-        calls.plain(provider, selector)
+        abi.plain(provider, selector)
         for selector in (
             calls.GET_POOL,
             calls.GET_POOL_CONFIGURATOR,
@@ -48,7 +50,7 @@ def doors(provider: Address) -> Inquiry[Doors]:
         )
     )
     answers = yield questions
-    found = [calls.as_address(calls.number(answers[call]) or 0) for call in questions]
+    found = [abi.as_address(abi.number(answers[call]) or 0) for call in questions]
     if ZERO_ADDRESS in found[:3]:
         raise Refuse(
             f"{to_checksum_address(provider)} is no Aave v3 PoolAddressesProvider: "
@@ -59,10 +61,10 @@ def doors(provider: Address) -> Inquiry[Doors]:
 
 def assets(pool: Address) -> Inquiry[list[Address]]:
     """Ask the pool for its reserves; dropped ones are not among them."""
-    question = calls.plain(pool, calls.GET_RESERVES_LIST)
+    question = abi.plain(pool, calls.GET_RESERVES_LIST)
     answers = yield (question,)
     calls.required(question, answers[question])
-    return calls.addresses(answers[question])
+    return abi.addresses(answers[question])
 
 
 def detect(pool: Address, listed: Sequence[Address]) -> Inquiry[Engine]:
@@ -79,7 +81,7 @@ def detect(pool: Address, listed: Sequence[Address]) -> Inquiry[Engine]:
 def _reserve_data(
     pool: Address, listed: Sequence[Address]
 ) -> Inquiry[dict[Address, calls.ReserveData]]:
-    questions = {asset: calls.of_address(pool, calls.GET_RESERVE_DATA, asset) for asset in listed}
+    questions = {asset: abi.of_address(pool, calls.GET_RESERVE_DATA, asset) for asset in listed}
     answers = (yield tuple(questions.values())) if questions else {}
     read = {asset: calls.reserve_data(answers[call]) for asset, call in questions.items()}
     return {asset: data for asset, data in read.items() if data is not None}
@@ -94,16 +96,16 @@ def listings(
     Raises:
         Refuse: There is debt in one of them that cannot be mirrored.
     """
-    names = {asset: calls.plain(asset, calls.SYMBOL) for asset in data}
+    names = {asset: abi.plain(asset, calls.SYMBOL) for asset in data}
     graces = {
-        asset: calls.of_address(pool, calls.GET_LIQUIDATION_GRACE_PERIOD, asset)
+        asset: abi.of_address(pool, calls.GET_LIQUIDATION_GRACE_PERIOD, asset)
         for asset in (data if engine.has_grace_period else ())
     }
     answers = yield (*names.values(), *graces.values())
     reserves = {
         asset: Reserve(
             asset=asset,
-            symbol=calls.symbol(answers[names[asset]], asset),
+            symbol=abi.symbol(answers[names[asset]], asset),
             bit=read.bit,
             supply_token=read.supply_token,
             debt_token=read.debt_token,
@@ -111,7 +113,7 @@ def listings(
             configuration=calls.configuration(
                 read.configuration, names_mode=not engine.has_mode_bitmaps
             ),
-            grace_until=calls.number(answers[graces[asset]]) or 0 if asset in graces else 0,
+            grace_until=abi.number(answers[graces[asset]]) or 0 if asset in graces else 0,
         )
         for asset, read in data.items()
     }
@@ -125,10 +127,10 @@ def listings(
 
 
 def _no_stable_debt(reserves: Sequence[Reserve]) -> Inquiry[None]:
-    questions = [calls.plain(reserve.stable_debt_token, calls.TOTAL_SUPPLY) for reserve in reserves]
+    questions = [abi.plain(reserve.stable_debt_token, calls.TOTAL_SUPPLY) for reserve in reserves]
     answers = (yield tuple(questions)) if questions else {}
     for reserve, call in zip(reserves, questions, strict=True):
-        if stable := calls.number(answers[call]):
+        if stable := abi.number(answers[call]):
             token = to_checksum_address(reserve.stable_debt_token)
             raise Refuse(
                 f"{reserve.symbol} has stable debt ({token} totals {stable}); "
@@ -139,7 +141,7 @@ def _no_stable_debt(reserves: Sequence[Reserve]) -> Inquiry[None]:
 def debt_totals(reserves: Mapping[Address, Reserve]) -> Inquiry[dict[Address, int]]:
     """Read the scaled total supply of every vToken."""
     questions = {
-        asset: calls.plain(reserve.debt_token, calls.SCALED_TOTAL_SUPPLY)
+        asset: abi.plain(reserve.debt_token, calls.SCALED_TOTAL_SUPPLY)
         for asset, reserve in reserves.items()
     }
     answers = yield tuple(questions.values())
@@ -155,7 +157,7 @@ def modes(pool: Address, engine: Engine, ids: Iterable[int]) -> Inquiry[dict[int
     if engine.has_ltvzero_bitmap:
         getters.append(calls.GET_EMODE_CATEGORY_LTVZERO_BITMAP)
     questions = {
-        mode: [calls.of_number(pool, getter, mode) for getter in getters]
+        mode: [abi.of_number(pool, getter, mode) for getter in getters]
         for mode in sorted(set(ids) - {0})
     }
     if not questions:
@@ -186,22 +188,22 @@ def base_of(oracle: Address) -> Inquiry[tuple[str, int]]:
 
     A zero BASE_CURRENCY is the US dollar; else it is a token. The unit is a power of ten.
     """
-    currency = calls.plain(oracle, calls.BASE_CURRENCY)
-    unit = calls.plain(oracle, calls.BASE_CURRENCY_UNIT)
+    currency = abi.plain(oracle, calls.BASE_CURRENCY)
+    unit = abi.plain(oracle, calls.BASE_CURRENCY_UNIT)
     answers = yield (currency, unit)
-    token = calls.as_address(calls.required(currency, answers[currency]))
+    token = abi.as_address(calls.required(currency, answers[currency]))
     decimals = len(str(calls.required(unit, answers[unit]))) - 1
     if token == ZERO_ADDRESS:
         return "USD", decimals
-    name = calls.plain(token, calls.SYMBOL)
+    name = abi.plain(token, calls.SYMBOL)
     answers = yield (name,)
-    return calls.symbol(answers[name], token), decimals
+    return abi.symbol(answers[name], token), decimals
 
 
 @lru_cache(maxsize=64)  # the same ones go out at every block
 def price_calls(oracle: Address, sources: tuple[Address, ...]) -> tuple[Call, ...]:
     """Return one call for each price, so that a dead source hurts only its holders."""
-    return tuple(calls.of_address(oracle, calls.GET_ASSET_PRICE, source) for source in sources)
+    return tuple(abi.of_address(oracle, calls.GET_ASSET_PRICE, source) for source in sources)
 
 
 def prices_in(
@@ -209,7 +211,7 @@ def prices_in(
 ) -> dict[Address, int | None]:
     """Take the prices from the readings; None where the oracle reverts."""
     questions = price_calls(oracle, sources)
-    answers = (calls.number(readings[call]) for call in questions)
+    answers = (abi.number(readings[call]) for call in questions)
     return dict(zip(sources, answers, strict=True))
 
 
@@ -217,12 +219,12 @@ def sentinel_calls(engine: Engine, sentinel: Address) -> tuple[Call, ...]:
     """Ask the sentinel whether accounts at 0.95 and above may be liquidated, if there is one."""
     if not engine.has_sentinel or sentinel == ZERO_ADDRESS:
         return ()
-    return (calls.plain(sentinel, calls.IS_LIQUIDATION_ALLOWED),)
+    return (abi.plain(sentinel, calls.IS_LIQUIDATION_ALLOWED),)
 
 
 def allowed_by(questions: tuple[Call, ...], readings: Readings) -> bool:
     """Tell what the sentinel said; where it reverts, so does the liquidation."""
-    return all(calls.number(readings[call]) for call in questions)
+    return all(abi.number(readings[call]) for call in questions)
 
 
 def prove(provider: Address) -> Inquiry[None]:
@@ -275,9 +277,12 @@ def read_accounts(
     A user without any balance is left out, unless a collateral bit or an eMode outlived the
     balances: whoever starts that user empty would be wrong at the next supply.
     """
-    questions = tuple(call for user in users for call in _account_calls(pool, reserves, user))
-    answers = (yield questions) if questions else {}
-    found = {user: _account(pool, reserves, user, answers, block) for user in users}
+    questions = {user: _account_calls(pool, reserves, user) for user in users}
+    answers = (yield tuple(chain.from_iterable(questions.values()))) if questions else {}
+    found = {
+        user: _account(reserves, [calls.required(call, answers[call]) for call in asked], block)
+        for user, asked in questions.items()
+    }
     return {
         user: account
         for user, account in found.items()
@@ -286,29 +291,23 @@ def read_accounts(
 
 
 def _account_calls(pool: Address, reserves: Mapping[Address, Reserve], user: Address) -> list[Call]:
-    bitmap = calls.of_address(pool, calls.GET_USER_CONFIGURATION, user)
-    mode = calls.of_address(pool, calls.GET_USER_EMODE, user)
+    bitmap = abi.of_address(pool, calls.GET_USER_CONFIGURATION, user)
+    mode = abi.of_address(pool, calls.GET_USER_EMODE, user)
     tokens = [r.supply_token for r in reserves.values()] + [r.debt_token for r in reserves.values()]
-    balances = [calls.of_address(token, calls.SCALED_BALANCE_OF, user) for token in tokens]
+    balances = [abi.of_address(token, calls.SCALED_BALANCE_OF, user) for token in tokens]
     return [bitmap, mode, *balances]
 
 
-def _account(
-    pool: Address,
-    reserves: Mapping[Address, Reserve],
-    user: Address,
-    answers: Readings,
-    block: Block,
-) -> Account:
-    questions = _account_calls(pool, reserves, user)
-    bitmap, mode, *balances = (calls.required(call, answers[call]) for call in questions)
+def _account(reserves: Mapping[Address, Reserve], answers: Sequence[int], block: Block) -> Account:
+    """Put together an account from what `_account_calls` asks, in that order."""
+    bitmap, mode, *balances = answers
     supplied, owed = balances[: len(reserves)], balances[len(reserves) :]
     by_bit = {reserve.bit: asset for asset, reserve in reserves.items()}
     return Account(
         supplied={a: amount for a, amount in zip(reserves, supplied, strict=True) if amount},
         owed={a: amount for a, amount in zip(reserves, owed, strict=True) if amount},
         enabled=frozenset(
-            by_bit.get(bit, placeholder(bit)) for bit in range(BITS) if bitmap >> 2 * bit & 2
+            by_bit.get(bit, vacant(bit)) for bit in range(BITS) if bitmap >> 2 * bit & 2
         ),
         mode=mode,
         updated_block=block.number,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.call import Call, Inquiry
 from chimera.errors import Refuse
@@ -70,13 +71,11 @@ def engine_of(pool: Address, reserves: Mapping[Address, ReserveData]) -> Inquiry
 
 
 def _version(pool: Address, an_asset: Address) -> Inquiry[str]:
-    revision = calls.plain(pool, calls.POOL_REVISION)
+    revision = abi.plain(pool, calls.POOL_REVISION)
     probes = {version: _probe(pool, an_asset, *rest) for version, *rest in PROBES}
     answers = yield (revision, *probes.values())
     number, place = calls.required(revision, answers[revision]), to_checksum_address(pool)
-    able = (
-        version for version, probe in probes.items() if calls.number(answers[probe]) is not None
-    )
+    able = (version for version, probe in probes.items() if abi.number(answers[probe]) is not None)
     version = next(able, V3_0.version)
     if number > NEWEST_POOL and version != V3_0.version:  # forks of v3.0 count for themselves
         raise Refuse(
@@ -88,23 +87,23 @@ def _version(pool: Address, an_asset: Address) -> Inquiry[str]:
 
 def _probe(pool: Address, asset: Address, selector: bytes, argument: int | Address | None) -> Call:
     if argument is None:
-        return calls.plain(pool, selector)
+        return abi.plain(pool, selector)
     if isinstance(argument, int):
-        return calls.of_number(pool, selector, argument)
-    return calls.of_address(pool, selector, asset)
+        return abi.of_number(pool, selector, argument)
+    return abi.of_address(pool, selector, asset)
 
 
 def _token_revisions(reserves: Sequence[ReserveData]) -> Inquiry[list[Tokens]]:
     questions = [
         (
-            calls.plain(reserve.supply_token, calls.ATOKEN_REVISION),
-            calls.plain(reserve.debt_token, calls.DEBT_TOKEN_REVISION),
+            abi.plain(reserve.supply_token, calls.ATOKEN_REVISION),
+            abi.plain(reserve.debt_token, calls.DEBT_TOKEN_REVISION),
         )
         for reserve in reserves
     ]
     answers = (yield tuple(call for pair in questions for call in pair)) if questions else {}
     return [
-        Tokens(calls.number(answers[supply]) or 0, calls.number(answers[debt]) or 0)
+        Tokens(abi.number(answers[supply]) or 0, abi.number(answers[debt]) or 0)
         for supply, debt in questions
     ]
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chimera.domain import abi
 from chimera.domain.block import Log
-from chimera.errors import Rebuild
 from chimera.protocols.aave_v3 import events
-
-WORD = 32  # bytes
 
 # (topics, words of data at the least), as the ABIs have them
 SHAPES: dict[bytes, tuple[int, int]] = {
@@ -54,10 +52,5 @@ def check(logs: Iterable[Log]) -> None:
         Rebuild: One of them does not decode, so what it says has to be read from the contracts.
     """
     for log in logs:
-        shape = SHAPES.get(log.topics[0])
-        if shape is not None and (len(log.topics) != shape[0] or len(log.data) < shape[1] * WORD):
-            raise Rebuild(
-                f"log {log.log_index} of block {log.block_number} from 0x{log.address.hex()} "
-                f"does not decode: {len(log.topics)} topics and {len(log.data)} bytes instead of "
-                f"{shape[0]} and {shape[1] * WORD}"
-            )
+        if (shape := SHAPES.get(log.topics[0])) is not None:
+            abi.check_size(log, *shape)

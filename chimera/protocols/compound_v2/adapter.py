@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, Block, BlockBatch, Log, LogQuery, Needs
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
@@ -99,7 +100,7 @@ class CompoundV2:
         """Return who got debt (with `suppliers`, also mTokens) in logs that `discovery` names."""
         place = HOLDER if suppliers else BORROWER
         found = {
-            (log.address, events.address_at(events.arguments(log), place[log.topics[0]]))
+            (log.address, abi.address_at(events.arguments(log), place[log.topics[0]]))
             for log in logs
             if log.topics[0] in place
         }

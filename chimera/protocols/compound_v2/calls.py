@@ -5,6 +5,7 @@ from __future__ import annotations
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import Answer, Call, Slot
 from chimera.errors import Refuse
@@ -68,64 +69,34 @@ ASSET_PRICES = bytes.fromhex("5e9a523c")  # Moonwell
 # Action of Venus, as numbered in its ComptrollerInterface
 SEIZE, LIQUIDATE = 4, 5
 
-WORD = 32
-
-
-def plain(to: Address, selector: bytes) -> Call:
-    """Call a function without arguments."""
-    return Call(to, selector)
-
-
-def of_address(to: Address, selector: bytes, argument: Address) -> Call:
-    """Call a function of one address."""
-    return Call(to, selector + argument.rjust(WORD, b"\0"))
-
-
-def of_number(to: Address, selector: bytes, argument: int) -> Call:
-    """Call a function of one unsigned integer."""
-    return Call(to, selector + argument.to_bytes(WORD, "big"))
-
 
 def of_pool_market(to: Address, selector: bytes, pool: int, mtoken: Address) -> Call:
     """Call a function of a pool's number and a market."""
-    return Call(to, selector + pool.to_bytes(WORD, "big") + mtoken.rjust(WORD, b"\0"))
+    return Call(to, selector + pool.to_bytes(abi.WORD, "big") + mtoken.rjust(abi.WORD, b"\0"))
 
 
 def of_market_action(to: Address, selector: bytes, mtoken: Address, action: int) -> Call:
     """Call a function of a market and a number."""
-    return Call(to, selector + mtoken.rjust(WORD, b"\0") + action.to_bytes(WORD, "big"))
+    return Call(to, selector + mtoken.rjust(abi.WORD, b"\0") + action.to_bytes(abi.WORD, "big"))
 
 
 def of_text(to: Address, selector: bytes, text: str) -> Call:
     """Call a function of one string."""
     raw = text.encode()
-    head = WORD.to_bytes(WORD, "big") + len(raw).to_bytes(WORD, "big")
-    return Call(to, selector + head + raw + bytes(-len(raw) % WORD))
+    head = abi.WORD.to_bytes(abi.WORD, "big") + len(raw).to_bytes(abi.WORD, "big")
+    return Call(to, selector + head + raw + bytes(-len(raw) % abi.WORD))
 
 
 def slot(to: Address, position: int) -> Slot:
     """Read the storage word at a position."""
-    return Slot(to, position.to_bytes(WORD, "big"))
+    return Slot(to, position.to_bytes(abi.WORD, "big"))
 
 
 def entry(to: Address, position: int, user: Address) -> tuple[Slot, Slot]:
     """Read (principal, interestIndex) of a user in the mapping at a position."""
-    place = keccak(user.rjust(WORD, b"\0") + position.to_bytes(WORD, "big"))
+    place = keccak(user.rjust(abi.WORD, b"\0") + position.to_bytes(abi.WORD, "big"))
     following = int.from_bytes(place, "big") + 1
-    return Slot(to, place), Slot(to, following.to_bytes(WORD, "big"))
-
-
-def words(answer: Answer) -> list[int]:
-    """Return the answer as 32-byte words; an empty list for a revert or no code."""
-    if answer is None:
-        return []
-    whole = len(answer) - len(answer) % WORD
-    return [int.from_bytes(answer[at : at + WORD], "big") for at in range(0, whole, WORD)]
-
-
-def number(answer: Answer) -> int | None:
-    """Return the first word; None for a revert or an address without code."""
-    return int.from_bytes(answer[:WORD], "big") if answer and len(answer) >= WORD else None
+    return Slot(to, place), Slot(to, following.to_bytes(abi.WORD, "big"))
 
 
 def required(call: Call, answer: Answer) -> int:
@@ -135,31 +106,10 @@ def required(call: Call, answer: Answer) -> int:
     Raises:
         Refuse: There is none.
     """
-    found = number(answer)
+    found = abi.number(answer)
     if found is None:
         raise Refuse(
             f"{to_checksum_address(call.to)} does not answer 0x{call.data[:4].hex()}: "
             "it is not the contract of a Compound v2 family that it should be"
         )
     return found
-
-
-def as_address(word: int) -> Address:
-    """Return the address in a word."""
-    return Address((word & (2**160 - 1)).to_bytes(20, "big"))
-
-
-def addresses(answer: Answer) -> list[Address]:
-    """Return a dynamic array of addresses."""
-    found = words(answer)
-    return [as_address(word) for word in found[2 : 2 + found[1]]] if len(found) > 1 else []
-
-
-def symbol(answer: Answer, token: Address) -> str:
-    """Return a token's symbol: a string, or a bytes32 of old tokens; else a short address."""
-    text = answer or b""
-    if len(text) > WORD:
-        length = int.from_bytes(text[WORD : 2 * WORD], "big")
-        text = text[2 * WORD : 2 * WORD + length]
-    decoded = text.rstrip(b"\0").decode("utf-8", "ignore")
-    return decoded if decoded and decoded.isprintable() else f"0x{token[:4].hex()}"

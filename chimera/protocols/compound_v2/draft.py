@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, BlockBatch, Log
 from chimera.domain.changes import Change, SupplyMoved
 from chimera.errors import Rebuild
@@ -133,7 +134,7 @@ class Draft:
             incentive = listing.incentive if own else self.incentive
             self.listings[mtoken] = replace(listing, incentive=incentive)
         for mtoken, state in self.states.items():
-            cash = calls.number(readings[calls.plain(mtoken, calls.GET_CASH)])
+            cash = abi.number(readings[abi.plain(mtoken, calls.GET_CASH)])
             self.states[mtoken] = replace(state, cash=cash)
         for mtoken, (_, state) in self.extras.fresh.items():
             self.states[mtoken] = state

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chimera.domain.block import Address, Log
+from chimera.domain import abi
+from chimera.domain.block import Log
 
 # mTokens
 ACCRUE_INTEREST = bytes.fromhex("4dec04e750ca11537cabcd8a9eab06494de08da3735bc8871cd41250e190bc04")
@@ -99,7 +100,6 @@ NEW_INTEREST_PARAMS = bytes.fromhex(
     "6960ab234c7ef4b0c9197100f5393cfcde7c453ac910a27bd2000aa1dd4c068d"
 )
 
-WORD = 32
 SEIZE_ACTION = b"Seize"
 
 
@@ -113,18 +113,8 @@ def arguments(log: Log) -> bytes:
     return b"".join(log.topics[1:]) + log.data
 
 
-def uint_at(words: bytes, place: int) -> int:
-    """Return the unsigned integer in the word at `place`."""
-    return int.from_bytes(words[WORD * place : WORD * place + WORD], "big")
-
-
-def address_at(words: bytes, place: int) -> Address:
-    """Return the address in the word at `place`."""
-    return Address(words[WORD * place + 12 : WORD * place + WORD])
-
-
 def paused(words: bytes) -> tuple[bytes, bool]:
     """Return action and state of `ActionPaused(string,bool)`."""
-    start, is_on = uint_at(words, 0), bool(uint_at(words, 1))
-    length = int.from_bytes(words[start : start + WORD], "big")
-    return words[start + WORD : start + WORD + length], is_on
+    start, is_on = abi.uint_at(words, 0), bool(abi.uint_at(words, 1))
+    length = int.from_bytes(words[start : start + abi.WORD], "big")
+    return words[start + abi.WORD : start + abi.WORD + length], is_on

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import BlockBatch, Log
 from chimera.domain.call import answer
 from chimera.domain.changes import (
@@ -46,7 +47,7 @@ def fold(market: CompoundMarket, accounts: Accounts, batch: BlockBatch) -> Itera
 
 
 def _accrued(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _interest_added(draft, log, events.arguments(log)[events.WORD :])
+    return _interest_added(draft, log, events.arguments(log)[abi.WORD :])
 
 
 def _interest_added(draft: Draft, log: Log, words: bytes) -> tuple[Change, ...]:
@@ -56,7 +57,7 @@ def _interest_added(draft: Draft, log: Log, words: bytes) -> tuple[Change, ...]:
     Venus may pay the reserves out while it adds interest, and logs that first: the reserves that
     are left have their part already. Nothing else reduces reserves before interest is added.
     """
-    interest, index, borrows = (events.uint_at(words, place) for place in range(3))
+    interest, index, borrows = (abi.uint_at(words, place) for place in range(3))
     listing = draft.listings.get(log.address)
     if log.address in draft.states and index < draft.states[log.address].index:
         raise Rebuild(f"the borrow index of {to_checksum_address(log.address)} fell to {index}")
@@ -80,15 +81,15 @@ def _old_accrued(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _minted(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _supply_moved(draft, log, events.uint_at(events.arguments(log), 2))
+    return _supply_moved(draft, log, abi.uint_at(events.arguments(log), 2))
 
 
 def _minted_behalf(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _supply_moved(draft, log, events.uint_at(events.arguments(log), 3))
+    return _supply_moved(draft, log, abi.uint_at(events.arguments(log), 3))
 
 
 def _redeemed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _supply_moved(draft, log, -events.uint_at(events.arguments(log), 2))
+    return _supply_moved(draft, log, -abi.uint_at(events.arguments(log), 2))
 
 
 def _supply_moved(draft: Draft, log: Log, delta: int) -> tuple[Change, ...]:
@@ -105,16 +106,16 @@ def _reserves_added(draft: Draft, log: Log) -> tuple[Change, ...]:
     """
     words = events.arguments(log)
     sent = draft.sent_back.get(log.address)
-    seized = events.address_at(words, 0) == log.address
+    seized = abi.address_at(words, 0) == log.address
     burned = sent[1] if seized and sent is not None and sent[0] == log.log_index - 1 else 0
-    reserves = events.uint_at(words, 2)
+    reserves = abi.uint_at(words, 2)
     draft.store(log.address, lambda old: replace(old, reserves=reserves))
     draft.supply(log.address, -burned)
     return ()
 
 
 def _reserves_reduced(draft: Draft, log: Log) -> tuple[Change, ...]:
-    reserves = events.uint_at(events.arguments(log), 2)
+    reserves = abi.uint_at(events.arguments(log), 2)
     draft.reduced.add(log.address)
     draft.store(log.address, lambda old: replace(old, reserves=reserves))
     return ()
@@ -130,8 +131,8 @@ def _transferred(draft: Draft, log: Log) -> tuple[Change, ...]:
     All three take it from the sender; what they do to the total supply is told by other logs.
     """
     words = events.arguments(log)
-    sender, receiver = events.address_at(words, 0), events.address_at(words, 1)
-    amount = events.uint_at(words, 2)
+    sender, receiver = abi.address_at(words, 0), abi.address_at(words, 1)
+    amount = abi.uint_at(words, 2)
     if receiver == log.address:
         draft.sent_back[log.address] = (log.log_index, amount)
     return (
@@ -151,8 +152,8 @@ def _repaid(draft: Draft, log: Log) -> tuple[Change, ...]:
 def _owing(draft: Draft, log: Log, place: int) -> tuple[Change, ...]:
     """Settle a debt at the current index, which the last AccrueInterest before has set."""
     words = events.arguments(log)
-    user = events.address_at(words, place)
-    amount, borrows = events.uint_at(words, place + 2), events.uint_at(words, place + 3)
+    user = abi.address_at(words, place)
+    amount, borrows = abi.uint_at(words, place + 2), abi.uint_at(words, place + 3)
     index = draft.index_of(log.address)
     draft.store(log.address, lambda old: replace(old, borrows=borrows))
     if not draft.follows(user):
@@ -161,20 +162,20 @@ def _owing(draft: Draft, log: Log, place: int) -> tuple[Change, ...]:
 
 
 def _liquidated(_draft: Draft, log: Log) -> tuple[Change, ...]:
-    return (Liquidated(events.address_at(events.arguments(log), 1)),)
+    return (Liquidated(abi.address_at(events.arguments(log), 1)),)
 
 
 # --- mTokens: terms ------------------------------------------------------------------------------
 
 
 def _reserve_factor_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    factor = events.uint_at(events.arguments(log), 1)
+    factor = abi.uint_at(events.arguments(log), 1)
     draft.configure(log.address, lambda old: replace(old, reserve_factor=factor))
     return ()
 
 
 def _seize_share_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    share = events.uint_at(events.arguments(log), 1)
+    share = abi.uint_at(events.arguments(log), 1)
     draft.configure(log.address, lambda old: replace(old, seize_share=share))
     return ()
 
@@ -185,7 +186,7 @@ def _comptroller_changed(_draft: Draft, log: Log) -> tuple[Change, ...]:
 
 def _params_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
     words = events.arguments(log)
-    draft.remodel(log.address, RateModel(*(events.uint_at(words, place) for place in range(4))))
+    draft.remodel(log.address, RateModel(*(abi.uint_at(words, place) for place in range(4))))
     return ()
 
 
@@ -202,38 +203,38 @@ def _exited(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 def _member(draft: Draft, log: Log, *, enters: bool) -> tuple[Change, ...]:
     words = events.arguments(log)
-    mtoken, user = events.address_at(words, 0), events.address_at(words, 1)
+    mtoken, user = abi.address_at(words, 0), abi.address_at(words, 1)
     return (CollateralSwitched(user, mtoken, enters),) if draft.follows(user) else ()
 
 
 def _factor_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
     words = events.arguments(log)
-    factor = events.uint_at(words, 2)
-    draft.configure(events.address_at(words, 0), lambda old: replace(old, factor=factor))
+    factor = abi.uint_at(words, 2)
+    draft.configure(abi.address_at(words, 0), lambda old: replace(old, factor=factor))
     return ()
 
 
 def _threshold_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    factor = events.uint_at(events.arguments(log), 3)
+    factor = abi.uint_at(events.arguments(log), 3)
     return _terms_changed(draft, log, lambda old: old._replace(factor=factor))
 
 
 def _incentive_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    draft.incentive = incentive = events.uint_at(events.arguments(log), 1)
+    draft.incentive = incentive = abi.uint_at(events.arguments(log), 1)
     for mtoken in draft.listings:
         draft.configure(mtoken, lambda old: replace(old, incentive=incentive))
     return ()
 
 
 def _market_incentive_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    incentive = events.uint_at(events.arguments(log), 3)
+    incentive = abi.uint_at(events.arguments(log), 3)
     return _terms_changed(draft, log, lambda old: old._replace(incentive=incentive))
 
 
 def _terms_changed(draft: Draft, log: Log, change: Callable[[Terms], Terms]) -> tuple[Change, ...]:
     """Change the terms of a market in one pool, the core pool's being the market's own."""
     words = events.arguments(log)
-    number, mtoken = events.uint_at(words, 0), events.address_at(words, 1)
+    number, mtoken = abi.uint_at(words, 0), abi.address_at(words, 1)
     if number == CORE_POOL:
         listing = draft.listings.get(mtoken)
         if listing is not None:
@@ -248,51 +249,51 @@ def _terms_changed(draft: Draft, log: Log, change: Callable[[Terms], Terms]) -> 
 
 
 def _pool_created(draft: Draft, log: Log) -> tuple[Change, ...]:
-    draft.pools[events.uint_at(events.arguments(log), 0)] = Pool()
+    draft.pools[abi.uint_at(events.arguments(log), 0)] = Pool()
     return ()
 
 
 def _pool_joined(draft: Draft, log: Log) -> tuple[Change, ...]:
     words = events.arguments(log)
-    mtoken = events.address_at(words, 1)
-    draft.retune(events.uint_at(words, 0), lambda old: old.including(mtoken, NO_TERMS))
+    mtoken = abi.address_at(words, 1)
+    draft.retune(abi.uint_at(words, 0), lambda old: old.including(mtoken, NO_TERMS))
     return ()
 
 
 def _pool_left(draft: Draft, log: Log) -> tuple[Change, ...]:
     words = events.arguments(log)
-    mtoken = events.address_at(words, 1)
-    draft.retune(events.uint_at(words, 0), lambda old: old.without(mtoken))
+    mtoken = abi.address_at(words, 1)
+    draft.retune(abi.uint_at(words, 0), lambda old: old.without(mtoken))
     return ()
 
 
 def _pool_switched(draft: Draft, log: Log) -> tuple[Change, ...]:
     words = events.arguments(log)
-    is_on = bool(events.uint_at(words, 2))
-    draft.retune(events.uint_at(words, 0), lambda old: replace(old, is_active=is_on))
+    is_on = bool(abi.uint_at(words, 2))
+    draft.retune(abi.uint_at(words, 0), lambda old: replace(old, is_active=is_on))
     return ()
 
 
 def _fallback_switched(draft: Draft, log: Log) -> tuple[Change, ...]:
     words = events.arguments(log)
-    is_on = bool(events.uint_at(words, 2))
-    draft.retune(events.uint_at(words, 0), lambda old: replace(old, falls_back=is_on))
+    is_on = bool(abi.uint_at(words, 2))
+    draft.retune(abi.uint_at(words, 0), lambda old: replace(old, falls_back=is_on))
     return ()
 
 
 def _pool_selected(draft: Draft, log: Log) -> tuple[Change, ...]:
     words = events.arguments(log)
-    user, number = events.address_at(words, 0), events.uint_at(words, 1)
+    user, number = abi.address_at(words, 0), abi.uint_at(words, 1)
     return (ModeSet(user, number),) if draft.follows(user) else ()
 
 
 def _close_factor_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    draft.close_factor = events.uint_at(events.arguments(log), 1)
+    draft.close_factor = abi.uint_at(events.arguments(log), 1)
     return ()
 
 
 def _oracle_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    draft.oracle = events.address_at(events.arguments(log), 1)
+    draft.oracle = abi.address_at(events.arguments(log), 1)
     return ()
 
 
@@ -305,8 +306,8 @@ def _action_paused(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 def _market_paused(draft: Draft, log: Log) -> tuple[Change, ...]:
     words = events.arguments(log)
-    mtoken, action = events.address_at(words, 0), events.uint_at(words, 1)
-    is_on = bool(events.uint_at(words, 2))
+    mtoken, action = abi.address_at(words, 0), abi.uint_at(words, 1)
+    is_on = bool(abi.uint_at(words, 2))
     if action == calls.SEIZE:
         draft.configure(mtoken, lambda old: replace(old, is_seize_paused=is_on))
     if action == calls.LIQUIDATE:
@@ -315,19 +316,19 @@ def _market_paused(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _protocol_paused(draft: Draft, log: Log) -> tuple[Change, ...]:
-    draft.is_paused = bool(events.uint_at(events.arguments(log), 0))
+    draft.is_paused = bool(abi.uint_at(events.arguments(log), 0))
     return ()
 
 
 def _forced(draft: Draft, log: Log) -> tuple[Change, ...]:
     words = events.arguments(log)
-    is_on = bool(events.uint_at(words, 1))
-    draft.configure(events.address_at(words, 0), lambda old: replace(old, is_forced=is_on))
+    is_on = bool(abi.uint_at(words, 1))
+    draft.configure(abi.address_at(words, 0), lambda old: replace(old, is_forced=is_on))
     return ()
 
 
 def _unlisted(draft: Draft, log: Log) -> tuple[Change, ...]:
-    mtoken = events.address_at(events.arguments(log), 0)
+    mtoken = abi.address_at(events.arguments(log), 0)
     draft.configure(mtoken, lambda old: replace(old, is_listed=False))
     return ()
 

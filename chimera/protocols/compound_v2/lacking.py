@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Block, Log
 from chimera.domain.call import Inquiry, Readings
 from chimera.domain.market import Account
@@ -95,12 +96,12 @@ def _renewed(market: CompoundMarket, rare: Iterable[Log]) -> Iterator[Address]:
     for log in rare:
         topic, words = log.topics[0], events.arguments(log)
         if log.address == market.comptroller and topic == events.MARKET_LISTED:
-            yield events.address_at(words, 0)
+            yield abi.address_at(words, 0)
         elif log.address in market.listings and topic in RENEWING:
             yield log.address
         elif market.dialect.may_deprecate:
             if log.address == market.comptroller and topic in DEPRECATING:
-                yield events.address_at(words, 0)
+                yield abi.address_at(words, 0)
             elif log.address in market.listings and topic == events.NEW_RESERVE_FACTOR:
                 yield log.address
 
@@ -110,7 +111,7 @@ def oracle_after(market: CompoundMarket, logs: Iterable[Log]) -> Address:
     oracle = market.oracle
     for log in logs:
         if log.topics[0] == events.NEW_PRICE_ORACLE:
-            oracle = events.address_at(events.arguments(log), 1)
+            oracle = abi.address_at(events.arguments(log), 1)
     return oracle
 
 
@@ -121,7 +122,7 @@ def _newcomers(
         return []
     mtokens = market.listings.keys() | found.fresh.keys()
     borrowers = (
-        events.address_at(events.arguments(log), 0)
+        abi.address_at(events.arguments(log), 0)
         for log in logs
         if log.topics[0] == events.BORROW and log.address in mtokens
     )
@@ -145,7 +146,7 @@ def unheard(market: CompoundMarket, logs: Iterable[Log], readings: Readings) -> 
 
 def _listed(market: CompoundMarket, logs: Iterable[Log]) -> set[Address]:
     return {
-        events.address_at(events.arguments(log), 0)
+        abi.address_at(events.arguments(log), 0)
         for log in logs
         if log.topics[0] == events.MARKET_LISTED and log.address == market.comptroller
     }

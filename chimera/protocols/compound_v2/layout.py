@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Block
 from chimera.domain.call import Answer, Call, Inquiry, Readings
 from chimera.domain.market import Account
@@ -54,7 +55,7 @@ def _searched(
     answers = yield tuple(call for each in questions.values() for call in each)
     found: dict[Address, int | None] = {}
     for mtoken, state in states.items():
-        words = [calls.number(answers[call]) for call in questions[mtoken]]
+        words = [abi.number(answers[call]) for call in questions[mtoken]]
         sought = [state.index, state.borrows, state.reserves, state.supply]
         places = [at for at in range(len(words)) if words[at : at + RUN] == sought]
         # Two places would say nothing about either.
@@ -85,10 +86,10 @@ def read_accounts(
     """
     if not users:
         return {}
-    indexes = {mtoken: calls.plain(mtoken, calls.BORROW_INDEX) for mtoken in listings}
+    indexes = {mtoken: abi.plain(mtoken, calls.BORROW_INDEX) for mtoken in listings}
     questions = [call for user in users for call in _account_calls(comptroller, listings, user)]
     pools = {
-        user: calls.of_address(comptroller, calls.USER_POOL_ID, user)
+        user: abi.of_address(comptroller, calls.USER_POOL_ID, user)
         for user in users
         if dialect.has_thresholds
     }
@@ -109,12 +110,12 @@ def read_accounts(
             debts[user][mtoken] = debt
     found = {}
     for user in users:
-        entered = answers[calls.of_address(comptroller, calls.GET_ASSETS_IN, user)]
+        entered = answers[abi.of_address(comptroller, calls.GET_ASSETS_IN, user)]
         found[user] = Account(
             supplied=supplied[user],
             owed={mtoken: principal for mtoken, (principal, _) in debts[user].items()},
-            enabled=frozenset(calls.addresses(entered)),
-            mode=calls.number(answers[pools[user]]) or 0 if user in pools else 0,
+            enabled=frozenset(abi.addresses(entered)),
+            mode=abi.number(answers[pools[user]]) or 0 if user in pools else 0,
             updated_block=block.number,
             marks={mtoken: mark for mtoken, (_, mark) in debts[user].items()},
         )
@@ -124,8 +125,8 @@ def read_accounts(
 def _account_calls(
     comptroller: Address, listings: Mapping[Address, Listing], user: Address
 ) -> list[Call]:
-    member = calls.of_address(comptroller, calls.GET_ASSETS_IN, user)
-    return [member, *(calls.of_address(m, calls.GET_ACCOUNT_SNAPSHOT, user) for m in listings)]
+    member = abi.of_address(comptroller, calls.GET_ASSETS_IN, user)
+    return [member, *(abi.of_address(m, calls.GET_ACCOUNT_SNAPSHOT, user) for m in listings)]
 
 
 def _snapshots(
@@ -137,7 +138,7 @@ def _snapshots(
     failing = []
     for user in users:
         for mtoken in listings:
-            told = calls.words(answers[calls.of_address(mtoken, calls.GET_ACCOUNT_SNAPSHOT, user)])
+            told = abi.words(answers[abi.of_address(mtoken, calls.GET_ACCOUNT_SNAPSHOT, user)])
             if len(told) < SNAPSHOT_WORDS or told[0]:
                 failing.append((user, mtoken))
                 continue
@@ -161,18 +162,18 @@ def _singly(
     """Ask for what the snapshot would have said, without an exchange rate."""
     questions = {
         (user, mtoken): (
-            calls.of_address(mtoken, calls.BALANCE_OF, user),
-            calls.of_address(mtoken, calls.BORROW_BALANCE_STORED, user),
+            abi.of_address(mtoken, calls.BALANCE_OF, user),
+            abi.of_address(mtoken, calls.BORROW_BALANCE_STORED, user),
         )
         for user, mtoken in failing
     }
     answers = yield tuple(call for both in questions.values() for call in both)
     found = {}
     for (user, mtoken), (balance, debt) in questions.items():
-        tokens = calls.number(answers[balance])
+        tokens = abi.number(answers[balance])
         if tokens is None:
             raise Rebuild(f"{to_checksum_address(mtoken)} does not tell the balance of an account")
-        found[user, mtoken] = (tokens, calls.number(answers[debt]))
+        found[user, mtoken] = (tokens, abi.number(answers[debt]))
     return found
 
 
@@ -188,7 +189,7 @@ def _settled(
 
     Where the market says nothing, since the debt overflows, what is stored is taken unproved.
     """
-    amount, at = calls.number(principal) or 0, calls.number(mark) or 0
+    amount, at = abi.number(principal) or 0, abi.number(mark) or 0
     if told is None:
         return (amount, at) if amount and at else NO_DEBT
     if at and amount * index // at == told:

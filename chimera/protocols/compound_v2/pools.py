@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import Inquiry
 from chimera.protocols.compound_v2 import calls
@@ -60,24 +61,24 @@ class Pool:
 
 def read(comptroller: Address) -> Inquiry[dict[int, Pool]]:
     """Read every pool but the core pool."""
-    last = calls.plain(comptroller, calls.LAST_POOL_ID)
+    last = abi.plain(comptroller, calls.LAST_POOL_ID)
     answers = yield (last,)
-    numbers = range(CORE_POOL + 1, (calls.number(answers[last]) or 0) + 1)
+    numbers = range(CORE_POOL + 1, (abi.number(answers[last]) or 0) + 1)
     if not numbers:
         return {}
-    flags = {n: calls.of_number(comptroller, calls.POOLS, n) for n in numbers}
-    members = {n: calls.of_number(comptroller, calls.GET_POOL_VTOKENS, n) for n in numbers}
+    flags = {n: abi.of_number(comptroller, calls.POOLS, n) for n in numbers}
+    members = {n: abi.of_number(comptroller, calls.GET_POOL_VTOKENS, n) for n in numbers}
     answers = yield (*flags.values(), *members.values())
-    switches = {n: (calls.words(answers[call]) + [0] * 3)[1:3] for n, call in flags.items()}
+    switches = {n: (abi.words(answers[call]) + [0] * 3)[1:3] for n, call in flags.items()}
     questions = {
         (n, mtoken): calls.of_pool_market(comptroller, calls.POOL_MARKETS, n, mtoken)
         for n, call in members.items()
-        for mtoken in calls.addresses(answers[call])
+        for mtoken in abi.addresses(answers[call])
     }
     answers = (yield tuple(questions.values())) if questions else {}
     found = {n: Pool(bool(active), bool(falls)) for n, (active, falls) in switches.items()}
     for (n, mtoken), call in questions.items():
-        words = calls.words(answers[call]) + [0] * TERM_WORDS
+        words = abi.words(answers[call]) + [0] * TERM_WORDS
         terms = Terms(words[THRESHOLD_WORD], words[INCENTIVE_WORD])
         found[n] = found[n].including(mtoken, terms)
     return found

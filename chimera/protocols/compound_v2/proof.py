@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import Answer, Call
 from chimera.domain.health import Difference
@@ -13,12 +14,12 @@ WORDS = 3  # error, liquidity, shortfall
 
 def view(comptroller: Address, user: Address) -> Call:
     """Return the call of `getAccountLiquidity`."""
-    return calls.of_address(comptroller, calls.GET_ACCOUNT_LIQUIDITY, user)
+    return abi.of_address(comptroller, calls.GET_ACCOUNT_LIQUIDITY, user)
 
 
 def differences(told: Liquidity, answer: Answer) -> tuple[Difference, ...]:
     """Compare liquidity and shortfall with the comptroller's; or that it cannot tell either."""
-    found = calls.words(answer)
+    found = abi.words(answer)
     theirs = "reverts" if len(found) < WORDS else f"answers error {found[0]}" * bool(found[0])
     if told.error is not None or theirs:
         if told.error is not None and theirs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.call import Inquiry
 from chimera.domain.market import Account, Quoted, Token
@@ -64,11 +65,11 @@ def sources(market: CompoundMarket) -> Inquiry[dict[Address, Address]]:
         return {listing.underlying: ZERO_ADDRESS for listing in listings}
     oracle = market.oracle
     feeds = {a.underlying: calls.of_text(oracle, calls.GET_FEED, a.symbol) for a in listings}
-    fixed = {token: calls.of_address(oracle, calls.ASSET_PRICES, token) for token in feeds}
+    fixed = {token: abi.of_address(oracle, calls.ASSET_PRICES, token) for token in feeds}
     answers = yield (*feeds.values(), *fixed.values())
     return {
         token: ZERO_ADDRESS
-        if calls.number(answers[fixed[token]])
-        else calls.as_address(calls.number(answers[feed]) or 0)
+        if abi.number(answers[fixed[token]])
+        else abi.as_address(abi.number(answers[feed]) or 0)
         for token, feed in feeds.items()
     }

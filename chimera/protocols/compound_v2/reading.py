@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, Block
 from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.numeric import MAX_UINT256
@@ -56,12 +57,12 @@ def doors(comptroller: Address) -> Inquiry[Doors]:
     Raises:
         Refuse: It is none, or lists nothing.
     """
-    oracle = calls.plain(comptroller, calls.ORACLE)
-    everything = calls.plain(comptroller, calls.GET_ALL_MARKETS)
-    close = calls.plain(comptroller, calls.CLOSE_FACTOR_MANTISSA)
+    oracle = abi.plain(comptroller, calls.ORACLE)
+    everything = abi.plain(comptroller, calls.GET_ALL_MARKETS)
+    close = abi.plain(comptroller, calls.CLOSE_FACTOR_MANTISSA)
     answers = yield (oracle, everything, close)
-    found = calls.as_address(calls.number(answers[oracle]) or 0)
-    mtokens = calls.addresses(answers[everything])
+    found = abi.as_address(abi.number(answers[oracle]) or 0)
+    mtokens = abi.addresses(answers[everything])
     if found == ZERO_ADDRESS or not mtokens:
         raise Refuse(
             f"{to_checksum_address(comptroller)} is no Compound v2 comptroller: "
@@ -77,15 +78,15 @@ def detect(comptroller: Address, mtoken: Address) -> Inquiry[Dialect]:
     Raises:
         Refuse: It is none of them.
     """
-    seconds = calls.plain(mtoken, calls.ACCRUAL_BLOCK_TIMESTAMP)
+    seconds = abi.plain(mtoken, calls.ACCRUAL_BLOCK_TIMESTAMP)
     answers = yield (seconds,)
-    if calls.number(answers[seconds]) is not None:
+    if abi.number(answers[seconds]) is not None:
         return MOONWELL
-    blocks = calls.plain(mtoken, calls.ACCRUAL_BLOCK_NUMBER)
-    terms = calls.of_address(comptroller, calls.MARKETS, mtoken)
+    blocks = abi.plain(mtoken, calls.ACCRUAL_BLOCK_NUMBER)
+    terms = abi.of_address(comptroller, calls.MARKETS, mtoken)
     answers = yield (blocks, terms)
     calls.required(blocks, answers[blocks])
-    return VENUS if len(calls.words(answers[terms])) >= TERM_WORDS else COMPOUND
+    return VENUS if len(abi.words(answers[terms])) >= TERM_WORDS else COMPOUND
 
 
 def settings(comptroller: Address, dialect: Dialect) -> Inquiry[Settings]:
@@ -96,18 +97,18 @@ def settings(comptroller: Address, dialect: Dialect) -> Inquiry[Settings]:
         Refuse: There are debts that no log of the markets tells: VAI.
     """
     if not dialect.has_thresholds:
-        incentive = calls.plain(comptroller, calls.LIQUIDATION_INCENTIVE_MANTISSA)
-        paused = calls.plain(comptroller, calls.SEIZE_GUARDIAN_PAUSED)
+        incentive = abi.plain(comptroller, calls.LIQUIDATION_INCENTIVE_MANTISSA)
+        paused = abi.plain(comptroller, calls.SEIZE_GUARDIAN_PAUSED)
         answers = yield (incentive, paused)
         told = calls.required(incentive, answers[incentive])
-        return Settings(told, bool(calls.number(answers[paused])))
-    paused = calls.plain(comptroller, calls.PROTOCOL_PAUSED)
-    vai = calls.plain(comptroller, calls.VAI_CONTROLLER)
+        return Settings(told, bool(abi.number(answers[paused])))
+    paused = abi.plain(comptroller, calls.PROTOCOL_PAUSED)
+    vai = abi.plain(comptroller, calls.VAI_CONTROLLER)
     answers = yield (paused, vai)
-    if calls.number(answers[vai]):
+    if abi.number(answers[vai]):
         raise Refuse("this comptroller counts debts in VAI, which are not supported")
     pools = yield from read_pools(comptroller)
-    return Settings(0, bool(calls.number(answers[paused])), pools)
+    return Settings(0, bool(abi.number(answers[paused])), pools)
 
 
 # --- markets -------------------------------------------------------------------------------------
@@ -115,16 +116,16 @@ def settings(comptroller: Address, dialect: Dialect) -> Inquiry[Settings]:
 
 def _term_calls(comptroller: Address, dialect: Dialect, mtoken: Address) -> list[Call]:
     found = [
-        calls.of_address(comptroller, calls.MARKETS, mtoken),
-        calls.plain(mtoken, calls.UNDERLYING),
-        calls.plain(mtoken, calls.RESERVE_FACTOR_MANTISSA),
-        calls.plain(mtoken, calls.PROTOCOL_SEIZE_SHARE_MANTISSA),
-        calls.plain(mtoken, calls.INTEREST_RATE_MODEL),
+        abi.of_address(comptroller, calls.MARKETS, mtoken),
+        abi.plain(mtoken, calls.UNDERLYING),
+        abi.plain(mtoken, calls.RESERVE_FACTOR_MANTISSA),
+        abi.plain(mtoken, calls.PROTOCOL_SEIZE_SHARE_MANTISSA),
+        abi.plain(mtoken, calls.INTEREST_RATE_MODEL),
     ]
     if dialect.may_deprecate:
-        found.append(calls.of_address(comptroller, calls.IS_DEPRECATED, mtoken))
+        found.append(abi.of_address(comptroller, calls.IS_DEPRECATED, mtoken))
     if dialect.has_thresholds:
-        found.append(calls.of_address(comptroller, calls.IS_FORCED_LIQUIDATION_ENABLED, mtoken))
+        found.append(abi.of_address(comptroller, calls.IS_FORCED_LIQUIDATION_ENABLED, mtoken))
         found += [
             calls.of_market_action(comptroller, calls.ACTION_PAUSED, mtoken, action)
             for action in (calls.SEIZE, calls.LIQUIDATE)
@@ -134,7 +135,7 @@ def _term_calls(comptroller: Address, dialect: Dialect, mtoken: Address) -> list
 
 def first_question(comptroller: Address, mtoken: Address) -> Call:
     """Return the first call about a market: once it is answered, the market has been asked for."""
-    return calls.of_address(comptroller, calls.MARKETS, mtoken)
+    return abi.of_address(comptroller, calls.MARKETS, mtoken)
 
 
 def listings(
@@ -156,21 +157,21 @@ def listings(
     answers = yield tuple(call for each in questions.values() for call in each)
     found = {}
     for mtoken, (terms, underlying, factor, share, model, *flags) in questions.items():
-        told = calls.words(answers[terms]) + [0] * TERM_WORDS
-        token = calls.number(answers[underlying])
-        forced, *paused = [bool(calls.number(answers[flag])) for flag in flags] or [False]
+        told = abi.words(answers[terms]) + [0] * TERM_WORDS
+        token = abi.number(answers[underlying])
+        forced, *paused = [bool(abi.number(answers[flag])) for flag in flags] or [False]
         seizing, liquidating = paused or (False, False)
         found[mtoken] = Listing(
             mtoken=mtoken,
-            underlying=NATIVE if token is None else calls.as_address(token),
+            underlying=NATIVE if token is None else abi.as_address(token),
             symbol="",
             decimals=NATIVE_DECIMALS,
             is_listed=bool(told[0]),
             factor=told[THRESHOLD_WORD] if dialect.has_thresholds else told[1],
             incentive=told[INCENTIVE_WORD] if dialect.has_thresholds else incentive,
             reserve_factor=calls.required(factor, answers[factor]),
-            seize_share=calls.number(answers[share]) or 0,
-            model=calls.as_address(calls.required(model, answers[model])),
+            seize_share=abi.number(answers[share]) or 0,
+            model=abi.as_address(calls.required(model, answers[model])),
             rates=None,
             is_seize_paused=seizing,
             is_liquidation_paused=liquidating,
@@ -183,8 +184,8 @@ def _named(dialect: Dialect, found: Mapping[Address, Listing]) -> Inquiry[dict[A
     """Add names, decimals and rate models. Old tokens may have neither of the first two."""
     questions = {
         mtoken: (
-            calls.plain(_named_by(listing), calls.SYMBOL),
-            calls.plain(_named_by(listing), calls.DECIMALS),
+            abi.plain(_named_by(listing), calls.SYMBOL),
+            abi.plain(_named_by(listing), calls.DECIMALS),
             *_model_calls(dialect, listing.model),
         )
         for mtoken, listing in found.items()
@@ -194,13 +195,13 @@ def _named(dialect: Dialect, found: Mapping[Address, Listing]) -> Inquiry[dict[A
     for mtoken, (symbol, decimals, *parts) in questions.items():
         listing = found[mtoken]
         is_native = listing.underlying == NATIVE
-        name = calls.symbol(answers[symbol], _named_by(listing))
+        name = abi.symbol(answers[symbol], _named_by(listing))
         named[mtoken] = replace(
             listing,
             symbol=name[1:] if is_native and not name.startswith("0x") else name,  # cETH, vBNB
             # Without decimals an amount is shown as it is: in the smallest unit.
-            decimals=NATIVE_DECIMALS if is_native else calls.number(answers[decimals]) or 0,
-            rates=_model([calls.number(answers[part]) for part in parts]),
+            decimals=NATIVE_DECIMALS if is_native else abi.number(answers[decimals]) or 0,
+            rates=_model([abi.number(answers[part]) for part in parts]),
         )
     return named
 
@@ -223,7 +224,7 @@ def _model_calls(dialect: Dialect, model: Address) -> list[Call]:
             calls.JUMP_MULTIPLIER_PER_BLOCK,
         )
     )
-    return [calls.plain(model, getter) for getter in (*getters, calls.KINK)]
+    return [abi.plain(model, getter) for getter in (*getters, calls.KINK)]
 
 
 def _model(parts: Sequence[int | None]) -> RateModel | None:
@@ -240,7 +241,7 @@ def rate_call(dialect: Dialect, mtoken: Address) -> Call:
     """Return the call of the borrow rate that the next accrual uses."""
     by_time = dialect.by_timestamp
     getter = calls.BORROW_RATE_PER_TIMESTAMP if by_time else calls.BORROW_RATE_PER_BLOCK
-    return calls.plain(mtoken, getter)
+    return abi.plain(mtoken, getter)
 
 
 def _state_calls(dialect: Dialect, mtoken: Address) -> list[Call]:
@@ -252,7 +253,7 @@ def _state_calls(dialect: Dialect, mtoken: Address) -> list[Call]:
         calls.BORROW_INDEX,
         calls.ACCRUAL_BLOCK_TIMESTAMP if dialect.by_timestamp else calls.ACCRUAL_BLOCK_NUMBER,
     )
-    return [calls.plain(mtoken, getter) for getter in getters]
+    return [abi.plain(mtoken, getter) for getter in getters]
 
 
 def fresh(
@@ -265,7 +266,7 @@ def fresh(
     answers = yield (*(call for each in questions.values() for call in each), *rates.values())
     states = {
         mtoken: State(
-            calls.number(answers[cash]),  # None: the underlying does not tell
+            abi.number(answers[cash]),  # None: the underlying does not tell
             *(calls.required(call, answers[call]) for call in others),
         )
         for mtoken, (cash, *others) in questions.items()
@@ -275,7 +276,7 @@ def fresh(
         mtoken: (
             replace(
                 terms[mtoken],
-                rates=_proved(terms[mtoken].rates, state, calls.number(answers[rates[mtoken]])),
+                rates=_proved(terms[mtoken].rates, state, abi.number(answers[rates[mtoken]])),
                 slot=slots[mtoken],
             ),
             state,
@@ -305,13 +306,13 @@ def _proved(model: RateModel | None, state: State, told: int | None) -> RateMode
 @lru_cache(maxsize=64)  # the same ones go out at every block
 def price_calls(oracle: Address, mtokens: tuple[Address, ...]) -> tuple[Call, ...]:
     """Return one call for each price, so that a dead feed hurts only those in its market."""
-    return tuple(calls.of_address(oracle, calls.GET_UNDERLYING_PRICE, m) for m in mtokens)
+    return tuple(abi.of_address(oracle, calls.GET_UNDERLYING_PRICE, m) for m in mtokens)
 
 
 @lru_cache(maxsize=64)
 def cash_calls(mtokens: tuple[Address, ...]) -> tuple[Call, ...]:
     """Return one call for the cash of each market."""
-    return tuple(calls.plain(mtoken, calls.GET_CASH) for mtoken in mtokens)
+    return tuple(abi.plain(mtoken, calls.GET_CASH) for mtoken in mtokens)
 
 
 def rate_calls(dialect: Dialect, terms: Mapping[Address, Listing]) -> tuple[Call, ...]:
@@ -323,7 +324,7 @@ def prices_in(
     oracle: Address, mtokens: tuple[Address, ...], readings: Readings
 ) -> dict[Address, int | None]:
     """Take the prices from the readings; None where the oracle reverts."""
-    answers = (calls.number(readings[call]) for call in price_calls(oracle, mtokens))
+    answers = (abi.number(readings[call]) for call in price_calls(oracle, mtokens))
     return dict(zip(mtokens, answers, strict=True))
 
 
@@ -332,7 +333,7 @@ def rates_in(
 ) -> dict[Address, int | None]:
     """Take the polled rates from the readings; None where the model reverts."""
     return {
-        mtoken: calls.number(readings[rate_call(dialect, mtoken)])
+        mtoken: abi.number(readings[rate_call(dialect, mtoken)])
         for mtoken, listing in terms.items()
         if listing.rates is None
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chimera.domain import abi
 from chimera.domain.block import Log
-from chimera.errors import Rebuild
 from chimera.protocols.compound_v2 import events
 
 # Words of all arguments together, at the least
@@ -85,9 +85,6 @@ def check(logs: Iterable[Log]) -> None:
     for log in logs:
         topic, indexed = log.topics[0], len(log.topics) - 1
         needed = SHAPES.get(topic, 0)
-        found = indexed + len(log.data) // events.WORD
+        found = indexed + len(log.data) // abi.WORD
         if found < needed or (topic in SHAPES and indexed not in INDEXED.get(topic, (0,))):
-            raise Rebuild(
-                f"log {log.log_index} of block {log.block_number} from 0x{log.address.hex()} "
-                f"does not decode: {indexed} topics and {found} words instead of {needed}"
-            )
+            raise abi.undecoded(log, f"{indexed} topics and {found} words instead of {needed}")

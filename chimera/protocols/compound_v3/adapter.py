@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, Block, BlockBatch, Log, LogQuery, Needs
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
@@ -90,7 +91,7 @@ class CompoundV3:
         """Return who got collateral (with `suppliers`, also base) in logs of `discovery`."""
         topics = HOLDERS if suppliers else BORROWERS
         gained = (log for log in logs if log.topics[0] in topics)
-        return {events.address_of(log.topics[HOLDER]) for log in gained} - {ZERO_ADDRESS}
+        return {abi.address_of(log.topics[HOLDER]) for log in gained} - {ZERO_ADDRESS}
 
     def read_rest(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import Answer, Call
 from chimera.errors import Refuse
@@ -46,48 +47,18 @@ BALANCE_OF = bytes.fromhex("70a08231")
 SYMBOL = bytes.fromhex("95d89b41")
 DESCRIPTION = bytes.fromhex("7284e416")
 
-WORD = 32
 ASSET_INFO_WORDS, TOTALS_WORDS, USER_WORDS = 8, 8, 5
-
-
-def plain(to: Address, selector: bytes) -> Call:
-    """Call a function without arguments."""
-    return Call(to, selector)
-
-
-def of_address(to: Address, selector: bytes, *arguments: Address) -> Call:
-    """Call a function of addresses."""
-    return Call(to, selector + b"".join(argument.rjust(WORD, b"\0") for argument in arguments))
-
-
-def of_number(to: Address, selector: bytes, argument: int) -> Call:
-    """Call a function of one unsigned integer."""
-    return Call(to, selector + argument.to_bytes(WORD, "big"))
 
 
 def user_basic(comet: Address, user: Address) -> Call:
     """Ask for the principal and the bitmaps of an account."""
-    return of_address(comet, USER_BASIC, user)
+    return abi.of_address(comet, USER_BASIC, user)
 
 
 def user_of(comet: Address, call: Call) -> Address | None:
     """Return whose `userBasic` of this Comet the call asks for, or None."""
     ours = call.to == comet and call.data[:4] == USER_BASIC
     return Address(call.data[-20:]) if ours else None
-
-
-def words(answer: Answer) -> list[int]:
-    """Return the answer as 32-byte words; an empty list for a revert or no code."""
-    if answer is None:
-        return []
-    whole = len(answer) - len(answer) % WORD
-    return [int.from_bytes(answer[at : at + WORD], "big") for at in range(0, whole, WORD)]
-
-
-def number(answer: Answer) -> int | None:
-    """Return the first word; None for a revert or an address without code."""
-    found = words(answer)
-    return found[0] if found else None
 
 
 def required(call: Call, answer: Answer, size: int = 1) -> list[int]:
@@ -97,7 +68,7 @@ def required(call: Call, answer: Answer, size: int = 1) -> list[int]:
     Raises:
         Refuse: There are fewer.
     """
-    found = words(answer)
+    found = abi.words(answer)
     if len(found) < size:
         raise Refuse(
             f"{to_checksum_address(call.to)} does not answer 0x{call.data[:4].hex()} as a "
@@ -109,26 +80,6 @@ def required(call: Call, answer: Answer, size: int = 1) -> list[int]:
 def signed(word: int) -> int:
     """Return a word as the signed integer that it stands for."""
     return word - (1 << 256) if word >> 255 else word
-
-
-def as_address(word: int) -> Address:
-    """Return the address in a word."""
-    return Address((word & (2**160 - 1)).to_bytes(20, "big"))
-
-
-def text(answer: Answer) -> str:
-    """Return a string, or a bytes32 as old tokens have it; "" for what is neither."""
-    raw = answer or b""
-    if len(raw) > WORD:
-        length = int.from_bytes(raw[WORD : 2 * WORD], "big")
-        raw = raw[2 * WORD : 2 * WORD + length]
-    decoded = raw.rstrip(b"\0").decode("utf-8", "ignore")
-    return decoded if decoded.isprintable() else ""
-
-
-def symbol(answer: Answer, token: Address) -> str:
-    """Return a token's symbol; a short address where it tells none."""
-    return text(answer) or f"0x{token[:4].hex()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chimera.domain.block import Address, Log
-from chimera.errors import Rebuild
+from chimera.domain import abi
+from chimera.domain.block import Log
 
 SUPPLY = bytes.fromhex("d1cf3d156d5f8f0d50f6c122ed609cec09d35c9b9fb3fff6ea0959134dae424e")
 WITHDRAW = bytes.fromhex("9b1bfa7fa9ee420a16e124f794c35ac9f90472acc99140eb2f6447c714cad8eb")
@@ -24,8 +24,6 @@ ABSORB_COLLATERAL = bytes.fromhex(
 )
 ABSORB_DEBT = bytes.fromhex("1547a878dc89ad3c367b6338b4be6a65a5dd74fb77ae044da1e8747ef1f4f62f")
 UPGRADED = bytes.fromhex("bc7cd75a20ee27fd9adebab32041f755214dbc6bffa90cc0225b39da2e5c2d3b")
-
-WORD = 32  # bytes
 
 # (topics, words of data at the least), as the ABIs have them
 SHAPES: dict[bytes, tuple[int, int]] = {
@@ -52,20 +50,10 @@ def check(logs: Iterable[Log]) -> None:
         Rebuild: One of them does not decode, so what it says has to be read from the contract.
     """
     for log in logs:
-        shape = SHAPES.get(log.topics[0])
-        if shape is not None and (len(log.topics) != shape[0] or len(log.data) < shape[1] * WORD):
-            raise Rebuild(
-                f"log {log.log_index} of block {log.block_number} from 0x{log.address.hex()} "
-                f"does not decode: {len(log.topics)} topics and {len(log.data)} bytes instead of "
-                f"{shape[0]} and {shape[1] * WORD}"
-            )
-
-
-def address_of(word: bytes) -> Address:
-    """Return the address in a 32-byte topic."""
-    return Address(word[-20:])
+        if (shape := SHAPES.get(log.topics[0])) is not None:
+            abi.check_size(log, *shape)
 
 
 def amount_of(log: Log) -> int:
     """Return the first word of the data."""
-    return int.from_bytes(log.data[:WORD], "big")
+    return abi.uint_at(log.data, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, BlockBatch, Log
 from chimera.domain.call import answer
 from chimera.domain.changes import AccountRead, Change, Liquidated, MarketMoved
@@ -45,7 +46,7 @@ def fold(market: CometMarket, accounts: Accounts, batch: BlockBatch) -> Iterator
 
 
 def _supplied(draft: Draft, log: Log) -> Iterator[Change]:
-    user = events.address_of(log.topics[2])
+    user = abi.address_of(log.topics[2])
     before = draft.principal(user)
     after = moved(before, events.amount_of(log), draft.indexes)
     draft.announced = True
@@ -55,7 +56,7 @@ def _supplied(draft: Draft, log: Log) -> Iterator[Change]:
 
 
 def _withdrawn(draft: Draft, log: Log) -> Iterator[Change]:
-    user = events.address_of(log.topics[1])
+    user = abi.address_of(log.topics[1])
     before = draft.principal(user)
     after = moved(before, -events.amount_of(log), draft.indexes)
     draft.announced = True
@@ -71,7 +72,7 @@ def _transferred(draft: Draft, log: Log) -> Iterator[Change]:
     A receiver who gains supply has no debt left, and a sender who loses all of it may have got into
     debt: `userBasic` tells.
     """
-    sender, receiver = events.address_of(log.topics[1]), events.address_of(log.topics[2])
+    sender, receiver = abi.address_of(log.topics[1]), abi.address_of(log.topics[2])
     if draft.expected == (log.log_index, sender, receiver):
         return  # the same action again, as the present value of its supply side
     draft.hinted = True
@@ -86,12 +87,12 @@ def _transferred(draft: Draft, log: Log) -> Iterator[Change]:
 
 
 def _collateral_supplied(draft: Draft, log: Log) -> Iterator[Change]:
-    user, asset = events.address_of(log.topics[2]), events.address_of(log.topics[3])
+    user, asset = abi.address_of(log.topics[2]), abi.address_of(log.topics[3])
     yield from _collateral_moved(draft, user, asset, events.amount_of(log))
 
 
 def _collateral_withdrawn(draft: Draft, log: Log) -> Iterator[Change]:
-    user, asset = events.address_of(log.topics[1]), events.address_of(log.topics[3])
+    user, asset = abi.address_of(log.topics[1]), abi.address_of(log.topics[3])
     yield from _collateral_moved(draft, user, asset, -events.amount_of(log))
 
 
@@ -101,8 +102,8 @@ def _collateral_moved(draft: Draft, user: Address, asset: Address, delta: int) -
 
 
 def _collateral_transferred(draft: Draft, log: Log) -> Iterator[Change]:
-    asset, amount = events.address_of(log.topics[3]), events.amount_of(log)
-    sender, receiver = events.address_of(log.topics[1]), events.address_of(log.topics[2])
+    asset, amount = abi.address_of(log.topics[3]), events.amount_of(log)
+    sender, receiver = abi.address_of(log.topics[1]), abi.address_of(log.topics[2])
     yield from draft.move_collateral(sender, asset, -amount)
     yield from draft.move_collateral(receiver, asset, amount)
 
@@ -112,7 +113,7 @@ def _collateral_transferred(draft: Draft, log: Log) -> Iterator[Change]:
 
 def _collateral_absorbed(draft: Draft, log: Log) -> Iterator[Change]:
     """Take all of a collateral. Raises Rebuild where the account held another amount."""
-    user, asset = events.address_of(log.topics[2]), events.address_of(log.topics[3])
+    user, asset = abi.address_of(log.topics[2]), abi.address_of(log.topics[3])
     amount = events.amount_of(log)
     if draft.follows(user) and draft.collateral(user, asset) != amount:
         raise Rebuild(
@@ -123,7 +124,7 @@ def _collateral_absorbed(draft: Draft, log: Log) -> Iterator[Change]:
 
 
 def _debt_absorbed(draft: Draft, log: Log) -> Iterator[Change]:
-    user = events.address_of(log.topics[2])
+    user = abi.address_of(log.topics[2])
     after = max(moved(draft.principal(user), events.amount_of(log), draft.indexes), 0)
     draft.announced = True
     if after > 0:

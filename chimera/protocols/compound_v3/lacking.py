@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, Block, Log
 from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.market import Account
@@ -82,7 +83,7 @@ def _newcomers(
 def _named(logs: Sequence[Log]) -> Iterator[Address]:
     for log in logs:
         for place in NAMED.get(log.topics[0], ()):
-            user = events.address_of(log.topics[place])
+            user = abi.address_of(log.topics[place])
             if user != ZERO_ADDRESS:
                 yield user
 

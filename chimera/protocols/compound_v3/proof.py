@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Block
 from chimera.domain.call import Call, Readings
 from chimera.domain.health import Difference
@@ -23,7 +24,7 @@ def views(market: CometMarket, user: Address) -> tuple[Call, ...]:
     return (
         calls.user_basic(comet, user),
         *(_balance(comet, user, asset) for asset in market.terms.collaterals),
-        *(calls.of_address(comet, selector, user) for selector in _VIEWS.values()),
+        *(abi.of_address(comet, selector, user) for selector in _VIEWS.values()),
     )
 
 
@@ -36,7 +37,7 @@ _VIEWS = {
 
 
 def _balance(comet: Address, user: Address, asset: Address) -> Call:
-    return calls.of_address(comet, calls.USER_COLLATERAL, user, asset)
+    return abi.of_address(comet, calls.USER_COLLATERAL, user, asset)
 
 
 def differences(
@@ -61,20 +62,20 @@ def _figures(
     yield "principal", str(market.principal(account)), str(basic.principal)
     yield "bitmap", f"{terms.bits(account):#x}", f"{basic.bits:#x}"
     for asset, one in terms.collaterals.items():
-        theirs = _shown(calls.number(readings[_balance(comet, user, asset)]))
+        theirs = _shown(abi.number(readings[_balance(comet, user, asset)]))
         # What stands under a bit that is not set is nothing to the contract, nor to us.
         is_nothing = theirs != REVERTS and not basic.bits >> one.offset & 1
         ours = theirs if is_nothing else str(account.supplied.get(asset, 0))
         yield f"{one.symbol} held", ours, theirs
     figures = _ours(market, account, block)
     for name, selector in _VIEWS.items():
-        answer = readings[calls.of_address(comet, selector, user)]
-        yield name, figures[name], _shown(calls.number(answer))
+        answer = readings[abi.of_address(comet, selector, user)]
+        yield name, figures[name], _shown(abi.number(answer))
 
 
 def _basic(question: Call, readings: Readings) -> calls.UserBasic | None:
     answer = readings[question]
-    is_whole = len(calls.words(answer)) >= calls.USER_WORDS
+    is_whole = len(abi.words(answer)) >= calls.USER_WORDS
     return calls.user_basic_in(question, answer) if is_whole else None
 
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Block
 from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.market import Account
@@ -56,7 +57,7 @@ GETTERS = (
 def prove(comet: Address) -> Inquiry[None]:
     """Check that `comet` is a market that is supported, or Refuse."""
     yield from read_terms(comet)
-    question = calls.plain(comet, calls.TOTALS_BASIC)
+    question = abi.plain(comet, calls.TOTALS_BASIC)
     answers = yield (question,)
     calls.totals_in(question, answers[question])
 
@@ -68,7 +69,7 @@ def read_terms(comet: Address) -> Inquiry[Terms]:
     Raises:
         Refuse: It is not that of a Comet that is supported.
     """
-    questions = {selector: calls.plain(comet, selector) for selector in GETTERS}
+    questions = {selector: abi.plain(comet, selector) for selector in GETTERS}
     answers = yield tuple(questions.values())
     found = {s: calls.required(call, answers[call])[0] for s, call in questions.items()}
     for selector, expected in CONSTANTS.items():
@@ -77,7 +78,7 @@ def read_terms(comet: Address) -> Inquiry[Terms]:
                 comet, f"0x{selector.hex()} answers {found[selector]}, not {expected}"
             )
     token, feed = (
-        calls.as_address(found[selector])
+        abi.as_address(found[selector])
         for selector in (calls.BASE_TOKEN, calls.BASE_TOKEN_PRICE_FEED)
     )
     infos = yield from _assets(comet, found[calls.NUM_ASSETS])
@@ -102,7 +103,7 @@ def _not_supported(comet: Address, why: str) -> Refuse:
 def _assets(comet: Address, count: int) -> Inquiry[list[Collateral]]:
     if count > MOST_ASSETS:
         raise _not_supported(comet, f"it has {count} assets, more than {MOST_ASSETS}")
-    questions = [calls.of_number(comet, calls.GET_ASSET_INFO, place) for place in range(count)]
+    questions = [abi.of_number(comet, calls.GET_ASSET_INFO, place) for place in range(count)]
     answers = (yield tuple(questions)) if questions else {}
     found = []
     for place, question in enumerate(questions):
@@ -110,9 +111,9 @@ def _assets(comet: Address, count: int) -> Inquiry[list[Collateral]]:
         offset, asset, feed, scale, _, liquidate, liquidation, _ = info[: calls.ASSET_INFO_WORDS]
         if offset != place or scale == 0:
             raise _not_supported(comet, f"asset {place} has offset {offset} and scale {scale}")
-        token = calls.as_address(asset)
+        token = abi.as_address(asset)
         found.append(
-            Collateral(token, "", offset, calls.as_address(feed), scale, liquidate, liquidation)
+            Collateral(token, "", offset, abi.as_address(feed), scale, liquidate, liquidation)
         )
     if len({collateral.asset for collateral in found}) != count:
         raise _not_supported(comet, "it names an asset twice")
@@ -121,11 +122,11 @@ def _assets(comet: Address, count: int) -> Inquiry[list[Collateral]]:
 
 def _names(tokens: Sequence[Address], feed: Address) -> Inquiry[tuple[dict[Address, str], str]]:
     """Ask for symbols, and for the second half of the feed's description ("ETH / USD")."""
-    questions = {token: calls.plain(token, calls.SYMBOL) for token in tokens}
-    described = calls.plain(feed, calls.DESCRIPTION)
+    questions = {token: abi.plain(token, calls.SYMBOL) for token in tokens}
+    described = abi.plain(feed, calls.DESCRIPTION)
     answers = yield (*questions.values(), described)
-    symbols = {token: calls.symbol(answers[call], token) for token, call in questions.items()}
-    _, _, quoted = calls.text(answers[described]).partition(" / ")
+    symbols = {token: abi.symbol(answers[call], token) for token, call in questions.items()}
+    _, _, quoted = abi.text(answers[described]).partition(" / ")
     return symbols, quoted
 
 
@@ -159,12 +160,12 @@ def prove_interest(comet: Address, terms: Terms, timestamp: int) -> Inquiry[Tota
         Refuse: It does.
     """
     basic, supply, borrow = (
-        calls.plain(comet, selector)
+        abi.plain(comet, selector)
         for selector in (calls.TOTALS_BASIC, calls.TOTAL_SUPPLY, calls.TOTAL_BORROW)
     )
     answers = yield (basic, supply, borrow)
     totals = calls.totals_in(basic, answers[basic])
-    theirs = (calls.number(answers[supply]), calls.number(answers[borrow]))
+    theirs = (abi.number(answers[supply]), abi.number(answers[borrow]))
     ours = _accrued_totals(terms, totals, timestamp)
     if theirs != ours:
         raise _not_supported(
@@ -185,7 +186,7 @@ def _accrued_totals(
 
 def collateral_totals(comet: Address, assets: Iterable[Address]) -> Inquiry[dict[Address, int]]:
     """Read how much of each collateral all accounts hold together."""
-    questions = {asset: calls.of_address(comet, calls.TOTALS_COLLATERAL, asset) for asset in assets}
+    questions = {asset: abi.of_address(comet, calls.TOTALS_COLLATERAL, asset) for asset in assets}
     answers = (yield tuple(questions.values())) if questions else {}
     return {a: calls.required(call, answers[call])[0] for a, call in questions.items()}
 
@@ -195,9 +196,9 @@ def collateral_totals(comet: Address, assets: Iterable[Address]) -> Inquiry[dict
 
 @lru_cache(maxsize=64)  # the same ones go out at every block
 def _poll_calls(comet: Address, token: Address, feeds: tuple[Address, ...]) -> tuple[Call, ...]:
-    prices = (calls.of_address(comet, calls.GET_PRICE, feed) for feed in feeds)
-    cash = calls.of_address(token, calls.BALANCE_OF, comet)
-    return (calls.plain(comet, calls.TOTALS_BASIC), cash, *prices)
+    prices = (abi.of_address(comet, calls.GET_PRICE, feed) for feed in feeds)
+    cash = abi.of_address(token, calls.BALANCE_OF, comet)
+    return (abi.plain(comet, calls.TOTALS_BASIC), cash, *prices)
 
 
 def poll_calls(comet: Address, terms: Terms) -> tuple[Call, ...]:
@@ -207,20 +208,20 @@ def poll_calls(comet: Address, terms: Terms) -> tuple[Call, ...]:
 
 def totals_in(comet: Address, readings: Readings) -> Totals:
     """Take the totals from the readings. Raises Refuse."""
-    question = calls.plain(comet, calls.TOTALS_BASIC)
+    question = abi.plain(comet, calls.TOTALS_BASIC)
     return calls.totals_in(question, readings[question])
 
 
 def cash_in(comet: Address, terms: Terms, readings: Readings) -> int:
     """Take the proxy's balance of the base token from the readings. Raises Refuse."""
-    question = calls.of_address(terms.base.token, calls.BALANCE_OF, comet)
+    question = abi.of_address(terms.base.token, calls.BALANCE_OF, comet)
     return calls.required(question, readings[question])[0]
 
 
 def prices_in(comet: Address, terms: Terms, readings: Readings) -> dict[Address, int | None]:
     """Take the prices from the readings, by token; None where Comet's `getPrice` reverts."""
     by_feed = {
-        feed: calls.number(readings[calls.of_address(comet, calls.GET_PRICE, feed)])
+        feed: abi.number(readings[abi.of_address(comet, calls.GET_PRICE, feed)])
         for feed in terms.feeds
     }
     of_collaterals = {asset: by_feed[one.feed] for asset, one in terms.collaterals.items()}
@@ -238,7 +239,7 @@ def read_accounts(
     answers = (yield tuple(basics.values())) if basics else {}
     found = {user: calls.user_basic_in(call, answers[call]) for user, call in basics.items()}
     held = {
-        (user, asset): calls.of_address(comet, calls.USER_COLLATERAL, user, asset)
+        (user, asset): abi.of_address(comet, calls.USER_COLLATERAL, user, asset)
         for user, basic in found.items()
         for asset in assets_in(terms, basic.bits)
     }

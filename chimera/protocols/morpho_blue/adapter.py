@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from chimera.domain import abi
 from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Needs
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
@@ -126,7 +127,7 @@ class MorphoBlue:
                 if self._follows(events.market_in(log)):
                     found.add(events.owner_in(log))
             elif topic == events.SET_FEE_RECIPIENT and suppliers:
-                found.add(holder_of(reading.NOWHERE, events.address_of(log.topics[1])))
+                found.add(holder_of(reading.NOWHERE, abi.address_of(log.topics[1])))
         return found
 
     def read_accounts(

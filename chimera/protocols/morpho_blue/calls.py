@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import LONGEST_ANSWER, Answer, BoundedCall, Call
 from chimera.domain.market import Token
@@ -36,16 +37,10 @@ DECIMALS = bytes.fromhex("313ce567")
 ID = bytes.fromhex("b3cea217")
 PRE_LIQUIDATION_PARAMS = bytes.fromhex("1d553cee")
 
-WORD = 32
 ORACLE_GAS = 2_000_000  # for an oracle that nobody vouches for
 TOKEN_GAS = 200_000
 LONGEST_SYMBOL = 32  # characters
 MOST_DECIMALS = 77  # a uint256 has 78 digits
-
-
-def plain(to: Address, selector: bytes) -> Call:
-    """Call a function without arguments."""
-    return Call(to, selector)
 
 
 def of_market(to: Address, selector: bytes, market: Id) -> Call:
@@ -55,7 +50,7 @@ def of_market(to: Address, selector: bytes, market: Id) -> Call:
 
 def position(singleton: Address, market: Id, user: Address) -> Call:
     """Ask for the position of a user in a market."""
-    return Call(singleton, POSITION + market + user.rjust(WORD, b"\0"))
+    return Call(singleton, POSITION + market + user.rjust(abi.WORD, b"\0"))
 
 
 @lru_cache(maxsize=4096)  # the same ones go out at every block
@@ -84,25 +79,11 @@ def rate_view(terms: Terms, totals: Totals) -> Call:
         totals.updated,
         totals.fee,
     )
-    words_of = b"".join(value.to_bytes(WORD, "big") for value in stored)
+    words_of = b"".join(value.to_bytes(abi.WORD, "big") for value in stored)
     return Call(terms.irm, BORROW_RATE_VIEW + terms.words + words_of)
 
 
 # --- answers -------------------------------------------------------------------------------------
-
-
-def words(answer: Answer) -> list[int]:
-    """Return the answer as 32-byte words; an empty list for a revert or no code."""
-    if answer is None:
-        return []
-    whole = len(answer) - len(answer) % WORD
-    return [int.from_bytes(answer[at : at + WORD], "big") for at in range(0, whole, WORD)]
-
-
-def number(answer: Answer) -> int | None:
-    """Return the first word; None for a revert or an address without code."""
-    found = words(answer)
-    return found[0] if found else None
 
 
 def required(call: Call, answer: Answer, count: int) -> list[int]:
@@ -112,18 +93,13 @@ def required(call: Call, answer: Answer, count: int) -> list[int]:
     Raises:
         Refuse: There are fewer.
     """
-    found = words(answer)
+    found = abi.words(answer)
     if len(found) < count:
         raise Refuse(
             f"{to_checksum_address(call.to)} does not answer 0x{call.data[:4].hex()}: "
             "it is not the Morpho Blue contract that it should be"
         )
     return found[:count]
-
-
-def as_address(word: int) -> Address:
-    """Return the address in a word."""
-    return Address((word & (2**160 - 1)).to_bytes(20, "big"))
 
 
 def totals(found: list[int]) -> Totals:
@@ -133,7 +109,7 @@ def totals(found: list[int]) -> Totals:
 
 def terms(found: list[int]) -> Terms:
     """Return what `idToMarketParams(id)`, or a `CreateMarket` log, says."""
-    loan, collateral, oracle, irm = (as_address(word) for word in found[:4])
+    loan, collateral, oracle, irm = (abi.as_address(word) for word in found[:4])
     return Terms(loan, collateral, oracle, irm, Wad(found[4]))
 
 
@@ -143,8 +119,8 @@ def quote(answer: Answer) -> Quote:
         return Quote(None, "the oracle reverts, or needs too much gas, or answers too much")
     if len(answer) > LONGEST_ANSWER:  # asked without bounds, it may send any amount
         return Quote(None, "the oracle answers too much")
-    if len(answer) >= WORD:
-        return Quote(int.from_bytes(answer[:WORD], "big"))
+    if len(answer) >= abi.WORD:
+        return Quote(abi.uint_at(answer, 0))
     return Quote(None, "the oracle's answer is cut short" if answer else "the oracle has no code")
 
 
@@ -155,34 +131,30 @@ def token(address: Address, symbol: Answer, decimals: Answer) -> Token:
     A symbol that is no text, or longer than anybody would read, becomes a short address. Decimals
     that no amount can have become 0, so that amounts are shown in the smallest unit.
     """
-    places = number(decimals)
+    places = abi.number(decimals)
     if places is None or places > MOST_DECIMALS:
         places = 0
     return Token(_text(symbol) or f"0x{address[:4].hex()}", places)
 
 
 def _text(answer: Answer) -> str:
-    """Return a string, or the bytes32 of old tokens, if people can read it; else nothing."""
-    text = answer or b""
-    if len(text) > WORD:
-        length = int.from_bytes(text[WORD : 2 * WORD], "big")
-        text = text[2 * WORD : 2 * WORD + length]
-    decoded = text.rstrip(b"\0").decode("utf-8", "ignore")
-    return decoded if decoded.isprintable() and len(decoded) <= LONGEST_SYMBOL else ""
+    """Return a symbol that people can read; nothing for one that is longer than any."""
+    text = abi.text(answer)
+    return text if len(text) <= LONGEST_SYMBOL else ""
 
 
 def preliquidation(market: int, answer: Answer) -> PreLiquidation | None:
     """Return what `preLiquidationParams()` says; None if that is no set of parameters."""
-    found = words(answer)
+    found = abi.words(answer)
     if len(found) < 6:  # noqa: PLR2004  (words of the struct)
         return None
     lltv, close_low, close_high, incentive_low, incentive_high = map(Wad, found[:5])
     return PreLiquidation(
-        market=Id(market.to_bytes(WORD, "big")),
+        market=Id(market.to_bytes(abi.WORD, "big")),
         lltv=lltv,
         close_low=close_low,
         close_high=close_high,
         incentive_low=incentive_low,
         incentive_high=incentive_high,
-        oracle=as_address(found[5]),
+        oracle=abi.as_address(found[5]),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, BlockBatch
 from chimera.domain.call import Call, Readings
 from chimera.domain.market import Holder, Token
@@ -165,7 +166,7 @@ class Draft:
             if strange in before.totals:  # with what was stored before this block, see `polls`
                 call = calls.rate_view(before.terms[strange], before.totals[strange])
                 if call in readings:
-                    told[strange] = (time, calls.number(readings[call]))
+                    told[strange] = (time, abi.number(readings[call]))
         return told
 
     def _recognising(self, market: MorphoMarket) -> MorphoMarket:

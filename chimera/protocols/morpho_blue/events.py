@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from chimera.domain.block import Address, Log
+from chimera.domain import abi
+from chimera.domain.block import Log
 from chimera.domain.market import Holder
 from chimera.protocols.morpho_blue import calls
 from chimera.protocols.morpho_blue.market import Id, Terms, holder_of
@@ -49,16 +50,6 @@ OWNERS = {
 ARRIVALS = frozenset({SUPPLY, BORROW, SUPPLY_COLLATERAL})  # these can be somebody's first
 
 
-def address_of(word: bytes) -> Address:
-    """Return the address in a topic or data word."""
-    return Address(word[12:32])
-
-
-def uint_at(data: bytes, place: int) -> int:
-    """Return the unsigned integer in the data word at `place`."""
-    return int.from_bytes(data[32 * place : 32 * place + 32], "big")
-
-
 def market_in(log: Log) -> Id:
     """Return the id of the market that a log is about; SetFeeRecipient has none."""
     return Id(log.topics[1])
@@ -66,7 +57,7 @@ def market_in(log: Log) -> Id:
 
 def owner_in(log: Log) -> Holder:
     """Return whose position a log moves."""
-    return holder_of(market_in(log), address_of(log.topics[OWNERS[log.topics[0]]]))
+    return holder_of(market_in(log), abi.address_of(log.topics[OWNERS[log.topics[0]]]))
 
 
 def assets_and_shares(log: Log) -> tuple[int, int]:
@@ -76,12 +67,12 @@ def assets_and_shares(log: Log) -> tuple[int, int]:
     Where the caller is not indexed, it is the first word of the data.
     """
     first = 1 if log.topics[0] in {WITHDRAW, BORROW} else 0
-    return uint_at(log.data, first), uint_at(log.data, first + 1)
+    return abi.uint_at(log.data, first), abi.uint_at(log.data, first + 1)
 
 
 def collateral(log: Log) -> int:
     """Return the amount of SupplyCollateral or WithdrawCollateral."""
-    return uint_at(log.data, 1 if log.topics[0] == WITHDRAW_COLLATERAL else 0)
+    return abi.uint_at(log.data, 1 if log.topics[0] == WITHDRAW_COLLATERAL else 0)
 
 
 class Liquidation(NamedTuple):
@@ -96,19 +87,19 @@ class Liquidation(NamedTuple):
 
 def liquidation(log: Log) -> Liquidation:
     """Return the amounts of Liquidate."""
-    return Liquidation(*(uint_at(log.data, place) for place in range(5)))
+    return Liquidation(*(abi.uint_at(log.data, place) for place in range(5)))
 
 
 def interest_and_fee(log: Log) -> tuple[int, int]:
     """Return interest (assets) and fee (shares) of AccrueInterest."""
-    return uint_at(log.data, 1), uint_at(log.data, 2)
+    return abi.uint_at(log.data, 1), abi.uint_at(log.data, 2)
 
 
 def terms_in(log: Log) -> Terms:
     """Return the terms in a CreateMarket."""
-    return calls.terms([uint_at(log.data, place) for place in range(5)])
+    return calls.terms([abi.uint_at(log.data, place) for place in range(5)])
 
 
 def new_rate(log: Log) -> int:
     """Return the rate at target that BorrowRateUpdate leaves, at the end of the period."""
-    return uint_at(log.data, 1)
+    return abi.uint_at(log.data, 1)

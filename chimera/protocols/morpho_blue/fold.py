@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, BlockBatch, Log
 from chimera.domain.call import answer
 from chimera.domain.changes import (
@@ -81,18 +82,18 @@ def _accrued(draft: Draft, log: Log) -> Changes:
 
 def _fee_set(draft: Draft, log: Log) -> Changes:
     market = events.market_in(log)
-    draft.totals[market] = replace(draft.totals_of(market), fee=events.uint_at(log.data, 0))
+    draft.totals[market] = replace(draft.totals_of(market), fee=abi.uint_at(log.data, 0))
     return ()
 
 
 def _recipient_set(draft: Draft, log: Log) -> Changes:
-    draft.fee_recipient = events.address_of(log.topics[1])
+    draft.fee_recipient = abi.address_of(log.topics[1])
     return ()
 
 
 def _authorised(draft: Draft, log: Log) -> Changes:
-    user, contract = events.address_of(log.topics[2]), events.address_of(log.topics[3])
-    draft.authorise(contract, user, allowed=bool(events.uint_at(log.data, 0)))
+    user, contract = abi.address_of(log.topics[2]), abi.address_of(log.topics[3])
+    draft.authorise(contract, user, allowed=bool(abi.uint_at(log.data, 0)))
     return ()
 
 

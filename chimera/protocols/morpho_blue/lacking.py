@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, Block, Log
 from chimera.domain.call import Call, Inquiry
 from chimera.domain.market import Account, Holder
@@ -230,9 +231,9 @@ def _contracts(
 ) -> Inquiry[dict[Address, PreLiquidation | None]]:
     """Find out which newly authorised contracts may pre-liquidate."""
     strange = [
-        events.address_of(log.topics[3])
+        abi.address_of(log.topics[3])
         for log in logs
-        if log.topics[0] == events.SET_AUTHORIZATION and events.uint_at(log.data, 0)
+        if log.topics[0] == events.SET_AUTHORIZATION and abi.uint_at(log.data, 0)
     ]
     known = market.preliquidations.keys() | market.strangers
     asked = [c for c in dict.fromkeys(strange) if c not in known][:MOST]
@@ -244,8 +245,8 @@ def _contracts(
     for contract in asked:
         morpho, about, params = (answers[calls.wary(contract, each)] for each in selectors)
         found[contract] = (
-            calls.preliquidation(calls.number(about) or 0, params)
-            if reading.names(calls.number(morpho), market.singleton)
+            calls.preliquidation(abi.number(about) or 0, params)
+            if reading.names(abi.number(morpho), market.singleton)
             else None
         )
     return found

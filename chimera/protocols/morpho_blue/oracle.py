@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.call import Answer, Call, Inquiry, Readings
 from chimera.domain.health import Step
 from chimera.domain.numeric import mul_div
-from chimera.protocols.morpho_blue.calls import PRICE, as_address, number, plain, words
+from chimera.protocols.morpho_blue.calls import PRICE
 
 BASE_VAULT = bytes.fromhex("eaa2d7b4")
 BASE_VAULT_CONVERSION_SAMPLE = bytes.fromhex("054f7ac0")
@@ -96,13 +97,13 @@ def explained(oracle: Address) -> Inquiry[list[Step]]:
     The last step says whether the parts make the price that the oracle answers.
     """
     getters = {
-        name: plain(oracle, selector)
+        name: abi.plain(oracle, selector)
         for name, selector in globals().items()
         if name.startswith(("BASE_", "QUOTE_", "SCALE_"))
     }
-    asked = plain(oracle, PRICE)
+    asked = abi.plain(oracle, PRICE)
     answers = yield (*getters.values(), asked)
-    found = {name: number(answers[call]) for name, call in getters.items()}
+    found = {name: abi.number(answers[call]) for name, call in getters.items()}
     known = {name: value for name, value in found.items() if value is not None}
     if len(known) < len(getters):
         return []
@@ -111,7 +112,7 @@ def explained(oracle: Address) -> Inquiry[list[Step]]:
     steps = [Step("scale factor", str(known["SCALE_FACTOR"]))]
     steps += [part.step(readings[part.question]) for part in parts]
     ours = _price_of(known["SCALE_FACTOR"], parts, readings)
-    theirs = number(answers[asked])
+    theirs = abi.number(answers[asked])
     made = "reverts" if ours is None else str(ours)
     agrees = "as the oracle answers" if ours == theirs else f"the oracle answers {theirs}"
     return [*steps, Step("price", f"{made} ({agrees})")]
@@ -120,22 +121,22 @@ def explained(oracle: Address) -> Inquiry[list[Step]]:
 def _parts(known: dict[str, int]) -> list[Part]:
     parts = []
     for side in ("BASE", "QUOTE"):
-        vault = as_address(known[f"{side}_VAULT"])
+        vault = abi.as_address(known[f"{side}_VAULT"])
         sample = known[f"{side}_VAULT_CONVERSION_SAMPLE"]
         if vault != ZERO_ADDRESS:
             data = CONVERT_TO_ASSETS + sample.to_bytes(32, "big")
             parts.append(Part(f"{side.lower()} vault", vault, Call(vault, data)))
         for place in (1, 2):
-            feed = as_address(known[f"{side}_FEED_{place}"])
+            feed = abi.as_address(known[f"{side}_FEED_{place}"])
             if feed != ZERO_ADDRESS:
                 name = f"{side.lower()} feed {place}"
-                parts.append(Part(name, feed, plain(feed, LATEST_ROUND_DATA)))
+                parts.append(Part(name, feed, abi.plain(feed, LATEST_ROUND_DATA)))
     return parts
 
 
 def _value(part: Part, answer: Answer) -> int | None:
     """Return the vault's assets, or the feed's answer; None where the oracle reverts over it."""
-    found = words(answer)
+    found = abi.words(answer)
     if part.name.endswith("vault"):
         return found[0] if found else None
     return found[1] if len(found) > 1 and found[1] < SIGN else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Block
 from chimera.domain.call import Call, Readings
 from chimera.domain.health import Difference
@@ -42,7 +43,7 @@ def differences(
 ) -> Iterator[Difference]:
     """Compare position, totals, price and rate with the contracts', each to the last digit."""
     where, user = parts_of(holder)
-    position = calls.words(readings[calls.position(market.singleton, where, user)])
+    position = abi.words(readings[calls.position(market.singleton, where, user)])
     held = (account.marks, account.owed, account.supplied)
     names = ("supply shares", "borrow shares", "collateral")
     for name, side, theirs in zip(names, held, position or (-1, -1, -1), strict=False):
@@ -55,11 +56,11 @@ def differences(
     if _is_on_a_curve(market, where):
         view = calls.rate_view(terms, market.totals[where])
         ours = market.rate_at(where, block.timestamp)
-        yield from _unequal("rate", ours, calls.number(readings[view]))
+        yield from _unequal("rate", ours, abi.number(readings[view]))
 
 
 def _of_totals(market: MorphoMarket, where: Id, readings: Readings) -> Iterator[Difference]:
-    stored = calls.words(readings[calls.of_market(market.singleton, calls.MARKET, where)])
+    stored = abi.words(readings[calls.of_market(market.singleton, calls.MARKET, where)])
     ours = asdict(market.totals[where])
     for (name, figure), theirs in zip(ours.items(), stored or [-1] * 6, strict=False):
         if name == "updated" and market.terms[where].irm == ZERO_ADDRESS:

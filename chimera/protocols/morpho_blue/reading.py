@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from eth_utils.address import to_checksum_address
 
+from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, Block
 from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.market import Account, Holder, Token
@@ -53,7 +54,7 @@ def prove(singleton: Address, chosen: AbstractSet[bytes] | None) -> Inquiry[None
         Refuse: It does not, or one of them does not.
     """
     questions = [
-        calls.plain(singleton, selector)
+        abi.plain(singleton, selector)
         for selector in (calls.OWNER, calls.FEE_RECIPIENT, calls.DOMAIN_SEPARATOR)
     ]
     answers = yield tuple(questions)
@@ -96,10 +97,10 @@ def read_market(
     singleton: Address, chosen: frozenset[bytes] | None, block: Block
 ) -> Inquiry[MorphoMarket]:
     """Read the fee recipient and the chosen markets, none where all are followed."""
-    question = calls.plain(singleton, calls.FEE_RECIPIENT)
+    question = abi.plain(singleton, calls.FEE_RECIPIENT)
     answers = yield (question,)
     (recipient,) = calls.required(question, answers[question], 1)
-    empty = MorphoMarket(singleton, chosen, calls.as_address(recipient))
+    empty = MorphoMarket(singleton, chosen, abi.as_address(recipient))
     markets = [Id(market) for market in sorted(chosen or ())]
     market = yield from widened(empty, markets, block)
     _all_there(singleton, markets, market.terms)
@@ -181,7 +182,7 @@ def _targets(governed: Mapping[Id, Terms]) -> Inquiry[dict[Id, int | None]]:
         for market, terms in governed.items()
     }
     answers = (yield tuple(questions.values())) if questions else {}
-    return {market: calls.number(answers[call]) for market, call in questions.items()}
+    return {market: abi.number(answers[call]) for market, call in questions.items()}
 
 
 def _likely_curves(
@@ -192,11 +193,9 @@ def _likely_curves(
 ) -> Inquiry[frozenset[Address]]:
     """Return the IRMs that name the singleton and keep a rate at target for every market."""
     irms = {terms.irm for terms in governed.values()} - curves
-    questions = {irm: calls.plain(irm, calls.MORPHO) for irm in sorted(irms)}
+    questions = {irm: abi.plain(irm, calls.MORPHO) for irm in sorted(irms)}
     answers = (yield tuple(questions.values())) if questions else {}
-    named = {
-        irm for irm, call in questions.items() if names(calls.number(answers[call]), singleton)
-    }
+    named = {irm for irm, call in questions.items() if names(abi.number(answers[call]), singleton)}
     silent = {governed[market].irm for market, target in targets.items() if target is None}
     return (curves | named) - silent
 
@@ -211,7 +210,7 @@ def _rates(
 ) -> Inquiry[dict[Id, int | None]]:
     questions = {m: calls.rate_view(terms, totals[m]) for m, terms in governed.items()}
     answers = (yield tuple(questions.values())) if questions else {}
-    return {market: calls.number(answers[call]) for market, call in questions.items()}
+    return {market: abi.number(answers[call]) for market, call in questions.items()}
 
 
 def _expected(totals: Totals, target: int | None, timestamp: int) -> int | None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chimera.domain import abi
 from chimera.domain.block import Log
-from chimera.errors import Rebuild
 from chimera.protocols.morpho_blue import events
-
-WORD = 32  # bytes
 
 # (topics, words of data at the least), as the ABIs have them
 SHAPES: dict[bytes, tuple[int, int]] = {
@@ -36,16 +34,7 @@ def check(logs: Iterable[Log]) -> None:
         Rebuild: One of them does not decode, so what it says has to be read from the contracts.
     """
     for log in logs:
-        topics, words = SHAPES[log.topics[0]]
-        if len(log.topics) != topics or len(log.data) < words * WORD:
-            raise Rebuild(
-                f"{_place(log)} does not decode: {len(log.topics)} topics and "
-                f"{len(log.data)} bytes instead of {topics} and {words * WORD}"
-            )
+        abi.check_size(log, *SHAPES[log.topics[0]])
         is_new = log.topics[0] == events.CREATE_MARKET
         if is_new and events.terms_in(log).id != events.market_in(log):
-            raise Rebuild(f"{_place(log)} does not decode: its terms have another id")
-
-
-def _place(log: Log) -> str:
-    return f"log {log.log_index} of block {log.block_number} from 0x{log.address.hex()}"
+            raise abi.undecoded(log, "its terms have another id")

@@ -1,0 +1,102 @@
+"""A SQLite file that another program has locked: whoever reads goes on, whoever writes waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from chimera.domain.block import Address
+from chimera.errors import Retry
+from chimera.store import crowd
+from chimera.store.history import SqlHistory
+from chimera.store.writer import HistoryWriter
+from devnet.chaos_disk import locked
+from tests.fakes_store import ALICE, BOB, CAROL, checkpoint, opportunity
+
+AT_ONCE = 2.0  # seconds; a reader that waited for the lock would need five
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "chimera.db"
+
+
+@pytest.fixture
+async def history(database: Path) -> AsyncIterator[SqlHistory]:
+    history = SqlHistory(f"sqlite+aiosqlite:///{database}", chain_id=1)
+    await history.open()
+    await history.record(
+        checkpoints=[checkpoint(100)],
+        opportunities=[opportunity("a")],
+        users={"aave": [ALICE]},
+        scanned_to={"aave": 100},
+    )
+    yield history
+    await history.close()
+
+
+async def test_everything_can_be_read(history: SqlHistory, database: Path) -> None:
+    with locked(database):
+        began = time.monotonic()
+
+        assert await history.users("aave") == [ALICE]
+        assert await history.scanned_to("aave") == 100
+        assert await history.checkpoints() == [checkpoint(100)]
+        assert await history.opportunities(9) == [opportunity("a")]
+
+        assert time.monotonic() - began < AT_ONCE
+
+
+async def test_a_search_goes_on_and_is_written_afterwards(
+    history: SqlHistory, database: Path
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        writer = HistoryWriter(history, pause=0.05)
+        await writer.start(group)
+        with locked(database):
+            began = time.monotonic()
+            for number in range(101, 201):
+                await writer.set_scanned_to("aave", number, [BOB], scan="aave")
+                writer.submit(checkpoint(number), [opportunity("b", flagged=150)])
+            assert await writer.users("aave") == [ALICE, BOB]
+            assert await writer.scanned_to("aave") == 200
+            assert time.monotonic() - began < AT_ONCE
+            assert await history.users("aave") == [ALICE]
+            assert writer.pending <= 64 + 3  # checkpoints of the window, episode, user, scan
+        async with asyncio.timeout(20):
+            while writer.pending or await history.scanned_to("aave") != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await writer.stop()
+
+    assert await history.users("aave") == [ALICE, BOB]
+    assert await history.checkpoints() == [checkpoint(n) for n in range(200, 136, -1)]
+
+
+async def test_what_was_known_once_needs_no_history_any_more(history: SqlHistory) -> None:
+    writer = HistoryWriter(history)
+    assert await writer.users("aave") == [ALICE]
+    assert await writer.scanned_to("aave") == 100
+    await history.close()
+
+    writer.submit(users={"aave": [CAROL]}, scanned_to={"aave": 101})
+
+    assert await writer.users("aave") == [ALICE, CAROL]
+    assert await writer.scanned_to("aave") == 101
+    with pytest.raises(Retry):
+        await writer.users("never asked about")
+
+
+async def test_holders_of_any_length_are_remembered_in_order(
+    history: SqlHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crowd, "MOST_FRESH", 3)
+    holders = [Address(bytes([n]) * size) for n in range(9, 0, -1) for size in (20, 52)]
+    writer = HistoryWriter(history)
+    for holder in [*holders, *holders[:5]]:
+        writer.submit(users={"aave": [holder]})
+
+    assert await writer.users("aave") == sorted({ALICE, *holders})
