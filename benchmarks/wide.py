@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.measuring import Goal, Row, Turn, in_turns, row_of
 from benchmarks.synthetic import address
 from chimera.domain.block import Address
-from chimera.domain.market import Account, Column
+from chimera.domain.market import Account, Cells, Column, Shape
 from chimera.state.screen import Screen
 
 ACCOUNTS = 100_000
@@ -39,6 +39,13 @@ class Adapter(SimpleNamespace):
         """Yield collateral and debt."""
         yield from (((asset, False, 0), amount) for asset, amount in account.supplied.items())
         yield from (((asset, True, 0), amount) for asset, amount in account.owed.items())
+
+    def cells(self, shape: Shape) -> Cells:
+        """Tell where the amounts stand."""
+        return (
+            *(((asset, False, 0), place) for asset, place in shape.supply_places.items()),
+            *(((asset, True, 0), place) for asset, place in shape.debt_places.items()),
+        )
 
     def weights(
         self, market: object, columns: Sequence[Column], timestamp: int

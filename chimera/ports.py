@@ -19,8 +19,9 @@ from chimera.domain.block import (
 from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Holder, Key, Market, Quoted, Token
+from chimera.domain.market import Account, Cells, Column, Holder, Key, Market, Quoted, Shape, Token
 from chimera.domain.notices import RebuildReport, Status
+from chimera.domain.numeric import Wad
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.domain.position import Position
 
@@ -147,6 +148,14 @@ class Adapter(Protocol[M]):
     def health(self, market: M, account: Account, timestamp: int) -> Health:
         """Return what the contract's view answers for the account at `timestamp`."""
 
+    def factor(self, market: M, account: Account, timestamp: int) -> Wad | None:
+        """
+        Return the health factor of `health` alone: it is asked of every suspect, at each block.
+
+        Raises:
+            Skip: The contract's view reverts; the message says why.
+        """
+
     def value(self, market: M, account: Account, timestamp: int) -> Valuation:
         """Return the same with every leg valued."""
 
@@ -197,6 +206,13 @@ class Adapter(Protocol[M]):
 
     def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
         """Yield the screen's cells of an account: column, and amount in stored units."""
+
+    def cells(self, shape: Shape) -> Cells | None:
+        """
+        Tell where the amounts of `columns` stand in every account of this shape.
+
+        None when an amount is not one that the account has, but is computed from several.
+        """
 
     def weights(
         self, market: M, columns: Sequence[Column], timestamp: int

@@ -26,10 +26,20 @@ from chimera.domain.health import (
     Valuation,
     Verdict,
 )
-from chimera.domain.market import Account, Column, Holder, Key, Market, Quoted, Token
+from chimera.domain.market import (
+    Account,
+    Cells,
+    Column,
+    Holder,
+    Key,
+    Market,
+    Quoted,
+    Shape,
+    Token,
+)
 from chimera.domain.numeric import BPS, WAD, Wad, short_decimal
 from chimera.domain.opportunity import Checkpoint, Opportunity
-from chimera.errors import Rebuild
+from chimera.errors import Rebuild, Skip
 from chimera.ports import Accounts
 
 TOPIC = bytes(31) + b"\x01"
@@ -169,6 +179,12 @@ class FakeAdapter:
         factor = Wad(collateral * THRESHOLD // BPS * WAD // debt) if debt else None
         return Health(factor, collateral, debt, short_decimal(THRESHOLD, 4))
 
+    def factor(self, market: FakeMarket, account: Account, timestamp: int) -> Wad | None:
+        health = self.health(market, account, timestamp)
+        if health.error is not None:
+            raise Skip(health.error)
+        return health.factor
+
     def value(self, market: FakeMarket, account: Account, timestamp: int) -> Valuation:
         threshold = short_decimal(THRESHOLD, 4)
         return Valuation(
@@ -245,6 +261,10 @@ class FakeAdapter:
         ours = str(self.health(market, account, block.timestamp).factor)
         theirs = (readings[Call(ENTRY, b"view" + holder)] or b"reverts").decode()
         return () if ours == theirs else (Difference("factor", ours, theirs),)
+
+    def cells(self, shape: Shape) -> Cells | None:
+        del shape
+        return None
 
     def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
         for asset, amount in account.supplied.items():

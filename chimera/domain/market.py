@@ -250,3 +250,6 @@ class Quoted:
 
 Column = tuple[Address, bool, int]
 """One row of the screen: (asset, is it debt, mode of the accounts, such as an eMode)."""
+
+Cells = tuple[tuple[Column, int], ...]
+"""Columns of an account, each with the place of its amount in the account."""

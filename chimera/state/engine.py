@@ -11,18 +11,20 @@ from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Need
 from chimera.domain.call import Call, Inquiry, Readings, answer, unanswered
 from chimera.domain.changes import AccountRead, Liquidated
 from chimera.domain.market import EMPTY, Account, Holder, Key
-from chimera.domain.opportunity import Observation, Underwater
-from chimera.errors import Rebuild, Refuse, Unfit
+from chimera.domain.numeric import WAD
+from chimera.domain.opportunity import Observation
+from chimera.errors import Rebuild, Refuse, Skip, Unfit
 from chimera.ports import Adapter, Streaks
 from chimera.state.book import Book
 from chimera.state.cache import PositionCache
 from chimera.state.face import CacheFace
 from chimera.state.mirror import Mirror
+from chimera.state.reckoning import Reckoning
 from chimera.state.routing import route
 from chimera.state.screen import Screen, Weights
 from chimera.state.shelf import Shelf
-from chimera.state.trust import UNVERIFIED, Trust
-from chimera.state.valuation import Adapters, underwater
+from chimera.state.trust import Trust
+from chimera.state.valuation import Adapters
 
 NOBODY: frozenset[Key] = frozenset()
 
@@ -65,7 +67,6 @@ class StateEngine(CacheFace):
         self._watch_below = watch_below
         self._weights: Mapping[str, Weights] = {}  # of the newest block
         self._near: AbstractSet[Key] | None = NOBODY  # None: not asked for since that block
-        self._base_decimals: dict[str, int] = {}
         self._errors: Mapping[Key, str] = {}
         self._shelves: Mapping[str, Shelf] = {}  # as they were adopted
 
@@ -106,7 +107,6 @@ class StateEngine(CacheFace):
 
     def adopt(self) -> Observation:
         """Take over a freshly loaded book; return its block as detection sees it."""
-        self._base_decimals.clear()
         shelves = {name: self.book.accounts(name) for name in self.adapters}
         loaded = {name for name in shelves if shelves[name] is not self._shelves.get(name)}
         self._shelves = shelves
@@ -206,23 +206,26 @@ class StateEngine(CacheFace):
         return adapter.read_accounts(self.book.market(adapter.name), (holder,), block)
 
     def _screen(self, keys: Iterable[Key]) -> None:
-        for protocol, user in keys:
-            self.screens[protocol].update(user, self.book.get((protocol, user)))
+        changed: dict[str, list[Holder]] = {}
+        for protocol, holder in keys:
+            changed.setdefault(protocol, []).append(holder)
+        for protocol, holders in changed.items():
+            users = self.book.accounts(protocol).users
+            self.screens[protocol].take((holder, users.get(holder)) for holder in holders)
 
     # --- who is under water ----------------------------------------------------------------------
 
     def _observe(self, liquidated: frozenset[Key]) -> Observation:
-        under: dict[Key, Underwater] = {}
         errors: dict[Key, str] = {}
         time = self.book.block.timestamp
+        under = Reckoning(time, self.trust.quarantined)
         self._near = None
         self._weights = {
             name: screen.weigh(self.book.market(name), time)
             for name, screen in self.screens.items()
         }
         for name, weights in self._weights.items():
-            for user in self.screens[name].candidates(weights):
-                self._judge((name, user), time, under, errors)
+            self._judge(name, self.screens[name].candidates(weights), under, errors)
         self._errors = errors
         self.observation = Observation(
             block=self.book.block,
@@ -234,23 +237,19 @@ class StateEngine(CacheFace):
         return self.observation
 
     def _judge(
-        self, key: Key, timestamp: int, under: dict[Key, Underwater], errors: dict[Key, str]
+        self, name: str, suspects: Iterable[Holder], under: Reckoning, errors: dict[Key, str]
     ) -> None:
-        adapter, market = self.adapters[key[0]], self.book.market(key[0])
-        account = self.book.accounts(key[0]).users[key[1]]
-        health = adapter.health(market, account, timestamp)
-        if health.error is not None:
-            errors[adapter.published(key[1])] = health.error
-        elif health.factor is not None and health.is_unhealthy:
-            published = adapter.published(key[1])
-            decimals = self._base_decimals.get(published[0])
-            if decimals is None:  # a market's base currency never changes
-                decimals = adapter.value(market, account, timestamp).base_decimals
-                self._base_decimals[published[0]] = decimals
-            verdict = UNVERIFIED
-            if published[0] not in self.trust.quarantined:
-                verdict = adapter.verdict(market, account, timestamp)
-            under[published] = underwater(published, health.factor, health, verdict, decimals)
+        adapter, accounts = self.adapters[name], self.book.accounts(name)
+        market, time = accounts.market, self.book.block.timestamp
+        for holder in suspects:
+            account = accounts.users[holder]
+            try:
+                factor = adapter.factor(market, account, time)
+            except Skip as reverts:
+                errors[adapter.published(holder)] = str(reverts)
+                continue
+            if factor is not None and factor < WAD:
+                under.add(adapter.published(holder), factor, adapter, market, account)
 
     # --- what the feed asks (ports.Follower) -----------------------------------------------------
 

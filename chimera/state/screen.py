@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from chimera.domain.block import Address
-from chimera.domain.market import Account, Column
+from chimera.domain.market import Account, Cells, Column, Shape
 from chimera.ports import Adapter
-from chimera.state.screen_dense import Bools, Dense, Floats
+from chimera.state.screen_dense import Bools, Dense, Floats, Integers
 from chimera.state.screen_ragged import Ragged
 
 FLOAT32 = np.finfo(np.float32)
 LARGEST, SMALLEST = float(FLOAT32.max), float(FLOAT32.tiny)  # beyond these, precision is lost
 EPSILON = float(FLOAT32.eps)
 HEAVIEST = LARGEST / 2**31  # a weight that is still a number when multiplied by any limit
+MOST_PLANS = 1 << 16  # shapes remembered; a market has some thousands
 DENSE_ROWS = 40  # columns up to which one product over everything beats gathering legs
 
 
@@ -88,6 +89,7 @@ class Screen:
         self._slots: dict[Address, int] = {}
         self._users: list[Address] = []
         self._layout: Dense | Ragged = Dense(0, 0)
+        self._plans: dict[Shape, Sequence[tuple[int, int]]] = {}  # row and place of each leg
 
     def __len__(self) -> int:
         return len(self._users)
@@ -104,39 +106,79 @@ class Screen:
         self._slots.clear()
         self._users.clear()
         self._rows.clear()
-        self._numbering += 1
-        rows: list[int] = []
-        slots: list[int] = []
-        amounts: list[float] = []
-        for user, account in accounts.items():
-            if account.owed:
-                slot = self._slots[user] = len(self._users)
-                self._users.append(user)
-                for column, amount in self._adapter.columns(account):
-                    rows.append(self._rows.setdefault(column, len(self._rows)))
-                    slots.append(slot)
-                    amounts.append(_float(amount))
+        self._renumbered()
+        owing = [(user, account) for user, account in accounts.items() if account.is_open]
+        for slot, (user, _) in enumerate(owing):
+            self._slots[user] = slot
+        self._users.extend(self._slots)
+        for column in self._plan(owing):
+            self._rows.setdefault(column, len(self._rows))
+        self._plan(owing)
+        legs = self._legs(owing)
         count, room = len(self._rows), len(self._users)
         self._layout = Dense(count, room) if count <= DENSE_ROWS else Ragged(room)
         self._room = self._room_after(len(self._rows))
-        self._layout.fill(
-            np.array(rows, np.int32), np.array(slots, np.int32), np.array(amounts, np.float32)
-        )
+        self._layout.fill(*legs)
 
     def update(self, user: Address, account: Account | None) -> None:
-        """Take over the account as it is now; one without debt (or None) leaves the screen."""
-        slot = self._slots.get(user)
-        if account is None or not account.owed:
-            if slot is not None:
+        """Take over one account as it is now."""
+        self.take([(user, account)])
+
+    def take(self, changed: Iterable[tuple[Address, Account | None]]) -> None:
+        """Take over accounts as they are now; one without debt (or None) leaves the screen."""
+        owing = []
+        for user, account in changed:
+            if account is not None and account.is_open:
+                owing.append((user, account))
+            elif (slot := self._slots.get(user)) is not None:
                 self._free(user, slot)
-            return
-        if slot is None:
-            slot = self._new_slot(user)
-        legs = list(self._adapter.columns(account))
-        if any(column not in self._rows for column, _ in legs):
-            self._add_rows([column for column, _ in legs])
-        rows = self._rows
-        self._layout.put(slot, [(rows[column], _float(amount)) for column, amount in legs])
+        for user, _ in owing:
+            if user not in self._slots:
+                self._new_slot(user)
+        columns = self._plan(owing)
+        if columns:
+            self._add_rows(columns)
+            self._plan(owing)
+        slots = [self._slots[user] for user, _ in owing]
+        self._layout.put_all(slots, *self._legs(owing))
+
+    def _legs(
+        self, accounts: Iterable[tuple[Address, Account]]
+    ) -> tuple[Integers, Integers, Floats]:
+        """Return row, slot and amount of every leg; all columns have rows."""
+        rows: list[int] = []
+        slots: list[int] = []
+        amounts: list[int] = []
+        for user, account in accounts:
+            slot, plan = self._slots[user], self._plans.get(account.shape)
+            if plan is None:
+                rows.extend(self._rows[column] for column, _ in self._adapter.columns(account))
+                amounts.extend(amount for _, amount in self._adapter.columns(account))
+            else:
+                rows.extend([row for row, _ in plan])
+                amounts.extend([account[place] for _, place in plan])
+            slots.extend([slot] * (len(rows) - len(slots)))
+        return np.array(rows, np.int32), np.array(slots, np.int32), _floats(amounts)
+
+    def _plan(self, accounts: Sequence[tuple[Address, Account]]) -> Sequence[Column]:
+        """Learn where new shapes have their amounts; return all columns if rows lack."""
+        if len(self._plans) > MOST_PLANS:
+            self._plans.clear()
+        cells: dict[Shape, Cells | None] = {}
+        lacking = False
+        for _, account in accounts:
+            shape = account.shape
+            if shape in self._plans or cells.get(shape) is not None:
+                continue
+            cells[shape] = found = self._adapter.cells(shape)
+            columns = found if found is not None else self._adapter.columns(account)
+            lacking |= any(column not in self._rows for column, _ in columns)
+        if lacking:
+            return list(dict.fromkeys(c for _, a in accounts for c, _ in self._adapter.columns(a)))
+        for shape, found in cells.items():
+            if found is not None:
+                self._plans[shape] = [(self._rows[column], place) for column, place in found]
+        return ()
 
     def _free(self, user: Address, slot: int) -> None:
         last = len(self._users) - 1
@@ -165,7 +207,11 @@ class Screen:
             self._room = self._room_after(len(wanted))
         self._rows = {column: row for row, column in enumerate(wanted)}
         self._layout.reserve(len(self._rows), 0)
+        self._renumbered()
+
+    def _renumbered(self) -> None:
         self._numbering += 1
+        self._plans.clear()
 
     def _room_after(self, rows: int) -> int:
         # Looking for unused rows passes over all accounts: rows grow by a part in between.
@@ -248,5 +294,7 @@ def _ragged(dense: Dense, slots: int) -> Ragged:
     return ragged
 
 
-def _float(amount: int) -> float:
-    return float(amount) if amount <= LARGEST else np.nan
+def _floats(amounts: Sequence[int]) -> Floats:
+    exact = np.array(amounts, np.float64)
+    exact[exact > LARGEST] = np.nan
+    return exact.astype(np.float32)

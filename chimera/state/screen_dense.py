@@ -42,6 +42,13 @@ class Dense:
         for row, amount in cells:
             self._matrix[row, slot] += amount
 
+    def put_all(
+        self, accounts: Sequence[int], rows: Integers, slots: Integers, amounts: Floats
+    ) -> None:
+        """Replace the legs of the accounts in these slots."""
+        self._matrix[:, accounts] = 0
+        np.add.at(self._matrix, (rows, slots), amounts)
+
     def clear(self, slot: int) -> None:
         """Forget the legs of one account."""
         self._matrix[:, slot] = 0

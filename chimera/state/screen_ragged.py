@@ -59,6 +59,16 @@ class Ragged:
         if len(cells) > HEAD:
             self._set_tail(slot, cells[HEAD:])
 
+    def put_all(
+        self, accounts: Sequence[int], rows: Integers, slots: Integers, amounts: Floats
+    ) -> None:
+        """Replace the legs of the accounts in these slots."""
+        lists: dict[int, list[Cell]] = {slot: [] for slot in accounts}
+        for row, slot, amount in zip(rows.tolist(), slots.tolist(), amounts.tolist(), strict=True):
+            lists[slot].append((row, amount))
+        for slot, cells in lists.items():
+            self.put(slot, cells)
+
     def clear(self, slot: int) -> None:
         """Forget the legs of one account."""
         self._index[:, slot] = 0

@@ -9,7 +9,9 @@ from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Need
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Holder, Quoted, Token
+from chimera.domain.market import Account, Cells, Column, Holder, Quoted, Shape, Token
+from chimera.domain.numeric import Wad
+from chimera.errors import Skip
 from chimera.ports import Accounts
 from chimera.protocols.aave_v3 import (
     events,
@@ -158,6 +160,13 @@ class AaveV3:
         """Return what `getUserAccountData` answers at `timestamp`."""
         return valuation.health(market, account, timestamp)
 
+    def factor(self, market: AaveMarket, account: Account, timestamp: int) -> Wad | None:
+        """Return the health factor alone. Raises Skip where the view reverts."""
+        health = valuation.health(market, account, timestamp)
+        if health.error is not None:
+            raise Skip(health.error)
+        return health.factor
+
     def value(self, market: AaveMarket, account: Account, timestamp: int) -> Valuation:
         """Return the account with every leg valued."""
         return valuation.value(market, account, timestamp)
@@ -229,6 +238,10 @@ class AaveV3:
     def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
         """Yield the screen's cells of an account."""
         return screen.columns(account)
+
+    def cells(self, shape: Shape) -> Cells | None:
+        """Tell where the amounts of `columns` stand."""
+        return screen.cells(shape)
 
     def weights(
         self, market: AaveMarket, columns: Sequence[Column], timestamp: int

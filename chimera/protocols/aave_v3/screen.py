@@ -28,7 +28,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from chimera.domain.block import Address
-from chimera.domain.market import Account, Column
+from chimera.domain.market import Account, Cells, Column, Shape
 from chimera.domain.numeric import RAY
 from chimera.errors import Skip
 from chimera.protocols.aave_v3.market import AaveMarket, Reserve
@@ -50,6 +50,18 @@ def columns(account: Account) -> Iterator[tuple[Column, int]]:
             yield (asset, False, account.mode), scaled
     for asset, scaled in account.owed.items():
         yield (asset, True, account.mode), scaled
+
+
+def cells(shape: Shape) -> Cells:
+    """Tell where the amounts of `columns` stand: they are stored as they are."""
+    return (
+        *(
+            ((asset, False, shape.mode), place)
+            for asset, place in shape.supply_places.items()
+            if asset in shape.enabled
+        ),
+        *(((asset, True, shape.mode), place) for asset, place in shape.debt_places.items()),
+    )
 
 
 def weights(market: AaveMarket, columns: Sequence[Column], timestamp: int) -> Weights:

@@ -21,7 +21,9 @@ from chimera.domain.block import ZERO_ADDRESS, Address, Block, BlockBatch, Log, 
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Holder, Quoted, Token
+from chimera.domain.market import Account, Cells, Column, Holder, Quoted, Shape, Token
+from chimera.domain.numeric import Wad
+from chimera.errors import Skip
 from chimera.ports import Accounts
 from chimera.protocols.compound_v2 import (
     events,
@@ -176,6 +178,13 @@ class CompoundV2:
         """Return what `getAccountLiquidity` comes to: it takes interest as it is stored."""
         return valuation.health(market, account)
 
+    def factor(self, market: CompoundMarket, account: Account, timestamp: int) -> Wad | None:  # noqa: ARG002
+        """Return the health factor alone. Raises Skip where the view reverts."""
+        health = valuation.health(market, account)
+        if health.error is not None:
+            raise Skip(health.error)
+        return health.factor
+
     def value(self, market: CompoundMarket, account: Account, timestamp: int) -> Valuation:  # noqa: ARG002
         """Return the account with every leg valued."""
         return valuation.value(market, account)
@@ -249,6 +258,10 @@ class CompoundV2:
     def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
         """Yield the screen's cells of an account."""
         return screen.columns(account)
+
+    def cells(self, shape: Shape) -> Cells | None:  # noqa: ARG002
+        """Return None: a debt's cell is reckoned from its principal and its mark."""
+        return None
 
     def weights(
         self,

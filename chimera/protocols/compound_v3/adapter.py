@@ -9,7 +9,9 @@ from chimera.domain.block import ZERO_ADDRESS, Address, Block, BlockBatch, Log, 
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Holder, Quoted, Token
+from chimera.domain.market import Account, Cells, Column, Holder, Quoted, Shape, Token
+from chimera.domain.numeric import Wad
+from chimera.errors import Skip
 from chimera.ports import Accounts
 from chimera.protocols.compound_v3 import (
     calls,
@@ -152,6 +154,13 @@ class CompoundV3:
         """Return the health with interest accrued to `timestamp`, as `absorb` would find it."""
         return valuation.health(market, account, timestamp)
 
+    def factor(self, market: CometMarket, account: Account, timestamp: int) -> Wad | None:
+        """Return the health factor alone. Raises Skip where the view reverts."""
+        health = valuation.health(market, account, timestamp)
+        if health.error is not None:
+            raise Skip(health.error)
+        return health.factor
+
     def value(self, market: CometMarket, account: Account, timestamp: int) -> Valuation:
         """Return the account with every leg valued."""
         return valuation.value(market, account, timestamp)
@@ -223,6 +232,10 @@ class CompoundV3:
     def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
         """Yield the screen's cells of an account."""
         return screen.columns(account)
+
+    def cells(self, shape: Shape) -> Cells | None:
+        """Tell where the amounts of `columns` stand."""
+        return screen.cells(shape)
 
     def weights(
         self, market: CometMarket, columns: Sequence[Column], timestamp: int

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from chimera.domain.market import Account, Column
+from chimera.domain.market import Account, Cells, Column, Shape
 from chimera.errors import Skip
 from chimera.protocols.compound_v3.market import CometMarket
 from chimera.protocols.compound_v3.math import FACTOR_SCALE, INDEX_SCALE
@@ -41,6 +41,18 @@ def columns(account: Account) -> Iterator[tuple[Column, int]]:
             yield (asset, False, 0), amount
     for asset, principal in account.owed.items():
         yield (asset, True, 0), principal
+
+
+def cells(shape: Shape) -> Cells:
+    """Tell where the amounts of `columns` stand: they are stored as they are."""
+    return (
+        *(
+            ((asset, False, 0), place)
+            for asset, place in shape.supply_places.items()
+            if asset in shape.enabled
+        ),
+        *(((asset, True, 0), place) for asset, place in shape.debt_places.items()),
+    )
 
 
 def weights(market: CometMarket, columns: Sequence[Column], timestamp: int) -> Weights:

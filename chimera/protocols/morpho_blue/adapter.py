@@ -9,7 +9,9 @@ from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Need
 from chimera.domain.call import Call, Inquiry, Readings, unanswered
 from chimera.domain.changes import Change
 from chimera.domain.health import VERDICT, Difference, Health, Step, Valuation, Verdict
-from chimera.domain.market import Account, Column, Holder, Quoted, Token
+from chimera.domain.market import Account, Cells, Column, Holder, Quoted, Shape, Token
+from chimera.domain.numeric import Wad
+from chimera.errors import Skip
 from chimera.ports import Accounts
 from chimera.protocols.morpho_blue import (
     events,
@@ -178,6 +180,13 @@ class MorphoBlue:
         """Return what `_isHealthy` compares after an accrual to `timestamp`, as a factor."""
         return valuation.health(market, account, timestamp)
 
+    def factor(self, market: MorphoMarket, account: Account, timestamp: int) -> Wad | None:
+        """Return the health factor alone. Raises Skip where the view reverts."""
+        health = valuation.health(market, account, timestamp)
+        if health.error is not None:
+            raise Skip(health.error)
+        return health.factor
+
     def value(self, market: MorphoMarket, account: Account, timestamp: int) -> Valuation:
         """Return the account with every leg valued, in its loan token."""
         return valuation.value(market, account, timestamp)
@@ -254,6 +263,10 @@ class MorphoBlue:
     def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
         """Yield the screen's cells of an account."""
         return screen.columns(account)
+
+    def cells(self, shape: Shape) -> Cells | None:
+        """Tell where the amounts of `columns` stand."""
+        return screen.cells(shape)
 
     def weights(
         self, market: MorphoMarket, columns: Sequence[Column], timestamp: int

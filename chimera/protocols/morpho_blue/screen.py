@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from chimera.domain.market import Account, Column
+from chimera.domain.market import Account, Cells, Column, Shape
 from chimera.domain.numeric import WAD
 from chimera.errors import Skip
 from chimera.protocols.morpho_blue.market import Id, MorphoMarket
@@ -52,6 +52,14 @@ def columns(account: Account) -> Iterator[tuple[Column, int]]:
         yield (market, False, 0), amount
     for market, shares in account.owed.items():
         yield (market, True, 0), shares
+
+
+def cells(shape: Shape) -> Cells:
+    """Tell where the amounts of `columns` stand: they are stored as they are."""
+    return (
+        *(((market, False, 0), place) for market, place in shape.supply_places.items()),
+        *(((market, True, 0), place) for market, place in shape.debt_places.items()),
+    )
 
 
 def weights(market: MorphoMarket, columns: Sequence[Column], timestamp: int) -> Weights:
