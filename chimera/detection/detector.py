@@ -33,7 +33,7 @@ class _Episode:
 
 @dataclass(slots=True)
 class _Frame:
-    """One remembered block: the open episodes' values at it, and how to undo it."""
+    """One remembered block: values of open episodes (and others) at it, and how to undo it."""
 
     block: Block | None  # None: restored, and no block is known yet
     values: Mapping[Key, Underwater]
@@ -103,8 +103,7 @@ class OpportunityDetector:
         closed = self._close(observation)
         self.streaks.observe(block.number, observation.underwater)
         opened = self._flag(observation)
-        values = {key: observation.underwater[key] for key in self._open}
-        self._frames.append(_Frame(block, values, opened, closed))
+        self._frames.append(_Frame(block, observation.underwater, opened, closed))
         self._listing = None
         changed = [ended for _, ended in closed.values()]
         changed += self._close_reorged(block, {episode.id for episode in opened.values()})
@@ -223,8 +222,8 @@ class OpportunityDetector:
 
     def _refresh(self, observation: Observation) -> None:
         frame = self._frames[-1]
-        fresh = observation.underwater
-        frame.values = {key: fresh.get(key, value) for key, value in frame.values.items()}
+        fresh, old = observation.underwater, frame.values
+        frame.values = {key: fresh[key] if key in fresh else old[key] for key in self._open}
         self._listing = None
 
     def _resume_after_gap(self) -> None:

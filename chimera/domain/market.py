@@ -47,20 +47,9 @@ class Shape:
         marks: Assets of which something is kept besides.
         enabled: Assets whose supply counts as collateral.
         mode: Risk mode, such as an Aave eMode.
-        supply_places, debt_places, mark_places: Where in an account the amount of an asset stands.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "debt_places",
-        "enabled",
-        "mark_places",
-        "marks",
-        "mode",
-        "owed",
-        "supplied",
-        "supply_places",
-    )
+    __slots__ = ("__weakref__", "enabled", "marks", "mode", "owed", "supplied")
 
     def __init__(
         self,
@@ -72,14 +61,38 @@ class Shape:
     ) -> None:
         self.supplied, self.owed, self.marks = supplied, owed, marks
         self.enabled, self.mode = enabled, mode
-        first, second = FIRST_AMOUNT + len(supplied), FIRST_AMOUNT + len(supplied) + len(owed)
-        self.supply_places = {asset: FIRST_AMOUNT + n for n, asset in enumerate(supplied)}
-        self.debt_places = {asset: first + n for n, asset in enumerate(owed)}
-        self.mark_places = {asset: second + n for n, asset in enumerate(marks)}
+
+    @property
+    def supply_places(self) -> dict[Address, int]:
+        """Where in an account the amount of each supplied asset stands."""
+        return {asset: FIRST_AMOUNT + n for n, asset in enumerate(self.supplied)}
+
+    @property
+    def debt_places(self) -> dict[Address, int]:
+        """Where in an account the amount of each borrowed asset stands."""
+        first = FIRST_AMOUNT + len(self.supplied)
+        return {asset: first + n for n, asset in enumerate(self.owed)}
+
+    def supply_place(self, asset: Address) -> int | None:
+        """Return where the supply of an asset stands, None where there is none."""
+        return FIRST_AMOUNT + self.supplied.index(asset) if asset in self.supplied else None
+
+    def debt_place(self, asset: Address) -> int | None:
+        """Return where the debt of an asset stands, None where there is none."""
+        if asset not in self.owed:
+            return None
+        return FIRST_AMOUNT + len(self.supplied) + self.owed.index(asset)
+
+    def mark_place(self, asset: Address) -> int | None:
+        """Return where the mark of an asset stands, None where there is none."""
+        if asset not in self.marks:
+            return None
+        return FIRST_AMOUNT + len(self.supplied) + len(self.owed) + self.marks.index(asset)
 
 
 FIRST_AMOUNT = 2  # before them, an account has its shape and its block
 _shapes: WeakValueDictionary[tuple[object, ...], Shape] = WeakValueDictionary()
+_sets: WeakValueDictionary[frozenset[Address], frozenset[Address]] = WeakValueDictionary()
 
 
 def _shape(
@@ -92,7 +105,8 @@ def _shape(
     content = tuple(sorted(supplied)), tuple(sorted(owed)), tuple(sorted(marks)), enabled, mode
     known = _shapes.get(content)
     if known is None:
-        known = _shapes[content] = Shape(*content)
+        enabled = _sets.setdefault(enabled, enabled)
+        known = _shapes[(*content[:3], enabled, mode)] = Shape(*content[:3], enabled, mode)
     return known
 
 

@@ -119,6 +119,7 @@ class Screen:
         self._layout = Dense(count, room) if count <= DENSE_ROWS else Ragged(room)
         self._room = self._room_after(len(self._rows))
         self._layout.fill(*legs)
+        self._plans.clear()  # most shapes are not seen again for long
 
     def update(self, user: Address, account: Account | None) -> None:
         """Take over one account as it is now."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from operator import attrgetter
 from typing import Any
 
 from chimera.domain.block import Address
@@ -18,25 +17,53 @@ from chimera.domain.changes import (
     ModeSet,
     SupplyMoved,
 )
-from chimera.domain.market import EMPTY, FIRST_AMOUNT, Account, Holder, Market
+from chimera.domain.market import EMPTY, FIRST_AMOUNT, Account, Holder, Market, Shape
 from chimera.errors import Rebuild
 from chimera.state.endings import Endings
 
 SIDES = {SupplyMoved: "supply", DebtMoved: "debt", MarkMoved: "mark"}
 CONTENT = ("supplied", "owed", "enabled", "mode", "marks")  # all but the block of the change
-PLACES = {
-    SupplyMoved: attrgetter("supply_places"),
-    DebtMoved: attrgetter("debt_places"),
-    MarkMoved: attrgetter("mark_places"),
+PLACES: dict[type[Change], Callable[[Shape, Address], int | None]] = {
+    SupplyMoved: Shape.supply_place,
+    DebtMoved: Shape.debt_place,
+    MarkMoved: Shape.mark_place,
 }
+
+
+class Owing(AbstractSet[Holder]):
+    """Those of the users who have debt, a live view that takes no room of its own."""
+
+    __slots__ = ("_users", "count")
+
+    def __init__(self, users: Mapping[Holder, Account]) -> None:
+        self._users = users
+        self.count = sum(account.is_open for account in users.values())
+
+    @classmethod
+    def _from_iterable(cls, holders: Iterable[Holder]) -> set[Holder]:  # type: ignore[override]
+        return set(holders)
+
+    def __contains__(self, holder: object) -> bool:
+        """Tell whether this one has debt."""
+        account = self._users.get(holder)  # type: ignore[call-overload]
+        return account is not None and account.is_open
+
+    def __iter__(self) -> Iterator[Holder]:
+        """Iterate over those with debt."""
+        return (holder for holder, account in self._users.items() if account.is_open)
+
+    def __len__(self) -> int:
+        """Return how many have debt."""
+        return self.count
 
 
 class Shelf:
     """
     The part of the book that belongs to one protocol; the `Accounts` that its adapter sees.
 
-    `users` is the truth; `open` (users with debt) is derived from it and kept in step by `put`; so
-    is who ends alike, once a family has asked for it. `near` is what the engine last saw near 1.
+    `users` is the truth, and `open` a view of those with debt. `put` keeps in step how many these
+    are, and who ends alike, once a family has asked for it. `near` is what the engine last saw near
+    1.
     """
 
     __slots__ = (
@@ -57,7 +84,7 @@ class Shelf:
         self.market = market
         self.users = dict(accounts)
         self._complete = complete
-        self.open: set[Holder] = set()
+        self.open = Owing(self.users)
         self.near: AbstractSet[Holder] = frozenset()
         self.ends: dict[bool, Endings] = {}  # by whether they owe; empty until asked for
         self.reindex()
@@ -86,8 +113,7 @@ class Shelf:
             new = EMPTY
         else:
             self.users[user] = new
-        if old.is_open is not new.is_open:
-            (self.open.add if new.is_open else self.open.discard)(user)
+        self.open.count += new.is_open - old.is_open
 
     def holders(self, asset: Address) -> set[Holder]:
         """Return the users with `asset` on any leg; this looks at everybody."""
@@ -117,12 +143,8 @@ class Shelf:
 
     def reindex(self) -> None:
         """Derive all indexes anew from the accounts."""
-        self.open = self.owing()
+        self.open = Owing(self.users)
         self.ends = {}
-
-    def owing(self) -> set[Holder]:
-        """Return what `open` must be."""
-        return {user for user, account in self.users.items() if account.is_open}
 
 
 def assets_of(account: Account) -> set[Address]:
@@ -138,7 +160,7 @@ def changed(old: Account, change: Change, block_number: int, protocol: str) -> A
         Rebuild: A balance would go under zero.
     """
     places = PLACES.get(type(change))
-    place = places(old.shape).get(change.asset) if places else None  # type: ignore[union-attr]
+    place = places(old.shape, change.asset) if places else None  # type: ignore[union-attr]
     if place is not None:  # a leg that the account has: nearly every change
         amount = old[place] + change.delta  # type: ignore[union-attr]
         if amount > 0:
@@ -197,9 +219,9 @@ def _moved(
 
 def differences(shelf: Shelf) -> Iterator[str]:
     """Name every place where an index left the accounts that it is derived from."""
-    open_users = shelf.owing()
-    if shelf.open != open_users:
-        yield f"{shelf.name}: with debt {_names(shelf.open ^ open_users)}"
+    counted = sum(1 for _ in shelf.open)
+    if shelf.open.count != counted:
+        yield f"{shelf.name}: {shelf.open.count} with debt instead of {counted}"
     yield from _misplaced(shelf)
 
 
