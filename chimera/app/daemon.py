@@ -113,6 +113,7 @@ class Daemon:
     async def _work(self) -> None:
         rooms = self._rooms
         structlog.contextvars.bind_contextvars(chain=rooms.settings.chain.name)
+        await rooms.history.claim_first()  # a rival is named before its port is found taken
         async with asyncio.TaskGroup() as group:
             for service in rooms.serve(self):
                 await service.start(group)
