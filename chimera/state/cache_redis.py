@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from chimera.state.valuation import PREFIX, Publishable
 
 CHUNK = 500  # keys per command: a script of 500 keys holds Redis for about 2 ms
 TIMEOUT = 2.0  # seconds; a Redis that hangs must be noticed within 10
+DECIMAL = re.compile(r"[0-9]{1,60}(\.[0-9]{1,60})?")  # more digits than any figure of a contract
 
 WRITE = """
 local written = 0
@@ -118,7 +120,7 @@ class RedisPositions:
         while cursor != 0:
             cursor, part = await self._client.scan(cursor or 0, match=f"{PREFIX}*", count=2 * CHUNK)
             found |= dict.fromkeys(part)
-        return [name.decode() for name in found]
+        return [name.decode(errors="replace") for name in found]  # others may write there, too
 
     async def remove(self, names: Iterable[str]) -> int:
         """Remove keys; count those that were there."""
@@ -136,10 +138,21 @@ class RedisPositions:
         if answer is None:
             return None
         try:
-            return self._decoder.decode(answer)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            position = self._decoder.decode(answer)
+            _prove_decimals(position)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             log.warning("position_unreadable", key=name, error=str(error))
             return None
+        return position
+
+
+def _prove_decimals(position: Position) -> None:
+    """Refuse text where readers expect decimals. Raises ValueError."""
+    supplied = [leg.value for leg in position.collateral]
+    values = [position.liquidation_threshold, *supplied, *(leg.value for leg in position.debt)]
+    for text in (position.health_factor or "0", *values):
+        if DECIMAL.fullmatch(text) is None:
+            raise ValueError(f"expected a decimal, found {text[:40]!r}")
 
 
 def _chunks(items: Iterable[T]) -> Iterator[Sequence[T]]:
