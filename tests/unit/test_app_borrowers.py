@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -65,6 +64,10 @@ class Machine:
 
     async def take_over(self, **options: Any) -> list[Imported]:  # noqa: ANN401
         return await import_borrowers(self.settings, self.file, **options)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def protocol(
@@ -254,7 +257,7 @@ async def test_an_export_makes_no_history(tmp_path: Path) -> None:
         Refuse, match=r"there is no history at sqlite\+aiosqlite:.*/chimera\.db yet"
     ):
         await machine.export()
-    assert os.listdir(tmp_path / "new") == ["chimera.toml"]
+    assert names_in(tmp_path / "new") == ["chimera.toml"]
 
 
 async def test_an_export_changes_nothing_in_what_is_no_history_of_ours(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -26,6 +25,10 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 async def opened(url: str, chain_id: int = 1) -> SqlHistory:
@@ -90,7 +93,7 @@ async def test_what_is_claimed_first_stays_claimed_and_nothing_is_made_for_it(
     url = f"sqlite+aiosqlite:///{tmp_path / 'chimera.db'}"
     history = SqlHistory(url, chain_id=1)
     await history.claim_first()
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
     await history.open()
     await history.claim()
     rival, later = SqlHistory(url, chain_id=1), SqlHistory(url, chain_id=1)
