@@ -111,7 +111,12 @@ class Adapter(Protocol[M]):
         """Name the logs in which every borrower (with `suppliers`, every holder) shows up once."""
 
     def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Holder]:
-        """Return the borrowers (with `suppliers`, the holders) that these logs name."""
+        """
+        Return the borrowers (with `suppliers`, the holders) that these logs name.
+
+        Raises:
+            Rebuild: One of them does not decode.
+        """
 
     def read_rest(self, market: M, holders: Iterable[Holder], block: Block) -> Inquiry[M]:
         """Read what of the market only its holders tell: the isolated markets that they are in."""

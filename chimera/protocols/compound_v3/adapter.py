@@ -90,7 +90,8 @@ class CompoundV3:
     def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Holder]:
         """Return who got collateral (with `suppliers`, also base) in logs of `discovery`."""
         topics = HOLDERS if suppliers else BORROWERS
-        gained = (log for log in logs if log.topics[0] in topics)
+        gained = [log for log in logs if log.topics[0] in topics]
+        events.check(gained)
         return {abi.address_of(log.topics[HOLDER]) for log in gained} - {ZERO_ADDRESS}
 
     def read_rest(
