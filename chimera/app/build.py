@@ -271,7 +271,7 @@ def _reconciler(rooms: Rooms) -> Reconciler:
 
     def returned() -> None:
         documents.settle()
-        rooms.publisher.publish_everything()
+        _say_again(rooms)
 
     rooms.cache.on_returned = returned
     # Connections of its own: a node that is slow or refuses here must not be avoided by the blocks'
@@ -351,11 +351,19 @@ def _watch(rooms: Rooms) -> None:
     metrics.history_pending.set_function(lambda: rooms.writer.pending)
     metrics.cache_pending.set_function(lambda: rooms.publisher.pending)
     rooms.engine.rebuild = functools.partial(_reload, rooms)
+    rooms.cache.head = lambda: rooms.feed.head
+    rooms.cache.on_returned = functools.partial(_say_again, rooms)
     endpoints.show(metrics, rooms.chain.pool, rooms.subscription.sources)
     if (sequencer := rooms.chain.sequencer) is not None:
         metrics.sequencer_up.set_function(
             lambda: sequencer.up(rooms.book.block) if rooms.book.loaded else math.nan
         )
+
+
+def _say_again(rooms: Rooms) -> None:
+    """Tell a Redis that came back, perhaps empty, everything that stands now."""
+    rooms.publisher.publish_everything()
+    rooms.flags.returned(rooms.detector.open_opportunities())
 
 
 async def _reload(rooms: Rooms) -> None:
