@@ -39,7 +39,8 @@ class CountingProxy:
     Args:
         target: HTTP URL of the node.
         intercept: Sees every request object first; what it returns is answered in the node's
-            place (without `id` and `jsonrpc`), None lets the request pass. HTTP only.
+            place (without `id` and `jsonrpc`), None lets the request pass, and with it the others
+            of its batch. HTTP only.
 
     Attributes:
         counts: Requests so far, by method.
@@ -200,7 +201,10 @@ class CountingProxy:
             self.requests.append(Request(method, json.dumps(one.get("params")).lower()))
 
     def _own_answer(self, document: Any) -> Any:  # noqa: ANN401 - JSON
-        if self._intercept is None or isinstance(document, list):
+        if self._intercept is None:
             return None
+        if isinstance(document, list):
+            answers = [self._own_answer(one) for one in document]
+            return answers if all(answer is not None for answer in answers) else None
         answer = self._intercept(document)
         return answer and {"jsonrpc": "2.0", "id": document.get("id"), **answer}
