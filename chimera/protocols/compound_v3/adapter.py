@@ -56,7 +56,7 @@ class CompoundV3:
         self.name = name
         self.address = address
         self.from_block = from_block
-        self._turns = rotation.Turns()  # no state: found again from market and accounts
+        self._turns = rotation.Turns()  # of the newest block; found anew by a fresh adapter
 
     # --- names -----------------------------------------------------------------------------------
 
