@@ -80,8 +80,8 @@ class Adapter(Protocol[M]):
     """
     One lending protocol, pure: it describes calls, decodes logs and does the contract's arithmetic.
 
-    Whatever changes lives in the market `M` and in the accounts of the book. It may remember what it
-    found out about the newest of them; a fresh adapter folds the same blocks into the same book.
+    Whatever changes lives in the market `M` and in the accounts of the book. It may remember what
+    it found out about the newest of them; a fresh adapter folds the same blocks into the same book.
     """
 
     name: str  # of the instance, as in position:<name>:<user>
