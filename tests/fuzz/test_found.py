@@ -91,7 +91,9 @@ def test_a_log_of_discovery_lacks_its_user(family: str) -> None:
 
 
 def test_a_view_that_answers_half_is_not_said_to_answer() -> None:
-    [difference] = proof.differences(Health(factor=None, collateral=0, debt=0, threshold="0"), bytes(64))
+    [difference] = proof.differences(
+        Health(factor=None, collateral=0, debt=0, threshold="0"), bytes(64)
+    )
 
     assert difference.ours != difference.theirs
 

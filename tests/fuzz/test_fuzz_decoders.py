@@ -180,6 +180,8 @@ def same(value: object, kind: type[Any]) -> None:
 
 @FAMILY
 def test_logs(fuzz: Fuzz, family: str) -> None:
+    assert lives_of(family)
+
     def hold(draw: Draw) -> None:
         scene = a_scene(draw, family)
         batch = replace(scene.batch, logs=spoiled_logs(draw, scene))
@@ -190,6 +192,8 @@ def test_logs(fuzz: Fuzz, family: str) -> None:
 
 @FAMILY
 def test_readings(fuzz: Fuzz, family: str) -> None:
+    assert lives_of(family)
+
     def hold(draw: Draw) -> None:
         scene = a_scene(draw, family)
         readings = dict(scene.batch.readings)
@@ -219,6 +223,8 @@ def applied(draw: Draw, scene: Scene, batch: BlockBatch, *, honest: bool) -> Non
 def test_questions(fuzz: Fuzz, family: str) -> None:
     """What is asked at a start and by reconciliation, answered wrongly here and there."""
 
+    assert lives_of(family)
+
     def hold(draw: Draw) -> None:
         life = draw(st.sampled_from(lives_of(family)))
         scene = draw(st.sampled_from(life.full or life.scenes))
@@ -246,6 +252,8 @@ def test_questions(fuzz: Fuzz, family: str) -> None:
 
 @FAMILY
 def test_proofs(fuzz: Fuzz, family: str) -> None:
+    assert lives_of(family)
+
     def hold(draw: Draw) -> None:
         scene = a_scene(draw, family)
         adapter = scene.life.adapter
@@ -267,6 +275,8 @@ def test_proofs(fuzz: Fuzz, family: str) -> None:
 
 @FAMILY
 def test_names_in_logs(fuzz: Fuzz, family: str) -> None:
+    assert lives_of(family)
+
     def hold(draw: Draw) -> None:
         scene = a_scene(draw, family)
         adapter = scene.life.adapter

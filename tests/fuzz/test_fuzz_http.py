@@ -14,7 +14,7 @@ from chimera.detection.detector import OpportunityDetector
 from chimera.detection.ledger import OpportunityLedger
 from chimera.state.listing import _cursor
 from chimera.state.snapshot import Filters
-from tests.fakes_api import ALICE, FLAG, USDC, Client, FakeOperator
+from tests.fakes_api import ALICE, FLAG, USDC, Answer, Client, FakeOperator
 from tests.fuzz.fuzzing import EDGES, TEXTS, Draw, Fuzz, rarely, spoiled, spoiled_json
 from tests.unit.test_state_listing import Room
 
@@ -27,7 +27,20 @@ PATHS: tuple[str, ...] = (
     "/v1/positions",
 )
 PATHS += ("/v1/opportunities", f"/v1/positions/one/{ALICE}", f"/v1/positions/one/{ALICE}/why", "/")
-NAMES = ("protocol", "user", "asset", "max_health_factor", "limit", "cursor", "state", "x", "")
+LISTINGS = ("/v1/positions", "/v1/opportunities")
+NAMES = (
+    "protocol",
+    "user",
+    "asset",
+    "max_health_factor",
+    "limit",
+    "state",
+    "x",
+    "",
+    "cursor",
+    "cursor",
+    "cursor",
+)
 GOOD = ("one", ALICE, USDC, "1.05", "100", "open", "closed", ALICE.lower(), "0", "1000", "1001")
 HEADERS: tuple[str, ...] = (
     "origin",
@@ -59,41 +72,68 @@ WORDS = st.one_of(
 FINE = {200, 503}
 
 
-def test_requests(fuzz: Fuzz) -> None:
-    room = Room(borrowers=20)
-    detector = OpportunityDetector(chain_id=1)
-    ledger = OpportunityLedger(detector)
-    ledger.record([FLAG])
-    app = build_app(
-        positions=room.listing,
-        opportunities=ledger,
-        operator=FakeOperator(),
-        metrics_text=lambda: b"chimera_ready 1.0\n",
-        observe=lambda *_: None,
-    )
+class Site:
+    """The real application over a real book and ledger."""
 
-    async def ask(draw: Draw) -> None:
-        path = draw(st.sampled_from(PATHS))
-        if rarely(draw, one_in=4):
-            path += draw(st.one_of(st.just("/"), WORDS, WORDS.map("/{}".format)))
-        if rarely(draw, one_in=6):
-            path = path.replace("one", draw(WORDS)).replace(ALICE, draw(WORDS))
-        body, headers = b"", {}
-        method = draw(st.sampled_from(["GET", "GET", "GET", "POST", "POST", "HEAD", "PUT", "X"]))
-        if method == "POST":
-            path = "/v1/rebuild"
-            body, headers = a_body(draw), {"content-type": "application/json"}
-        for name in draw(st.lists(st.sampled_from(HEADERS), max_size=2)):
-            headers[name] = draw(st.one_of(st.sampled_from(SAID), WORDS))
-        query = "" if method == "POST" and draw(st.booleans()) else a_query(draw, room)
-        client = Client(app, peer=draw(st.sampled_from(PEERS)))
-        answer = await client.call(method, path, query=query, body=body, headers=headers)
+    def __init__(self) -> None:
+        self.room = Room(borrowers=20)
+        ledger = OpportunityLedger(OpportunityDetector(chain_id=1))
+        ledger.record([FLAG])
+        self.app = build_app(
+            positions=self.room.listing,
+            opportunities=ledger,
+            operator=FakeOperator(),
+            metrics_text=lambda: b"chimera_ready 1.0\n",
+            observe=lambda *_: None,
+        )
+
+    def judge(self, path: str, method: str, answer: Answer) -> None:
         assert answer.status != 500
         if answer.status not in FINE and method != "HEAD":
             assert isinstance(answer.error["message"], str)
             assert answer.error["code"].isidentifier()
         elif path.startswith("/v1") and method == "GET":
             json.loads(answer.body)
+
+
+def test_requests(fuzz: Fuzz) -> None:
+    site = Site()
+
+    async def ask(draw: Draw) -> None:
+        method = draw(st.sampled_from(["GET"] * 6 + ["POST"] * 3 + ["HEAD", "PUT", "X"]))
+        path = draw(st.sampled_from(LISTINGS if draw(st.booleans()) else PATHS))
+        if rarely(draw, one_in=4):
+            path += draw(st.one_of(st.just("/"), WORDS, WORDS.map("/{}".format)))
+        if rarely(draw, one_in=6):
+            path = path.replace("one", draw(WORDS)).replace(ALICE, draw(WORDS))
+        body, headers = b"", {}
+        if method == "POST":
+            path = "/v1/rebuild"
+            body, headers = a_body(draw), {"content-type": "application/json"}
+        for name in draw(st.lists(st.sampled_from(HEADERS), max_size=2)):
+            headers[name] = draw(st.one_of(st.sampled_from(SAID), WORDS))
+        query = "" if method == "POST" else a_query(draw, site.room)
+        client = Client(site.app, peer=draw(st.sampled_from(PEERS)))
+        answer = await client.call(method, path, query=query, body=body, headers=headers)
+        site.judge(path, method, answer)
+
+    with asyncio.Runner() as runner:
+        fuzz(lambda draw: runner.run(ask(draw)))
+
+
+def test_cursors(fuzz: Fuzz) -> None:
+    site = Site()
+
+    async def ask(draw: Draw) -> None:
+        path = draw(st.sampled_from(LISTINGS))
+        query = f"cursor={quote(a_cursor(draw, site.room))}"
+        if draw(st.booleans()):
+            query += f"&protocol={draw(st.sampled_from(['one', 'two', 'aave']))}"
+        if rarely(draw, one_in=4):
+            query += f"&limit={draw(st.sampled_from([1, 5, 1000]))}"
+        answer = await Client(site.app).call("GET", path, query=query)
+        site.judge(path, "GET", answer)
+        assert answer.status in {200, 410, 422}
 
     with asyncio.Runner() as runner:
         fuzz(lambda draw: runner.run(ask(draw)))
