@@ -14,7 +14,7 @@ WITH_POSTGRES := PATH="$$PATH$$(printf ':%s' /usr/lib/postgresql/*/bin)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test soak fork check mutants bench devnet lock clean redis postgres systemd
+.PHONY: help setup demo test soak fuzz fork check mutants bench devnet lock clean redis postgres systemd
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -29,6 +29,10 @@ test: setup redis postgres systemd ## run every test
 
 soak: setup redis ## live through 2,000 blocks of random faults
 	$(BIN)/python -m devnet.soak
+
+fuzz: setup ## look for ten minutes for input that breaks a decoder
+	CHIMERA_FUZZ_SECONDS=$${CHIMERA_FUZZ_SECONDS:-600} CHIMERA_FUZZ_SEED=$${CHIMERA_FUZZ_SEED:-$$(date +%s)} \
+		$(BIN)/python -m pytest tests/fuzz
 
 fork: ## run the fork tests on the chain behind CHIMERA_FORK_URL
 	@test -n "$$CHIMERA_FORK_URL" || { \

@@ -81,7 +81,8 @@ class Adapter(Protocol[M]):
     """
     One lending protocol, pure: it describes calls, decodes logs and does the contract's arithmetic.
 
-    It keeps no state. Whatever changes lives in the market `M` and in the accounts of the book.
+    Whatever changes lives in the market `M` and in the accounts of the book. It may remember what
+    it found out about the newest of them; a fresh adapter folds the same blocks into the same book.
     """
 
     name: str  # of the instance, as in position:<name>:<user>
@@ -112,7 +113,12 @@ class Adapter(Protocol[M]):
         """Name the logs in which every borrower (with `suppliers`, every holder) shows up once."""
 
     def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Holder]:
-        """Return the borrowers (with `suppliers`, the holders) that these logs name."""
+        """
+        Return the borrowers (with `suppliers`, the holders) that these logs name.
+
+        Raises:
+            Rebuild: One of them does not decode.
+        """
 
     def read_rest(self, market: M, holders: Iterable[Holder], block: Block) -> Inquiry[M]:
         """Read what of the market only its holders tell: the isolated markets that they are in."""

@@ -21,6 +21,7 @@ from devnet.witness import Witness
 
 READY_SECONDS = 60.0
 PUBLISHED_SECONDS = 20.0  # a full round of the cache's refresh, and a reconnect before it
+TOLD_SECONDS = 4.0  # far less than a round of the refresh, where keys live long
 STORED_SECONDS = 40.0  # the longest pause of the writer, and a lock before it
 
 
@@ -142,6 +143,16 @@ def published(
     return _settled(lambda: _unpublished(redis, daemon, forgotten=forgotten), seconds)
 
 
+def told(redis: RedisServer, daemon: Daemon, *, seconds: float = TOLD_SECONDS) -> str:
+    """
+    Wait until Redis knows the newest block of who is under 1, and every episode.
+
+    Return what it does not know. Where keys live long, nothing but the block's own write can have
+    told it: a write that is lost is not mended by the refresh meanwhile.
+    """
+    return _settled(lambda: _untold(redis, daemon), seconds)
+
+
 def stored(database: Path, stage: Stage, *, seconds: float = STORED_SECONDS) -> str:
     """
     Wait until the newest checkpoint in SQLite is the head; return what is wrong with the chain.
@@ -175,6 +186,19 @@ def _unpublished(redis: RedisServer, daemon: Daemon, *, forgotten: bool) -> str:
         if stale
         else _strange(entries, daemon, forgotten=forgotten)
     )
+
+
+def _untold(redis: RedisServer, daemon: Daemon) -> str:
+    _, positions = daemon.positions()
+    under = (p for p in positions if p["debt"] and p["health_factor"] and p["health_factor"] < "1")
+    wanted = {f"position:{p['protocol']}:{p['user']}": p for p in under}
+    if not wanted:
+        raise RuntimeError("nobody is under 1: there is nothing to be told")
+    with client_of(redis) as client:
+        texts = dict(zip(wanted, client.mget(list(wanted)), strict=True))
+        entries = [fields for _, fields in client.xrange(STREAM)]
+    stale = [name for name, text in texts.items() if not text or json.loads(text) != wanted[name]]
+    return f"not told: {stale}" if stale else _strange(entries, daemon, forgotten=False)
 
 
 def _strange(entries: Iterable[Mapping[str, str]], daemon: Daemon, *, forgotten: bool) -> str:

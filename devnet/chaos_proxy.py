@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from devnet.endings import deafen, finish
+
 T = TypeVar("T")
 HOST = "127.0.0.1"
 PATIENCE = 30.0  # seconds until a command to the proxy counts as failed
@@ -36,10 +38,23 @@ class _Cable:
 
     def reset(self) -> None:
         for _, writer in (self.client, self.server):
-            with contextlib.suppress(OSError):
-                handle = writer.get_extra_info("socket")
-                handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, BROKEN)
-            writer.transport.abort()
+            _reset(writer)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        handle = writer.get_extra_info("socket")
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, BROKEN)
+    writer.transport.abort()
+
+
+async def _shut(*writers: asyncio.StreamWriter) -> None:
+    """Reset these and wait until their sockets are closed."""
+    for writer in writers:
+        _reset(writer)
+    for writer in writers:
+        with contextlib.suppress(OSError):  # of a connection that was lost before
+            await writer.wait_closed()
 
 
 class ChaosProxy:
@@ -89,10 +104,12 @@ class ChaosProxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._do(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            self._do(self._end())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     @property
     def http(self) -> str:
@@ -158,8 +175,7 @@ class ChaosProxy:
     async def _deafen(self) -> None:
         server, self._server = self._server, None
         if server is not None:
-            server.close()
-            await server.wait_closed()
+            await deafen(server)
 
     async def _sever(self) -> None:
         self._severed += 1  # whoever is just connecting has to go as well
@@ -184,10 +200,7 @@ class ChaosProxy:
     async def _end(self) -> None:
         await self._deafen()
         await self._sever()
-        tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await finish()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -197,19 +210,22 @@ class ChaosProxy:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         severed = self._severed
+        writers = [writer]
         try:
-            server = await asyncio.open_connection(HOST, self._target)
-        except OSError:
-            writer.transport.abort()
-            return
-        cable = _Cable((reader, writer), server)
-        if severed != self._severed:
-            cable.reset()
-            return
+            with contextlib.suppress(OSError):
+                server = await asyncio.open_connection(HOST, self._target)
+                writers.append(server[1])
+                if severed == self._severed:
+                    await self._join(_Cable((reader, writer), server))
+        finally:
+            await _shut(*writers)
+
+    async def _join(self, cable: _Cable) -> None:
         self._cables.add(cable)
+        (asking, client), (answering, server) = cable.client, cable.server
         ways = [
-            asyncio.create_task(self._carry(reader, server[1], cable, self._ask)),
-            asyncio.create_task(self._carry(server[0], writer, cable, self._suffer)),
+            asyncio.create_task(self._carry(asking, server, cable, self._ask)),
+            asyncio.create_task(self._carry(answering, client, cable, self._suffer)),
         ]
         try:
             await asyncio.wait(ways)

@@ -25,6 +25,7 @@ PROGRAM = ("-m", "chimera")
 QUICK = 2  # seconds between two blocks
 DOWN, UP = 80, 125  # percent of the prices
 SHOCK = ("WETH", -1200)
+REBUILT = "the mirror was read anew"
 
 
 @dataclass
@@ -51,6 +52,8 @@ class Scene:
     first: int = 0
     chronicle: Chronicle | None = None
     since: int = 0  # where the log of the newest process begins
+    judged: int = 0  # up to where its rebuilds have been counted
+    found: Verdict | None = None  # the newest
 
     @classmethod
     @contextmanager
@@ -65,6 +68,7 @@ class Scene:
         reconcile: bool = False,
         program: Sequence[str] = PROGRAM,
         extra: Mapping[str, Mapping[str, object]] | None = None,
+        fallbacks: bool = False,
     ) -> Iterator[Scene]:
         """
         Set up everything on a stage; the daemon has not started yet.
@@ -77,13 +81,16 @@ class Scene:
             database: The SQLite file, which need not exist.
             reconcile: Whether the daemon compares itself with the chain, and mends what differs.
             program: What to run in place of `python -m chimera`.
-            extra: Sections of the configuration that replace those of the scene.
+            extra: Sections of the configuration, in place of those of the scene.
+            fallbacks: Whether the daemon knows a way to the node beside the cables, too.
         """
         database = database or folder / "chaos.db"
         with ExitStack() as stack:
             ws = stack.enter_context(ChaosProxy(stage.anvil.port, seed=seed))
             http = stack.enter_context(ChaosProxy(stage.anvil.port, seed=seed + 1))
             cable = stack.enter_context(ChaosProxy(redis.port, seed=seed + 2))
+            node = stage.anvil
+            doors = {"ws": [ws.ws, node.ws], "http": [http.http, node.http]} if fallbacks else {}
             config = stage.write_config(
                 folder / "chaos.toml",
                 ws=ws.ws,
@@ -91,7 +98,8 @@ class Scene:
                 redis_url=cable.redis,
                 history=f"sqlite+aiosqlite:///{database}",
                 extra={
-                    "redis": {"url": cable.redis, "ttl": TTL},
+                    "rpc": doors,
+                    "redis": {"ttl": TTL},
                     "reconcile": {"enabled": reconcile},
                     **(extra or {}),
                 },
@@ -168,12 +176,23 @@ class Scene:
         """Print a figure of this scene, to be read beside the seed."""
         print(f"seed {self.seed}: {what}")
 
-    def verdict(self) -> Verdict:
-        """Let a quiet block pass and hold everything against the chain."""
+    def verdict(self, *, rebuilds: int = 0) -> Verdict:
+        """
+        Let a quiet block pass and hold everything against the chain.
+
+        A mirror that is read anew is right afterwards, whatever was wrong with it: more of that
+        than the scene explains (`rebuilds`) counts as a mismatch, once for every verdict.
+        """
         if self.chronicle is None:
             raise RuntimeError("the scene has not begun")
         self.catch_up(self.life.quiet())
-        return self.chronicle.verdict(self.daemon)
+        verdict = self.chronicle.verdict(self.daemon)
+        anew = self.events("mirror_is_read_anew", since=self.judged)
+        self.judged = self.log_size()
+        if len(anew) != rebuilds:
+            verdict.mismatches.append(f"{REBUILT}: {[line['reason'] for line in anew]}")
+        self.found = verdict
+        return verdict
 
     def processed(self) -> int:
         """Return the block that the daemon stands at."""

@@ -13,6 +13,8 @@ from typing import Any, Self, TypeVar
 
 from aiohttp import ClientError, ClientSession, TCPConnector, WSMsgType, web
 
+from devnet.endings import deafen, finish
+
 T = TypeVar("T")
 HOST = "127.0.0.1"
 PATIENCE = 30.0
@@ -37,7 +39,8 @@ class CountingProxy:
     Args:
         target: HTTP URL of the node.
         intercept: Sees every request object first; what it returns is answered in the node's
-            place (without `id` and `jsonrpc`), None lets the request pass. HTTP only.
+            place (without `id` and `jsonrpc`), None lets the request pass, and with it the others
+            of its batch. HTTP only.
 
     Attributes:
         counts: Requests so far, by method.
@@ -76,10 +79,12 @@ class CountingProxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._do(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            self._do(self._close())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     def reset(self) -> None:
         """Forget what has been counted."""
@@ -119,29 +124,26 @@ class CountingProxy:
         application.router.add_route("*", "/{path:.*}", self._serve)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
+        if self._runner.server is None:
+            raise RuntimeError("aiohttp has set no server up")
+        self._door = self._runner.server
         await self._listen()
 
     async def _listen(self) -> None:
-        self._site = web.TCPSite(self._runner, HOST, self._port)
-        await self._site.start()
-        self._port = self._runner.addresses[0][1]
+        self._server = await self._loop.create_server(self._door, HOST, self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def _cut(self) -> None:
-        await self._site.stop()
-        server = self._runner.server
-        for connection in [] if server is None else server.connections:
+        await deafen(self._server)
+        for connection in self._door.connections:
             if connection.transport is not None:
                 connection.transport.abort()
 
     async def _close(self) -> None:
-        await self._cut_if_listening()
+        await self._cut()
         await self._runner.cleanup()
         await self._session.close()
-        await asyncio.sleep(0)
-
-    async def _cut_if_listening(self) -> None:
-        if self._runner.sites:
-            await self._cut()
+        await finish()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -199,7 +201,10 @@ class CountingProxy:
             self.requests.append(Request(method, json.dumps(one.get("params")).lower()))
 
     def _own_answer(self, document: Any) -> Any:  # noqa: ANN401 - JSON
-        if self._intercept is None or isinstance(document, list):
+        if self._intercept is None:
             return None
+        if isinstance(document, list):
+            answers = [self._own_answer(one) for one in document]
+            return answers if all(answer is not None for answer in answers) else None
         answer = self._intercept(document)
         return answer and {"jsonrpc": "2.0", "id": document.get("id"), **answer}

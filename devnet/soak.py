@@ -24,13 +24,14 @@ from devnet.stage import Stage
 LONG = 1_000  # blocks from which on faults that cost many seconds are drawn as well
 CALM, STORM = (0, 3), (1, 6)  # blocks between two faults, and blocks of one fault
 WARM = 12  # faults that a process lives through before its memory is taken
+FLAT = 0.05  # of its memory may a process grow in a long soak
 MIB = 2**20
 
 
 @dataclass
 class Report:
     """
-    What a soak found. Everything below `longest_seconds` has to be 0 or empty.
+    What a soak found. All from `lost` to `mismatches` has to be 0 or empty, and memory flat.
 
     Attributes:
         faults: How often each fault was injected.
@@ -62,13 +63,23 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Tell whether nothing was lost and nothing invented."""
+        """Tell whether something was compared, nothing lost, nothing invented, memory flat."""
         bad = (self.lost, self.twice, self.missed, self.false, len(self.mismatches))
-        return not any(bad) and self.recoveries == self.faults.total()
+        recovered = self.recoveries == self.faults.total()
+        return self.compared > 0 and not any(bad) and recovered and self.flat
+
+    @property
+    def growth(self) -> float:
+        """Return by which part of it memory has grown; 0 where it was not weighed."""
+        return self.memory_end / self.memory_start - 1 if self.memory_start else 0.0
+
+    @property
+    def flat(self) -> bool:
+        """Tell whether memory is; a short life is over before a process has its size."""
+        return self.blocks < LONG or (self.memory_start > 0 and self.growth <= FLAT)
 
     def lines(self) -> list[str]:
         """Return the report as text."""
-        change = self.memory_end / self.memory_start - 1 if self.memory_start else 0.0
         mib = f"{self.memory_start / MIB:.1f}, then {self.memory_end / MIB:.1f}"
         return [
             f"seed {self.seed}: {self.blocks} blocks in {self.seconds:.0f} s",
@@ -81,7 +92,7 @@ class Report:
             f"false flags       {self.false}",
             f"missed flags      {self.missed}",
             f"mismatches        {len(self.mismatches)}",
-            f"memory            {mib} MiB ({change:+.1%})",
+            f"memory            {mib} MiB ({self.growth:+.1%})",
             *self.mismatches[:20],
         ]
 
@@ -200,7 +211,7 @@ def soak(
 
 
 def main() -> None:
-    """Run a soak from the command line; exit code 1 where something was lost or invented."""
+    """Run a soak from the command line; exit code 1 unless its report is clean."""
     parser = argparse.ArgumentParser(prog="devnet.soak", description=__doc__)
     parser.add_argument("--blocks", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))

@@ -1,11 +1,8 @@
-"""A real Anvil as the tests of the feed need it: an event to emit, and a proxy that can be cut."""
+"""A real Anvil as the tests of the feed need it: with an event to emit."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -67,58 +64,3 @@ class Chain:
             (await self.rpc("eth_getBlockByNumber", hex(number), False))["hash"]  # noqa: FBT003
             for number in range(first, last + 1)
         ]
-
-
-class Proxy:
-    """A TCP proxy in front of a node, which a test can cut and mend."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._host, self._port = parts.hostname, parts.port
-        self._pipes: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-        self.port = 0
-
-    @property
-    def ws(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
-
-    async def __aenter__(self) -> Self:
-        await self.mend()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.cut()
-
-    async def mend(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def cut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for pipe in self._pipes:
-            pipe.cancel()
-        await asyncio.gather(*self._pipes, return_exceptions=True)
-        if self._server is not None:
-            await self._server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._pipes.add(task)
-        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
-        try:
-            with suppress(OSError, asyncio.CancelledError):
-                await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-        finally:
-            self._pipes.discard(task)
-            for end in (writer, far_writer):
-                end.transport.abort()
-
-
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    while data := await source.read(65_536):
-        target.write(data)
-        await target.drain()
-    target.close()

@@ -57,10 +57,10 @@ async def export_borrowers(
     A daemon may run meanwhile: each protocol is read in one go.
 
     Raises:
-        Refuse: The file cannot be written, or the history knows nobody.
+        Refuse: The file cannot be written, there is no history yet, or it knows nobody.
         Unreachable: The history cannot be opened.
     """
-    async with _opened(settings) as history:
+    async with _opened(settings, reads=True) as history:
         rosters = [await _roster(settings, history, its) for its in _chosen(settings, protocol)]
     known = [roster for roster in rosters if roster.holders or roster.scanned_to]
     if not known:
@@ -104,9 +104,9 @@ async def import_borrowers(
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[SqlHistory]:
+async def _opened(settings: Settings, *, reads: bool = False) -> AsyncIterator[SqlHistory]:
     history = SqlHistory(settings.history.url, chain_id=settings.chain.id)
-    await history.open()
+    await history.open(reads=reads)
     try:
         yield history
     finally:

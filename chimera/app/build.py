@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chimera.api.server import ApiServer, build_app
-from chimera.app.condition import Door, Facts
+from chimera.app import endpoints
+from chimera.app.condition import Facts
 from chimera.app.heartbeat import Labour, Progress, heartbeat, signs
 from chimera.chain.backfill import scan
 from chimera.chain.feed import ChainFeed
@@ -95,14 +96,6 @@ class Rooms:
         """How many episodes are taken over from the history at a start."""
         return EPISODES_KEPT
 
-    def doors(self) -> list[Door]:
-        """Return the preferred endpoints, for requests and for announcements."""
-        member, source = self.chain.pool.members[0], self.subscription.sources[0]
-        return [
-            Door(f"{its.label} ({kind})", its.breaker.state, its.breaker.why)
-            for its, kind in ((member, "http"), (source, "ws"))
-        ]
-
     def facts(self) -> Facts:
         """Return what the daemon's condition is judged by."""
         processed = self.book.block if self.book.loaded else None
@@ -113,7 +106,7 @@ class Rooms:
             trouble=self.feed.trouble,
             redis=self.cache.state,
             quarantined=tuple(self.engine.trust.quarantined),
-            doors=self.doors(),
+            doors=endpoints.doors(self.chain.pool.members, self.subscription.sources),
             dispute=None if self.quorum is None else self.quorum.dispute,
             sequencer=sequencer.trouble(processed) if sequencer and processed else None,
         )
@@ -278,7 +271,7 @@ def _reconciler(rooms: Rooms) -> Reconciler:
 
     def returned() -> None:
         documents.settle()
-        rooms.publisher.publish_everything()
+        _say_again(rooms)
 
     rooms.cache.on_returned = returned
     # Connections of its own: a node that is slow or refuses here must not be avoided by the blocks'
@@ -358,10 +351,19 @@ def _watch(rooms: Rooms) -> None:
     metrics.history_pending.set_function(lambda: rooms.writer.pending)
     metrics.cache_pending.set_function(lambda: rooms.publisher.pending)
     rooms.engine.rebuild = functools.partial(_reload, rooms)
+    rooms.cache.head = lambda: rooms.feed.head
+    rooms.cache.on_returned = functools.partial(_say_again, rooms)
+    endpoints.show(metrics, rooms.chain.pool, rooms.subscription.sources)
     if (sequencer := rooms.chain.sequencer) is not None:
         metrics.sequencer_up.set_function(
             lambda: sequencer.up(rooms.book.block) if rooms.book.loaded else math.nan
         )
+
+
+def _say_again(rooms: Rooms) -> None:
+    """Tell a Redis that came back, perhaps empty, everything that stands now."""
+    rooms.publisher.publish_everything()
+    rooms.flags.returned(rooms.detector.open_opportunities())
 
 
 async def _reload(rooms: Rooms) -> None:

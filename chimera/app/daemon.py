@@ -113,6 +113,7 @@ class Daemon:
     async def _work(self) -> None:
         rooms = self._rooms
         structlog.contextvars.bind_contextvars(chain=rooms.settings.chain.name)
+        await rooms.history.claim_first()  # a rival is named before its port is found taken
         async with asyncio.TaskGroup() as group:
             for service in rooms.serve(self):
                 await service.start(group)
@@ -224,7 +225,7 @@ class Daemon:
         self, checkpoints: Iterable[Checkpoint], episodes: Sequence[Opportunity]
     ) -> Block:
         """Load the book at the newest checkpoint that the node still knows, else at the head."""
-        rooms = self._rooms
+        rooms, checkpoints = self._rooms, list(checkpoints)
         block, checkpoint = await resume_point(
             rooms.chain.reader,
             checkpoints,
@@ -240,6 +241,8 @@ class Daemon:
         rooms.ledger.restore(episodes)
         await self._path.resume(episodes)
         await self._path.decide(rooms.engine.adopt())
+        if checkpoint is None or checkpoint != checkpoints[0]:  # newer ones have left the chain
+            rooms.publisher.wrote_up_to(max((c.block.number for c in checkpoints), default=0))
         self._write_anew()
         self._path.note(block)
         self._condition.took(live=True)  # however long reading it took

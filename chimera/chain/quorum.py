@@ -112,7 +112,8 @@ class Quorum:
                     await asyncio.sleep(ASK_AGAIN)
                 logs = await witness.reader.logs_of(block, query) if theirs == block else None
         except (ChimeraError, TimeoutError) as fault:
-            self._log.info("no_second_opinion", endpoint=witness.label, fault=str(fault))
+            why = str(fault) or "no answer in time"
+            self._log.info("no_second_opinion", endpoint=witness.label, fault=why)
             self._absent.add(witness.label)
             return None
         self._absent.discard(witness.label)

@@ -62,6 +62,7 @@ class FlagStream(Service):
         self._queue: deque[dict[str, str]] = deque()
         self._work = asyncio.Event()
         self._last: dict[str, str] | None = None  # newest document by id; None: not read yet
+        self._stale = False  # what we remember of the stream may be wrong
         self.dropped = 0
 
     @property
@@ -76,6 +77,17 @@ class FlagStream(Service):
     async def remind(self, opportunities: Sequence[Opportunity]) -> None:
         """Hand over what a crash may have kept from the stream; what it knows is not repeated."""
         entries = (self._entry(opportunity) for opportunity in opportunities)
+        self._hand_over({**entry, REMINDER: ""} for entry in entries)
+
+    def returned(self, opportunities: Sequence[Opportunity]) -> None:
+        """
+        Be told that Redis is back and may be empty: make sure that the stream knows these.
+
+        What it says is read again, as far back as it goes; what it knows is not repeated.
+        """
+        self._stale = True
+        room = max(0, self._bound - len(self._queue))
+        entries = [self._entry(its) for its in opportunities[-room:]] if room else []
         self._hand_over({**entry, REMINDER: ""} for entry in entries)
 
     def _hand_over(self, entries: Iterable[dict[str, str]]) -> None:
@@ -123,9 +135,10 @@ class FlagStream(Service):
 
     async def _write(self, client: Redis) -> None:
         known, self._last = self._last, None  # whatever fails from here on is read again
-        if known is None:
-            known = await self._newest_documents(client)
         while self._queue:
+            if known is None or self._stale:
+                self._stale = False
+                known = await self._newest_documents(client)
             chunk = list(islice(self._queue, CHUNK))
             async with client.pipeline(transaction=True) as pipe:
                 for entry in chunk:
@@ -136,7 +149,7 @@ class FlagStream(Service):
                     known[entry["id"]] = told
                 await pipe.execute()
             self._forget(chunk)
-        while len(known) > REMEMBERED:
+        while known is not None and len(known) > REMEMBERED:
             del known[next(iter(known))]
         self._last = known
         self._work.clear()
@@ -148,13 +161,19 @@ class FlagStream(Service):
                 self._queue.popleft()
 
     async def _newest_documents(self, client: Redis) -> dict[str, str]:
-        entries: Any = await client.xrevrange(STREAM, count=REMEMBERED)
+        """Return the last document of each id; of all ids if somebody may have to be reminded."""
+        depth = MAX_ENTRIES if any(REMINDER in entry for entry in self._queue) else REMEMBERED
         documents: dict[str, str] = {}
-        for _, fields in reversed(entries):
-            identity = fields.get("id", "")
-            documents.pop(identity, None)
-            documents[identity] = fields.get("document", "")
-        return documents
+        last = "+"
+        while depth > 0:
+            page: Any = await client.xrevrange(STREAM, max=last, count=min(depth, REMEMBERED))
+            for _, fields in page:
+                documents.setdefault(fields.get("id", ""), fields.get("document", ""))
+            depth -= len(page)
+            if len(page) < REMEMBERED:
+                break
+            last = page[-1][0]  # which is told twice
+        return dict(reversed(documents.items()))
 
     def _entry(self, opportunity: Opportunity) -> dict[str, str]:
         return {

@@ -15,13 +15,16 @@ class Health:
     Attributes:
         latency: Moving average of the seconds until an answer; 0 before the first.
         error_rate: Moving average of failures, 0 to 1.
-        head: Number of the newest block that it told a probe of; None before the first.
+        head: Number of the newest block that it told of; None before the first.
+        behind: Blocks behind another endpoint when it was last compared, None before that; a pool
+            knows that of its own members (`Pool.lag`).
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self.latency = 0.0
         self.error_rate = 0.0
         self.head: int | None = None
+        self.behind: int | None = None
         self._clock = clock
         self._timestamp: int | None = None
 
@@ -34,12 +37,16 @@ class Health:
         """Note an answer and how long it took."""
         first = self.latency == 0
         self.latency = seconds if first else self.latency + WEIGHT * (seconds - self.latency)
+        self.worked()
+
+    def worked(self) -> None:
+        """Note that it did its part unasked, as with an announcement."""
         self.error_rate -= WEIGHT * self.error_rate
 
     def failed(self) -> None:
         """Note a failure."""
         self.error_rate += WEIGHT * (1 - self.error_rate)
 
-    def stands_at(self, number: int, timestamp: int) -> None:
-        """Note its newest block."""
+    def stands_at(self, number: int, timestamp: int | None = None) -> None:
+        """Note its newest block, and when that was made (seconds, 1970) if it said so."""
         self.head, self._timestamp = number, timestamp

@@ -217,14 +217,18 @@ class Pool:
             raise Garbled(f"{member.label}: it has no newest block")
         block = header.block()
         member.health.stands_at(block.number, block.timestamp)
-        if (lag := self.lag(member)) > MOST_LAG:
+        if (lag := self.lag(member) or 0) > MOST_LAG:
             raise Retry(f"{member.label}: it lags {lag} blocks behind another endpoint")
 
-    def lag(self, member: Member) -> int:
-        """Return how many blocks an endpoint was behind the best, when both were last asked."""
+    def lag(self, member: Member) -> int | None:
+        """
+        Return how many blocks an endpoint was behind the best, when both were last asked.
+
+        None before it was asked: nobody asks the only endpoint.
+        """
         heads = [
             its.health.head for its in self.members if its.health.head is not None and its.works
         ]
         if member.health.head is None:
-            return 0
+            return None
         return max([0, *(head - member.health.head for head in heads)])

@@ -29,6 +29,7 @@ from chimera.rpc.client import OnRequest
 from chimera.rpc.endpoint import Endpoint
 from chimera.rpc.faults import WrongChain
 from chimera.rpc.greeting import standing
+from chimera.rpc.health import Health
 
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes
 PING_INTERVAL = 15.0  # seconds
@@ -36,6 +37,8 @@ CLOSE_TIMEOUT = 0.5  # seconds; a stop does not wait for the node's farewell
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0  # seconds between rounds of attempts
 JITTER = 0.2  # of a pause, up and down
 MOST_DOUBLINGS = 16
+LOOK_EVERY = 30.0  # seconds between two looks at an endpoint that is not in use
+MOST_LAG = 3  # blocks that one may be behind which works and is not in use
 LOOK_AROUND = 1.0  # seconds within which a better endpoint, or a worse one, is noticed
 
 Standing = Callable[[str], Awaitable[tuple[int, int]]]
@@ -49,6 +52,8 @@ class Source:
         self.endpoint, self.breaker = Endpoint(url), breaker
         self.label = self.endpoint.label
         self.foreign = False
+        self.health = Health()
+        self.look_at = time.monotonic() + LOOK_EVERY  # when to see whether it could be used
 
     @property
     def works(self) -> bool:
@@ -159,10 +164,12 @@ class Subscription:
         why = source.endpoint.redact(f"{type(fault).__name__}: {fault}")
         if source.breaker.state == "closed" or source.breaker.is_due:
             source.breaker.failed(why)
+        source.health.failed()
         if told:
             structlog.get_logger().warning("socket_lost", endpoint=source.label, fault=why)
 
     async def _connection(self, source: Source) -> AsyncGenerator[Event, None]:
+        began = time.monotonic()
         async with connect(
             source.endpoint.url,
             open_timeout=self._timeout,
@@ -181,6 +188,7 @@ class Subscription:
                 chain_id=self._chain_id,
                 endpoint=source.label,
             )
+            source.health.answered(time.monotonic() - began)
             self._head = self._outrun = 0
             self._quiet = False
             while True:
@@ -217,6 +225,9 @@ class Subscription:
                 self._on_reconnect()
         elif isinstance(event, NewHead):
             self._head, self._quiet = event.block.number, False
+            source.health.worked()
+            source.health.stands_at(event.block.number, event.block.timestamp)
+            source.health.behind = max(0, self._outrun - self._head)
         elif isinstance(event, Silent):
             self._quiet = True
         elif isinstance(event, Probed):
@@ -233,7 +244,8 @@ class Subscription:
             Retry: Another endpoint has heads that this one kept to itself.
         """
         for other in self.sources:
-            if other is not source and other.breaker.is_due:
+            seen_long_ago = other.works and time.monotonic() >= other.look_at
+            if other is not source and (other.breaker.is_due or seen_long_ago):
                 self._probe(other)
         late = time.monotonic() - self._outrun_at > LOOK_AROUND
         if late and 0 < self._head < self._outrun:
@@ -250,17 +262,24 @@ class Subscription:
             self._probes[source] = asyncio.create_task(self._visit(source, compare=compare))
 
     async def _visit(self, source: Source, *, compare: bool) -> None:
+        began = time.monotonic()
+        source.look_at = began + LOOK_EVERY
+        slack = MOST_LAG if source.works else 1
         try:
             self._on_request(source.label, "eth_chainId", "probe")
             chain, number = await self._ask_standing(source.endpoint.url)
             source.foreign = self._chain_id not in (None, chain)
             if source.foreign:
                 raise WrongChain(f"it is on chain {chain}, not on {self._chain_id}")
-            if number + 1 < self._head:
+            source.health.stands_at(number)
+            source.health.behind = max(0, self._head - number)
+            if source.health.behind > slack:
                 raise Retry(f"it is at block {number}, another at {self._head}")
         except ChimeraError as fault:
+            source.health.failed()
             source.breaker.failed(source.endpoint.redact(str(fault)))
         else:
+            source.health.answered(time.monotonic() - began)
             source.breaker.proved()
             if compare and number > self._head:
                 self._outrun_by(number)

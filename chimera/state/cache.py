@@ -17,11 +17,13 @@ from chimera.domain.notices import RedisState
 from chimera.domain.position import Position
 from chimera.service import Service, heed_cancellation
 from chimera.state.cache_memory import MemoryPositions
-from chimera.state.cache_redis import RedisPositions, connect
+from chimera.state.cache_redis import NO_HORIZON, RedisPositions, connect
 from chimera.state.valuation import Publishable, name_of
 
 LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 FIRST_DELAY, LONGEST_DELAY = 0.1, 2.0  # seconds between attempts to get Redis back
+
+AHEAD = 64  # blocks by which another daemon's node may be ahead of ours
 
 log = structlog.get_logger()
 
@@ -56,6 +58,7 @@ class PositionCache(Service):
         super().__init__()
         self.ttl = ttl
         self.on_returned: Callable[[], None] | None = None  # set by the publisher
+        self.head: Callable[[], int] | None = None  # set by whoever knows the node's newest block
         self._beat = beat
         self._on_fault = on_fault
         self._memory = MemoryPositions(ttl=ttl, clock=clock)
@@ -72,21 +75,22 @@ class PositionCache(Service):
 
     # --- positions -------------------------------------------------------------------------------
 
-    async def write(self, contents: Sequence[Publishable], *, force: bool = False) -> int:
+    async def write(self, contents: Sequence[Publishable], *, over: int = 0) -> int:
         """
         Publish positions; one that is older than what stands there is left out.
 
         Args:
             contents: What to write.
-            force: Replace also what is newer (its blocks have left the chain).
+            over: Replace also what is newer, up to this block (which has left the chain).
 
         Returns:
             How many were written.
         """
-        written = self._memory.write(contents, force=force)
+        written = self._memory.write(contents, over=over)
         if self._redis is not None and self._connected:
             with self._watched():
-                written = await self._redis.write(contents, force=force)
+                horizon = self._horizon()
+                written = await self._redis.write(contents, over=over, horizon=horizon)
         return written
 
     async def get(self, protocol: str, user: str) -> Position | None:
@@ -118,14 +122,26 @@ class PositionCache(Service):
                 return await self._redis.names()
         return self._memory.names()
 
-    async def remove(self, names: Iterable[str]) -> int:
-        """Remove keys; return how many were there."""
+    async def remove(self, names: Iterable[str], *, block: int = NO_HORIZON, over: int = 0) -> int:
+        """
+        Remove keys; return how many were there.
+
+        Args:
+            names: Which.
+            block: The block that has no such positions; those of later ones stay.
+            over: Remove those of later blocks all the same, up to this one.
+        """
         names = list(names)
         removed = self._memory.remove(names)
         if self._redis is not None and self._connected:
             with self._watched():
-                removed = await self._redis.remove(names)
+                horizon = self._horizon()
+                removed = await self._redis.remove(names, block=block, over=over, horizon=horizon)
         return removed
+
+    def _horizon(self) -> int:
+        head = 0 if self.head is None else self.head()
+        return head + AHEAD if head else NO_HORIZON
 
     # --- the connection --------------------------------------------------------------------------
 
@@ -147,10 +163,11 @@ class PositionCache(Service):
         if self._redis is None:
             return False
         with self._watched():
-            identity = await self._redis.identity()
-            if not self._connected or identity != self._identity:
+            identity, kept = await self._redis.identity(), await self._redis.mark()
+            if not self._connected or identity != self._identity or not kept:
+                emptied = self._connected and identity == self._identity
                 self._identity, self._connected = identity, True
-                log.info("redis_connected")
+                log.info("redis_emptied" if emptied else "redis_connected")
                 if self.on_returned is not None:
                     self.on_returned()
             return True

@@ -35,14 +35,18 @@ class MemoryPositions:
         self._clock = clock
         self._entries: dict[str, _Entry] = {}  # in the order of writing, hence of expiry
 
-    def write(self, contents: Iterable[Publishable], *, force: bool = False) -> int:
-        """Write all, but for those older than what stands there (unless `force`); count them."""
+    def write(self, contents: Iterable[Publishable], *, over: int = 0) -> int:
+        """
+        Write all, but for those older than what stands there; count them.
+
+        Blocks up to `over` may have left the chain: what is of one of them is always replaced.
+        """
         self._sweep()
         expires, written = self._clock() + self._ttl, 0
         for content in contents:
             name = content.name
             old = self._entries.get(name)
-            if old is not None and old.content.block > content.block and not force:
+            if old is not None and old.content.block > max(content.block, over):
                 continue
             self._entries.pop(name, None)
             self._entries[name] = _Entry(expires, content)

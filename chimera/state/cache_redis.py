@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from secrets import token_hex
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,26 +20,46 @@ from chimera.state.valuation import PREFIX, Publishable
 
 CHUNK = 500  # keys per command: a script of 500 keys holds Redis for about 2 ms
 TIMEOUT = 2.0  # seconds; a Redis that hangs must be noticed within 10
+DECIMAL = re.compile(r"[0-9]{1,60}(\.[0-9]{1,60})?")  # more digits than any figure of a contract
 
-WRITE = """
-local written = 0
+# What stands there of a later block than ours stays, unless that block has left the chain (it is
+# `over`) or is none that there can be (it is past the `horizon`). Without a time to live it is
+# nobody's, and would stay for ever. The server itself compares: others write beside us.
+LATER = """
+local over, horizon = tonumber(ARGV[1]), tonumber(ARGV[2])
+local function later(key, ours)
+  local old = redis.pcall('GET', key)
+  if type(old) ~= 'string' then return false end
+  local there = tonumber(string.match(old, '^{"block":(%d+)'))
+  return there and there > ours and there > over and there <= horizon
+    and redis.call('PTTL', key) > 0
+end
+local done = 0
+"""
+WRITE = (
+    LATER
+    + """
 for i, key in ipairs(KEYS) do
-  local new, newer = ARGV[i + 2], false
-  if ARGV[2] == '0' then
-    local old = redis.pcall('GET', key)
-    if type(old) == 'string' then
-      local there = string.match(old, '^{"block":(%d+)')
-      newer = there and tonumber(there) > tonumber(string.match(new, '^{"block":(%d+)'))
-        and redis.call('PTTL', key) > 0  -- without one it is not ours, and would stay for ever
-    end
-  end
-  if not newer then
-    redis.call('SET', key, new, 'PX', ARGV[1])
-    written = written + 1
+  local new = ARGV[i + 3]
+  if not later(key, tonumber(string.match(new, '^{"block":(%d+)'))) then
+    redis.call('SET', key, new, 'PX', ARGV[3])
+    done = done + 1
   end
 end
-return written
+return done
 """
+)
+REMOVE = (
+    LATER
+    + """
+for _, key in ipairs(KEYS) do
+  if not later(key, tonumber(ARGV[3])) then done = done + redis.call('UNLINK', key) end
+end
+return done
+"""
+)
+MARK = "chimera:published:"  # and something of our own: lives exactly as long as our keys
+NO_HORIZON = 2**53 - 1  # the largest whole number in a script
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -59,14 +81,16 @@ class RedisPositions:
     """
     Positions as JSON under `position:<protocol>:<user>`, each with its time to live.
 
-    A write is one script per chunk: an older `block` never replaces a newer one, and the time to
-    live is set by the same command. What is there and is no position is replaced.
+    A write is one script per chunk: an older `block` never replaces a newer one, whoever wrote it,
+    and the time to live is set by the same command. What is there and is no position is replaced.
     """
 
     def __init__(self, client: Any, *, ttl: float) -> None:  # noqa: ANN401  (Redis, or a test's own)
         self._client = client
         self._ttl_ms = max(1, round(ttl * 1000))
-        self._script = client.register_script(WRITE)
+        self._write = client.register_script(WRITE)
+        self._remove = client.register_script(REMOVE)
+        self._mark = MARK + token_hex(8)
         self._decoder = msgspec.json.Decoder(Position)
 
     async def identity(self) -> str:
@@ -83,14 +107,34 @@ class RedisPositions:
             return ""
         return str(facts.get("run_id", ""))
 
-    async def write(self, contents: Iterable[Publishable], *, force: bool = False) -> int:
-        """Write all, but for those older than what stands there (unless `force`); count them."""
+    async def mark(self) -> bool:
+        """
+        Renew a key that lives as long as ours; tell whether it was there, as our keys are then.
+
+        Where it cannot be written, nothing can be told of the others and the answer is yes.
+
+        Raises:
+            redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: It is away.
+        """
+        try:
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.exists(self._mark)
+                pipe.set(self._mark, 1, px=self._ttl_ms)
+                there, _ = await pipe.execute()
+        except ResponseError:  # full, read-only, or not allowed to us
+            return True
+        return bool(there)
+
+    async def write(
+        self, contents: Iterable[Publishable], *, over: int = 0, horizon: int = NO_HORIZON
+    ) -> int:
+        """Write all, but for those older than what stands there (see `LATER`); count them."""
         written = 0
         for chunk in _chunks(contents):
             documents = [msgspec.json.encode(content.position()) for content in chunk]
             names = [content.name for content in chunk]
-            arguments = [self._ttl_ms, int(force), *documents]
-            written += int(await self._script(keys=names, args=arguments))
+            arguments = [over, horizon, self._ttl_ms, *documents]
+            written += int(await self._write(keys=names, args=arguments))
         return written
 
     async def read(self, name: str) -> Position | None:
@@ -118,11 +162,14 @@ class RedisPositions:
         while cursor != 0:
             cursor, part = await self._client.scan(cursor or 0, match=f"{PREFIX}*", count=2 * CHUNK)
             found |= dict.fromkeys(part)
-        return [name.decode() for name in found]
+        return [name.decode(errors="replace") for name in found]  # others may write there, too
 
-    async def remove(self, names: Iterable[str]) -> int:
-        """Remove keys; count those that were there."""
-        return sum([int(await self._client.unlink(*chunk)) for chunk in _chunks(names)])
+    async def remove(
+        self, names: Iterable[str], *, block: int, over: int = 0, horizon: int = NO_HORIZON
+    ) -> int:
+        """Remove keys, but for those of later blocks (see `LATER`); count those that were there."""
+        arguments = [over, horizon, block]
+        return sum([int(await self._remove(keys=c, args=arguments)) for c in _chunks(names)])
 
     async def drop_connections(self) -> None:
         """Close idle sockets, which lead to a server that is gone."""
@@ -136,10 +183,21 @@ class RedisPositions:
         if answer is None:
             return None
         try:
-            return self._decoder.decode(answer)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            position = self._decoder.decode(answer)
+            _prove_decimals(position)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             log.warning("position_unreadable", key=name, error=str(error))
             return None
+        return position
+
+
+def _prove_decimals(position: Position) -> None:
+    """Refuse text where readers expect decimals. Raises ValueError."""
+    supplied = [leg.value for leg in position.collateral]
+    values = [position.liquidation_threshold, *supplied, *(leg.value for leg in position.debt)]
+    for text in (position.health_factor or "0", *values):
+        if DECIMAL.fullmatch(text) is None:
+            raise ValueError(f"expected a decimal, found {text[:40]!r}")
 
 
 def _chunks(items: Iterable[T]) -> Iterator[Sequence[T]]:

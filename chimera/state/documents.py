@@ -14,7 +14,7 @@ from chimera.domain.block import Block
 from chimera.domain.market import Key
 from chimera.domain.position import Position
 from chimera.state.book import UNDO_WINDOW
-from chimera.state.cache import PositionCache
+from chimera.state.cache import AHEAD, PositionCache
 from chimera.state.mirror import Mirror
 from chimera.state.publisher import CachePublisher, slices
 from chimera.state.trust import Trust
@@ -116,8 +116,9 @@ class Documents:
         if document is None:
             return ("missing", {}) if self._is_due(key, now) else None
         number = document.block
-        if number > head:
-            return "ahead", {"block": {"ours": head, "theirs": number}}
+        if number > head:  # a little so: of another daemon, whose node is ahead of ours
+            figures = {"block": {"ours": head, "theirs": number}}
+            return ("ahead", figures) if number > head + AHEAD else None
         if self._age(number, now) > self._cache.ttl:
             return "stale", {"block": {"ours": head, "theirs": number}}
         known = self._mirror.book.at(key, number)

@@ -56,7 +56,8 @@ class CachePublisher(Service):
         self._wake = asyncio.Event()
         self._pending: dict[Key, None] = {}
         self._arrived: float | None = None
-        self._everything = self._force = False
+        self._everything = False
+        self._highest = self._over = 0
         self._round: Sequence[Key] = ()
         self._done, self._started = 0, clock()
         cache.on_returned = self.publish_everything
@@ -82,8 +83,13 @@ class CachePublisher(Service):
     def publish_everything(self, *, force: bool = False) -> None:
         """Have every account with debt written; `force` after blocks were taken back."""
         self._everything = True
-        self._force |= force
+        if force:
+            self._over = self._highest
         self._wake.set()
+
+    def wrote_up_to(self, block_number: int) -> None:
+        """Be told of a block that was published from here, such as by the process before us."""
+        self._highest = max(self._highest, block_number)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -99,14 +105,12 @@ class CachePublisher(Service):
 
     async def write_everything(self) -> int:
         """Write every account with debt, remove the keys of all others of ours; count writes."""
-        force, self._force, self._everything = self._force, False, False
+        self._everything = False
         keys, written = self._mirror.open_keys(), 0
         for part in slices(keys):
-            written += await write_slice(self._cache, self._mirror, part, force=force)
-            await self._write_pending(force=force)
-        removed = await remove_strays(self._cache, self._mirror)
-        if force and self._cache.state == "fallback":
-            self._force = True  # while Redis is away, its return must be forced as well
+            written += await self._write(part)
+            await self._write_pending()
+        removed = await remove_strays(self._cache, self._mirror, over=self._over)
         self._round, self._done, self._started = keys, len(keys), self._clock()
         log.info("cache_rewritten", written=written, removed=removed)
         return written
@@ -118,11 +122,15 @@ class CachePublisher(Service):
         except TimeoutError:
             return
 
-    async def _write_pending(self, *, force: bool = False) -> None:
+    async def _write(self, keys: Sequence[Key]) -> int:
+        self.wrote_up_to(self._mirror.book.block.number)
+        return await write_slice(self._cache, self._mirror, keys, over=self._over)
+
+    async def _write_pending(self) -> None:
         keys, self._pending = list(self._pending), {}
         arrived, self._arrived = self._arrived, None
         for part in slices(keys):
-            await write_slice(self._cache, self._mirror, part, force=force)
+            await self._write(part)
         if arrived is not None and self._on_written is not None:
             self._on_written(self._clock() - arrived)
 
@@ -132,7 +140,7 @@ class CachePublisher(Service):
         elapsed = self._clock() - self._started
         due = round(len(self._round) * min(1.0, elapsed / period))
         for part in slices(self._round[self._done : due]):
-            await write_slice(self._cache, self._mirror, part)
+            await self._write(part)
         self._done = max(self._done, due)
         if elapsed >= period:
             self._round, self._done, self._started = self._mirror.open_keys(), 0, self._clock()
@@ -144,36 +152,37 @@ def slices(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
 
 
 async def write_slice(
-    cache: PositionCache, mirror: Mirror, keys: Sequence[Key], *, force: bool = False
+    cache: PositionCache, mirror: Mirror, keys: Sequence[Key], *, over: int = 0
 ) -> int:
     """Write the accounts with debt among `keys`, remove the keys of the others; count writes."""
-    drafts = [(key, mirror.draft(key)) for key in keys]
-    written = await cache.write([draft for _, draft in drafts if draft is not None], force=force)
+    drafts, block = [(key, mirror.draft(key)) for key in keys], mirror.book.block.number
+    written = await cache.write([draft for _, draft in drafts if draft is not None], over=over)
     closed = [_name(key, mirror) for key, draft in drafts if draft is None]
     if closed:
-        await cache.remove(closed)
+        await cache.remove(closed, block=block, over=over)
     await asyncio.sleep(0)
     return written
 
 
 async def write_mirror(cache: PositionCache, mirror: Mirror) -> int:
-    """Write every account with debt, whatever stands there, and remove the keys of all others."""
-    parts = slices(mirror.open_keys())
-    written = sum([await write_slice(cache, mirror, part, force=True) for part in parts])
+    """Write every account with debt, and remove the keys of all others; count writes."""
+    written = sum([await write_slice(cache, mirror, part) for part in slices(mirror.open_keys())])
     await remove_strays(cache, mirror)
     return written
 
 
-async def remove_strays(cache: PositionCache, mirror: Mirror) -> int:
+async def remove_strays(cache: PositionCache, mirror: Mirror, *, over: int = 0) -> int:
     """Remove the keys of accounts that have no debt (any more) in our protocols; count them."""
     names = await cache.names()
     ours = tuple(f"{PREFIX}{name}{mark}" for name in mirror.protocols for mark in ENDS)
-    strays: list[str] = []
+    removed = 0
     for start in range(0, len(names), 10 * SLICE):
         part = names[start : start + 10 * SLICE]
-        strays += [name for name in part if name.startswith(ours) and _is_stray(name, mirror)]
+        strays = [name for name in part if name.startswith(ours) and _is_stray(name, mirror)]
+        if strays:
+            removed += await cache.remove(strays, block=mirror.book.block.number, over=over)
         await asyncio.sleep(0)
-    return await cache.remove(strays) if strays else 0
+    return removed
 
 
 def _is_stray(name: str, mirror: Mirror) -> bool:

@@ -47,9 +47,11 @@ class ServerClaim:
         await self._connection.close()
 
 
-async def claim(engine: AsyncEngine, chain_id: int) -> Claim | None:
+async def claim(engine: AsyncEngine, chain_id: int, *, leave: bool = False) -> Claim | None:
     """
     Claim a chain's part of this database; None where nobody else can reach it (in memory).
+
+    With `leave`, a file that is not there is not made and not claimed: nobody has it then.
 
     Raises:
         Refuse: Another process has it.
@@ -60,10 +62,12 @@ async def claim(engine: AsyncEngine, chain_id: int) -> Claim | None:
     path = engine.url.database or ":memory:"
     if path.startswith((":memory:", "file:")):
         return None
-    return _claim_file(Path(f"{path}.{chain_id}.lock"), engine.url)
+    return _claim_file(Path(f"{path}.{chain_id}.lock"), engine.url, leave=leave)
 
 
-def _claim_file(path: Path, url: URL) -> FileClaim:
+def _claim_file(path: Path, url: URL, *, leave: bool) -> FileClaim | None:
+    if leave and not path.exists():
+        return None
     file = path.open("a+", encoding="ascii")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

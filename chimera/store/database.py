@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from chimera.errors import Unreachable
+from chimera.errors import Refuse, Unreachable
 from chimera.store.schema import VERSION_TABLE
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -28,8 +30,9 @@ BUSY_SECONDS = 5  # how long SQLite waits for the lock of another writer
 
 READS = "chimera_reads"  # execution option of a connection that only reads
 
-# A write survives a crash of the process at once, one of the machine within the last checkpoint
-# of the write-ahead log: whatever is lost there is processed again from the chain.
+# The first is all that a reader needs. A write survives a crash of the process at once, one of the
+# machine within the last checkpoint of the write-ahead log: whatever is lost there is processed
+# again from the chain.
 PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}",
     "PRAGMA journal_mode=WAL",
@@ -37,20 +40,31 @@ PRAGMAS = (
 )
 
 
-async def open_database(url: str) -> AsyncEngine:
+async def open_database(url: str, *, reads: bool = False) -> AsyncEngine:
     """
     Return an engine whose database answers and has the schema of this version.
 
+    Args:
+        url: SQLAlchemy URL with an async driver.
+        reads: Make and change nothing; the schema has to be there.
+
     Raises:
-        Unreachable: It does not answer, is no database, is not ours, or is of a newer version.
+        Refuse: With `reads`, there is no history at this place.
+        Unreachable: It does not answer, is no database, is not ours, or is of a newer version;
+            with `reads`, also of an older one.
     """
     parsed = _parse(url)
     name = parsed.render_as_string(hide_password=True)
-    engine = _engine(parsed, name)
+    if reads and await asyncio.to_thread(_is_yet_to_come, parsed):
+        raise _nothing_at(name)
+    engine = _engine(parsed, name, reads=reads)
     try:
         await asyncio.to_thread(_probe, parsed)
         async with engine.begin() as connection:
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(_prove_current if reads else _upgrade)
+    except _Absent as error:
+        await engine.dispose()
+        raise _nothing_at(name) from error
     except _Unfit as error:
         await engine.dispose()
         raise Unreachable(f"the history database {name} cannot be used: {error}") from error
@@ -60,6 +74,17 @@ async def open_database(url: str) -> AsyncEngine:
             f"the history database {name} cannot be opened: {cause(error)}"
         ) from error
     return engine
+
+
+def unopened(url: str) -> AsyncEngine:
+    """
+    Return an engine that changes nothing by itself; nobody has looked at its database.
+
+    Raises:
+        Unreachable: This is no URL of a database, or its driver is missing.
+    """
+    parsed = _parse(url)
+    return _engine(parsed, parsed.render_as_string(hide_password=True), reads=True)
 
 
 async def reach(url: str) -> None:
@@ -73,7 +98,7 @@ async def reach(url: str) -> None:
     name = parsed.render_as_string(hide_password=True)
     if await asyncio.to_thread(_is_yet_to_come, parsed):
         return
-    engine = _engine(parsed, name)
+    engine = unopened(url)
     try:
         await asyncio.to_thread(_probe, parsed)
         async with engine.connect() as connection:
@@ -103,6 +128,17 @@ class _Unfit(Exception):
     """The database answers, but is not one that this version can work with."""
 
 
+class _Absent(Exception):
+    """The database answers, and there is nothing of ours in it."""
+
+
+def _nothing_at(name: str) -> Refuse:
+    return Refuse(
+        f"there is no history at {name} yet: let `chimera run` search first, or say where it is"
+        " (history.url)"
+    )
+
+
 def _parse(url: str) -> URL:
     try:
         return make_url(url)
@@ -113,20 +149,22 @@ def _parse(url: str) -> URL:
         ) from error
 
 
-def _engine(url: URL, name: str) -> AsyncEngine:
+def _engine(url: URL, name: str, *, reads: bool = False) -> AsyncEngine:
     try:
         patience = {"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS}
         engine = create_async_engine(
             url,
             pool_pre_ping=True,
             connect_args=patience if url.drivername == "postgresql+asyncpg" else {},
+            execution_options={READS: reads},
         )
     except ModuleNotFoundError as error:
         raise Unreachable(f"{name} needs the Python package {error.name}: install it") from error
     except SQLAlchemyError as error:
         raise Unreachable(f"{name} cannot be used: {cause(error)}") from error
     if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _prepare)
+        prepare = functools.partial(_prepare, pragmas=PRAGMAS[:1] if reads else PRAGMAS)
+        event.listen(engine.sync_engine, "connect", prepare)
         event.listen(engine.sync_engine, "begin", _begin)
     return engine
 
@@ -139,11 +177,16 @@ def _probe(url: URL) -> None:
             connection.execute("PRAGMA schema_version")
 
 
-def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  (the driver's own)
+def _prepare(
+    connection: Any,  # noqa: ANN401  (the driver's own)
+    _record: object,
+    *,
+    pragmas: Sequence[str],
+) -> None:
     connection.isolation_level = None  # transactions begin where `_begin` says, DDL included
     try:
         cursor = connection.cursor()
-        for pragma in PRAGMAS:
+        for pragma in pragmas:
             cursor.execute(pragma)
         cursor.close()
     except sqlite3.Error:
@@ -162,12 +205,32 @@ def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # SQLite has the lock since `_begin`
         lock = text("SELECT pg_advisory_xact_lock(:lock)")
         connection.execute(lock, {"lock": MIGRATION_LOCK})
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
+    config = _config()
     config.attributes["connection"] = connection
     _prove_ours(connection, ScriptDirectory.from_config(config))
     command.upgrade(config, "head")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _prove_current(connection: Connection) -> None:
+    scripts = ScriptDirectory.from_config(_config())
+    _prove_ours(connection, scripts)
+    found = set(_versions(connection))
+    if not found:
+        raise _Absent
+    if found != set(scripts.get_heads()):
+        raise _Unfit("its schema is of an older version, which `chimera run` brings up to date")
+
+
+def _versions(connection: Connection) -> tuple[str, ...]:
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return context.get_current_heads()
 
 
 def _prove_ours(connection: Connection, scripts: ScriptDirectory) -> None:
@@ -176,9 +239,8 @@ def _prove_ours(connection: Connection, scripts: ScriptDirectory) -> None:
         if tables:
             raise _Unfit(f"it has tables of another program ({', '.join(sorted(tables)[:3])})")
         return
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     known = {script.revision for script in scripts.walk_revisions()}
-    unknown = set(context.get_current_heads()) - known
+    unknown = set(_versions(connection)) - known
     if unknown:
         raise _Unfit(
             f"its schema ({', '.join(sorted(unknown))}) is newer than this version of Chimera,"

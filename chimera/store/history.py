@@ -17,13 +17,14 @@ from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.errors import Retry, Unreachable
 from chimera.store import schema
 from chimera.store.claim import Claim, claim
-from chimera.store.database import READS, cause, open_database
+from chimera.store.database import READS, cause, open_database, unopened
 from chimera.store.rows import (
     Values,
     checkpoint_of,
     checkpoint_row,
     opportunity_of,
     opportunity_row,
+    reading,
 )
 
 FAREWELL_SECONDS = 1.0  # for a transaction under way when its writer is cancelled
@@ -47,16 +48,29 @@ class SqlHistory:
         self._chain_id = chain_id
         self._undo_window = undo_window
         self._engine: AsyncEngine | None = None
+        self._claimant: AsyncEngine | None = None  # has claimed before anything was open
         self._claim: Claim | None = None
 
-    async def open(self) -> None:
+    async def open(self, *, reads: bool = False) -> None:
         """
-        Open the database and bring its schema up to date.
+        Open the database and bring its schema up to date; with `reads`, leave all as it is.
 
         Raises:
+            Refuse: With `reads`, there is no history yet.
             Unreachable: It cannot be opened, is not ours, or is of a newer version.
         """
-        self._engine = await open_database(self._url)
+        self._engine = await open_database(self._url, reads=reads)
+
+    async def claim_first(self) -> None:
+        """
+        Claim what is there before it is opened, and make nothing: `claim` does the rest.
+
+        Raises:
+            Refuse: Another process works with it.
+            Unreachable: The database fails.
+        """
+        self._claimant = unopened(self._url)
+        await self._claimed(self._claimant, leave=True)
 
     async def claim(self) -> None:
         """
@@ -68,19 +82,27 @@ class SqlHistory:
         """
         if self._engine is None:
             raise Retry("the history database is not open")
+        if self._claim is None:
+            await self._claimed(self._engine)
+
+    async def _claimed(self, engine: AsyncEngine, *, leave: bool = False) -> None:
         try:
-            self._claim = await claim(self._engine, self._chain_id)
+            self._claim = await claim(engine, self._chain_id, leave=leave)
         except (SQLAlchemyError, OSError) as error:
-            raise Unreachable(f"the history cannot be claimed: {cause(error)}") from error
+            name = engine.url.render_as_string(hide_password=True)
+            raise Unreachable(
+                f"the history database {name} cannot be claimed: {cause(error)}"
+            ) from error
 
     async def close(self) -> None:
         """Close every connection. What a `HistoryWriter` still holds must be flushed before."""
         if self._claim is not None:
             await self._claim.release()
             self._claim = None
-        if self._engine is not None:
-            await self._engine.dispose()
-            self._engine = None
+        for engine in (self._claimant, self._engine):
+            if engine is not None:
+                await engine.dispose()
+        self._claimant = self._engine = None
 
     async def users(self, protocol: str) -> list[Address]:
         """Return every user that discovery or following has recorded."""
@@ -114,7 +136,8 @@ class SqlHistory:
         wanted = select(table).where(self._of(table)).order_by(table.c.number.desc())
         async with self._transaction(reads=True) as connection:
             rows = await connection.execute(wanted)
-            return [checkpoint_of(row) for row in rows]
+            with reading("a checkpoint"):
+                return [checkpoint_of(row) for row in rows]
 
     async def save(
         self, checkpoint: Checkpoint | None, opportunities: Sequence[Opportunity]
@@ -134,9 +157,12 @@ class SqlHistory:
         )
         async with self._transaction(reads=True) as connection:
             rows = await connection.execute(wanted.where(table.c.state == "open"))
-            found = [opportunity_of(row) for row in rows]
+            with reading("an episode"):
+                found = [opportunity_of(row) for row in rows]
             ended = wanted.where(table.c.state == "closed").limit(max(0, limit - len(found)))
-            found += [opportunity_of(row) for row in await connection.execute(ended)]
+            rows = await connection.execute(ended)
+            with reading("an episode"):
+                found += [opportunity_of(row) for row in rows]
         return sorted(found, key=lambda o: (o.flagged_block, o.id), reverse=True)
 
     async def record(

@@ -27,6 +27,7 @@ FORMAT, VERSION = "chimera-borrowers", 1
 HOLDER = re.compile(r'"0x((?:[0-9a-f]{2})+)"')
 GZIP = b"\x1f\x8b"
 LONGEST_LINE = 1 << 20  # characters; a header with all its markets stays far below
+MOST = 2**63 - 1  # what the database has columns for
 
 Header = dict[str, Any]
 
@@ -163,7 +164,7 @@ def _header(numbered: tuple[int, str], *, part: int) -> Header:
     place, line = numbered
     try:
         header = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         if part == 1:
@@ -194,7 +195,7 @@ def _is_complete(header: Header) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
 
 
 def _is_text(value: object) -> bool:

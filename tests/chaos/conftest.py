@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
@@ -26,13 +26,22 @@ def set_scene(
     seed: int = SEED,
     database: Path | None = None,
     program: Sequence[str] = PROGRAM,
+    extra: Mapping[str, Mapping[str, object]] | None = None,
+    fallbacks: bool = False,
 ) -> Iterator[Scene]:
     """Set a scene up; its daemon has not started."""
     with (
         Stage.build(seed=seed, borrowers=BORROWERS) as stage,
         RedisServer(*OPTIONS) as redis,
         Scene.on(
-            stage, folder, seed=seed, redis=redis, database=database, program=program
+            stage,
+            folder,
+            seed=seed,
+            redis=redis,
+            database=database,
+            program=program,
+            extra=extra,
+            fallbacks=fallbacks,
         ) as scene,
     ):
         yield scene

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
+from http import HTTPStatus
 from pathlib import Path
 
+from chimera.store.database import BUSY_SECONDS
 from devnet.chaos_chronicle import stored
 from devnet.chaos_disk import SmallDisk, locked
 from devnet.chaos_scene import Scene
@@ -31,6 +36,34 @@ def test_a_history_that_somebody_else_has_locked(scene: Scene) -> None:
     agreed(scene)
     before = scene.newest_checkpoint()
     with locked(scene.database):
+        assert slowest(scene) < PATIENT
+        assert scene.newest_checkpoint() == before
+    agreed(scene)
+
+
+def rebuilt(scene: Scene, *, from_block: int) -> tuple[int, float]:
+    """Ask the daemon to read its book anew; its mismatches, and the seconds that it took."""
+    began = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", scene.daemon.port, timeout=60)
+    with closing(connection):
+        kind = {"Content-Type": "application/json"}
+        connection.request("POST", "/v1/rebuild", json.dumps({"from_block": from_block}), kind)
+        answer = connection.getresponse()
+        report = json.load(answer)
+    assert answer.status == HTTPStatus.OK, report
+    return int(report["mismatches"]), time.monotonic() - began
+
+
+def test_a_rebuild_while_somebody_else_has_the_history_locked(scene: Scene) -> None:
+    """It searches from the first block on, and none of what it finds waits to be written."""
+    agreed(scene)
+    before = scene.newest_checkpoint()
+    with locked(scene.database):
+        scene.live(1)
+        mismatches, seconds = rebuilt(scene, from_block=0)
+        scene.tell(f"a rebuild in {seconds:.2f} s")
+        assert mismatches == 0
+        assert seconds < BUSY_SECONDS
         assert slowest(scene) < PATIENT
         assert scene.newest_checkpoint() == before
     agreed(scene)

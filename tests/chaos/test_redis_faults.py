@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from devnet.chaos_chronicle import published
+from devnet.chaos_chronicle import published, told
 from devnet.chaos_faults import FORGETFUL, REDIS
 from devnet.chaos_scene import Scene
 
 PATIENT = 1.5  # seconds for one block: less than one slow answer of Redis
 BLOCKS = 5
+LONG_LIVED = 3600  # seconds: the refresh of a key comes only after a third of it
+WRITTEN_BLOCKS = 12
 NOTICED = 10.0  # seconds until a Redis that hangs has to be noticed
 
 # What others read is compared after each round: it may take two rounds of the refresh.
@@ -80,3 +82,18 @@ def test_a_start_without_redis(tmp_path: Path, set_up: SetUp) -> None:
         verdict = scene.verdict()
         assert verdict.clean, verdict
         assert published(scene.redis, scene.daemon) == ""
+
+
+def test_no_write_is_lost(tmp_path: Path, set_up: SetUp) -> None:
+    with set_up(tmp_path, extra={"redis": {"ttl": LONG_LIVED}}) as scene:
+        scene.begin()
+        every_block_is_told(scene)
+        agreed = scene.verdict()
+        assert agreed.clean, agreed
+
+
+def every_block_is_told(scene: Scene) -> None:
+    """Nothing but a block's own writes tells Redis of it: the refresh is far too slow."""
+    for _ in range(WRITTEN_BLOCKS):
+        scene.follow(1)
+        assert told(scene.redis, scene.daemon) == ""

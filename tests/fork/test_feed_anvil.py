@@ -15,7 +15,8 @@ from chimera.rpc.client import HttpClient
 from chimera.rpc.websocket import Subscription
 from chimera.rpc.wire import hexed
 from devnet.anvil import Anvil
-from tests.fakes_node import EMITTER, OTHER, TOPIC, Chain, Proxy
+from devnet.chaos_proxy import ChaosProxy
+from tests.fakes_node import EMITTER, OTHER, TOPIC, Chain
 
 SECONDS = 20.0
 NUMBER = Call(EMITTER, b"")
@@ -77,6 +78,12 @@ class Seen:
 def node() -> Iterator[Anvil]:
     with Anvil() as anvil:
         yield anvil
+
+
+@pytest.fixture
+def proxy(node: Anvil) -> Iterator[ChaosProxy]:
+    with ChaosProxy(node.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture
@@ -198,17 +205,17 @@ async def test_a_reorg_is_rolled_back_and_the_new_branch_followed(
 
 
 async def test_blocks_missed_while_the_socket_was_cut_are_filled_in(
-    node: Anvil, chain: Chain
+    node: Anvil, chain: Chain, proxy: ChaosProxy
 ) -> None:
     counts = Counts()
-    async with Proxy(node.ws) as proxy, following(node.http, proxy.ws, counts) as seen:
+    async with following(node.http, proxy.ws, counts) as seen:
         for number in range(1, 4):
             await chain.mine(bytes([number]))
             await seen.until(number)
-        await proxy.cut()
+        proxy.cut()
         for number in range(4, 12):
             await chain.mine(bytes([number]))
-        await proxy.mend()
+        proxy.restore()
 
         await seen.until(11)
         await asyncio.wait_for(counts.reconnected_once.wait(), SECONDS)
@@ -225,12 +232,12 @@ async def test_blocks_missed_while_the_socket_was_cut_are_filled_in(
 
 
 async def test_a_socket_that_never_comes_back_does_not_stop_the_feed(
-    node: Anvil, chain: Chain
+    node: Anvil, chain: Chain, proxy: ChaosProxy
 ) -> None:
-    async with Proxy(node.ws) as proxy, following(node.http, proxy.ws, Counts()) as seen:
+    async with following(node.http, proxy.ws, Counts()) as seen:
         await chain.mine(b"a")
         await seen.until(1)
-        await proxy.cut()
+        proxy.cut()
         await chain.mine(b"b")
 
         await seen.until(2)

@@ -12,11 +12,12 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
+from chimera.domain.block import Rollback
 from chimera.state.book import Book
-from chimera.state.cache import PositionCache
+from chimera.state.cache import AHEAD, PositionCache
 from chimera.state.engine import StateEngine
 from chimera.state.publisher import CachePublisher
-from chimera.state.valuation import Finished, checksummed
+from chimera.state.valuation import Finished, checksummed, name_of
 from devnet.redis_server import RedisServer
 from tests.fakes_state import (
     USDC,
@@ -223,9 +224,76 @@ async def test_an_older_block_never_replaces_a_newer_one(server: RedisServer) ->
     assert new is not None
     assert new.block == 500
 
-    assert await room.cache.write([Finished(old)], force=True) == 1
+    assert await room.cache.write([Finished(old)], over=500) == 1
     assert await room.engine.get_position("fake", address(1)) == old
     await room.cache.close()
+
+
+async def test_of_two_writers_the_one_behind_replaces_and_removes_nothing(
+    server: RedisServer,
+) -> None:
+    """Two daemons, each with connections and a book of its own; one is two blocks ahead."""
+    behind, ahead = Room(server.url), Room(server.url)
+    for room in (behind, ahead):
+        await room.cache.connect()
+    for _ in range(2):
+        ahead.step()
+    newest = ahead.engine.book.block.number
+    await ahead.publisher.write_everything()
+    gone = name_of("fake", checksummed(address(1)))
+
+    async with client_of(server) as client:
+        behind.publisher.publish_everything(force=True)  # as after a start
+        assert await behind.publisher.write_everything() == 0
+        assert await behind.cache.remove([gone], block=first_block().number) == 0
+        assert {entry.block for entry in await ahead.cache.get_all()} == {newest}
+
+        await asyncio.gather(*(each.publisher.write_everything() for each in (ahead, behind) * 5))
+        assert {entry.block for entry in await ahead.cache.get_all()} == {newest}
+        assert await keys_in(client) == BORROWERS
+
+        for _ in range(3):
+            behind.step()
+        assert await behind.publisher.write_everything() == BORROWERS
+        behind.engine.rollback(Rollback(first_block()))  # what it wrote itself it may take back
+        behind.publisher.publish_everything(force=True)
+        assert await behind.publisher.write_everything() == BORROWERS
+        assert await behind.cache.remove([gone], block=newest) == 1
+    for room in (behind, ahead):
+        await room.cache.close()
+
+
+async def test_what_names_a_block_that_cannot_be_is_replaced(server: RedisServer) -> None:
+    room = Room(server.url)
+    await room.cache.connect()
+    room.cache.head = lambda: first_block().number
+    await room.publisher.write_everything()
+    old = await room.engine.get_position("fake", address(1))
+    assert old is not None
+    for ahead, replaced in ((AHEAD, BORROWERS - 1), (AHEAD + 1, BORROWERS)):
+        spoilt = Finished(replace(old, block=old.block + ahead))
+        await room.cache.write([spoilt], over=2 * spoilt.block)
+        assert await room.publisher.write_everything() == replaced
+    await room.cache.close()
+
+
+async def test_a_redis_that_is_emptied_while_connected_is_filled_again(
+    server: RedisServer,
+) -> None:
+    room = Room(server.url, ttl=60)
+    async with running(room), client_of(server) as client:
+        await until(room.found)
+        await room.publisher.write_everything()
+        await client.set("chimera:halt", "1")
+        await client.flushall()
+        await client.set("chimera:halt", "1")
+
+        async def all_back() -> bool:
+            return await keys_in(client) == BORROWERS
+
+        await until(all_back, seconds=5)  # by the clock alone it would take twenty
+        assert await client.get("chimera:halt") == b"1"
+        assert await client.ttl("chimera:halt") == -1
 
 
 async def test_corrupt_values_are_skipped_and_replaced(server: RedisServer) -> None:

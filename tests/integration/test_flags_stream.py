@@ -218,3 +218,46 @@ async def test_a_reminder_is_written_only_where_the_stream_says_otherwise(
     expected = [("known", "flagged"), ("over", "flagged"), ("lost", "flagged"), ("over", "closed")]
     assert await events(redis) == expected
     assert all("reminder" not in fields for fields in await entries(redis))
+
+
+async def test_a_stream_that_was_emptied_names_again_what_is_open(
+    redis: Redis, server: RedisServer
+) -> None:
+    flags = [opportunity(f"{n}") for n in range(3)]
+    async with running(server.url) as stream:
+        await stream.publish(flags)
+        await written(stream)
+        stream.returned(flags)
+        await written(stream)
+        assert [name for name, _ in await events(redis)] == ["0", "1", "2"]  # it had them still
+
+        await redis.flushall()
+        await stream.publish([opportunity("3")])
+        stream.returned([*flags, opportunity("3")])
+        await written(stream)
+
+    assert sorted(await events(redis)) == [(f"{n}", "flagged") for n in range(4)]
+
+
+async def test_a_long_stream_is_read_to_its_end_before_it_is_reminded(
+    redis: Redis, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "REMEMBERED", 10)
+    flags = [opportunity(f"{n}") for n in range(95)]
+    async with running(server.url) as stream:
+        await stream.publish(flags)
+        await written(stream)
+        stream.returned(flags)
+        await written(stream)
+
+    assert await redis.xlen(STREAM) == 95
+
+
+async def test_reminders_push_nothing_out_that_waits(server: RedisServer) -> None:
+    server.kill()
+    async with running(server.url, bound=3) as stream:
+        await stream.publish([opportunity(f"{n}") for n in range(2)])
+        stream.returned([opportunity(f"{n}") for n in range(2, 9)])
+
+        assert (stream.pending, stream.dropped) == (3, 0)
+        stream._queue.clear()

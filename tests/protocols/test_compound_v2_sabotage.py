@@ -19,6 +19,7 @@ from chimera.protocols.compound_v2 import (
     lacking,
     liquidation,
     math,
+    mtokens,
     reading,
     valuation,
 )
@@ -142,7 +143,7 @@ def test_a_single_stale_answer_is_noticed(selector: str) -> None:
 
 
 def _deaf_to_burns(draft: Draft, log: Log) -> Handled:
-    return fold._reserves_reduced(draft, log)
+    return mtokens._reserves_reduced(draft, log)
 
 
 def _burning_by_neighbour(draft: Draft, log: Log) -> Handled:
@@ -159,26 +160,26 @@ def _burning_all_that_comes(draft: Draft, log: Log) -> Handled:
     if abi.address_at(words, 1) == log.address:
         amount = abi.uint_at(words, 2)
         draft.store(log.address, lambda old: replace(old, supply=old.supply - amount))
-    return fold._transferred(draft, log)
+    return mtokens._transferred(draft, log)
 
 
 def _settled_at_one(draft: Draft, log: Log) -> Handled:
     return tuple(
         replace(change, mark=WAD) if isinstance(change, DebtSet) and change.mark else change
-        for change in fold._repaid(draft, log)
+        for change in mtokens._repaid(draft, log)
     )
 
 
 def _later_factor(draft: Draft, log: Log) -> Handled:
     listing = draft.listings[log.address]
     draft.listings[log.address] = replace(listing, reserve_factor=listing.reserve_factor + 1)
-    found = fold._accrued(draft, log)
+    found = mtokens._accrued(draft, log)
     draft.listings[log.address] = listing
     return found
 
 
 def table(topic: bytes, handler: Any) -> Patch:  # noqa: ANN401  (as in the fold)
-    return lambda patch: patch.setitem(fold.MTOKEN, topic, handler)
+    return lambda patch: patch.setitem(mtokens.MTOKEN, topic, handler)
 
 
 def rule(of: Any, name: str, broken: Any) -> Patch:  # noqa: ANN401  (any function)
@@ -252,8 +253,8 @@ def _limited_as_stored(case: liquidation.Case) -> int:
 
 
 RULES: dict[str, Patch] = {
-    "reserves: no part of the interest": rule(fold, "reserved", lambda *_: 0),
-    "reserves: rounded up": rule(fold, "reserved", lambda f, i: -(-f * i // WAD)),
+    "reserves: no part of the interest": rule(mtokens, "reserved", lambda *_: 0),
+    "reserves: rounded up": rule(mtokens, "reserved", lambda f, i: -(-f * i // WAD)),
     "reserves: another factor": table(events.ACCRUE_INTEREST, _later_factor),
     "supply: a seized share is not burned": table(events.RESERVES_ADDED, _deaf_to_burns),
     "supply: a stray transfer is burned": table(events.RESERVES_ADDED, _burning_by_neighbour),

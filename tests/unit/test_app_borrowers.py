@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,12 @@ import pytest
 
 from chimera.app.borrowers import Imported, export_borrowers, import_borrowers
 from chimera.domain.block import Address
-from chimera.errors import Refuse
+from chimera.errors import Refuse, Unreachable
 from chimera.settings import Settings, load
 from chimera.state.rebuild import scan_name
 from chimera.store.history import SqlHistory
 from chimera.store.roster import Roster, read_rosters, write_rosters
+from chimera.store.schema import VERSION_TABLE
 from tests.fakes_store import ALICE, BOB
 from tests.settings_files import ADDRESS
 
@@ -61,6 +64,10 @@ class Machine:
 
     async def take_over(self, **options: Any) -> list[Imported]:  # noqa: ANN401
         return await import_borrowers(self.settings, self.file, **options)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def protocol(
@@ -243,8 +250,46 @@ async def test_accounts_of_the_wrong_size_are_refused(old: Machine) -> None:
         await new.take_over()
 
 
+async def test_an_export_makes_no_history(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "new", protocols=protocol())
+
+    with pytest.raises(
+        Refuse, match=r"there is no history at sqlite\+aiosqlite:.*/chimera\.db yet"
+    ):
+        await machine.export()
+    assert names_in(tmp_path / "new") == ["chimera.toml"]
+
+
+async def test_an_export_changes_nothing_in_what_is_no_history_of_ours(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "new", protocols=protocol())
+    database = tmp_path / "new" / "chimera.db"
+    for make, complaint in (
+        ("PRAGMA user_version=0", "there is no history at"),
+        ("CREATE TABLE notes (text)", "tables of another program"),
+    ):
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute(make)
+        before = database.read_bytes()
+
+        with pytest.raises((Refuse, Unreachable), match=complaint):
+            await machine.export()
+        assert database.read_bytes() == before
+
+
+async def test_an_export_leaves_the_upgrade_to_the_daemon(old: Machine) -> None:
+    database = old.file.parent / "old" / "chimera.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")  # noqa: S608
+
+    with pytest.raises(Unreachable, match="older version, which `chimera run` brings up to date"):
+        await old.export()
+    await old.state("aave")
+    assert [its.users for its in await old.export()] == [2]
+
+
 async def test_a_history_that_knows_nobody_is_not_exported(old: Machine) -> None:
     new = fresh(old)
+    await new.record({}, {})
 
     with pytest.raises(Refuse, match="knows no borrowers yet"):
         await new.export()

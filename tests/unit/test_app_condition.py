@@ -113,6 +113,32 @@ def test_a_preferred_endpoint_that_rests_is_named() -> None:
     assert breaker(doors[:1]) == breaker([]) == "closed"
 
 
+def test_an_endpoint_that_waits_in_reserve_is_named_and_alerted_of_but_breaks_nothing() -> None:
+    told: list[str] = []
+    clock = Clock()
+    its = Condition(block_time=2.0, clock=clock, wall=clock, on_alert=told.append)
+    doors = (Door("a.example", "closed"), Door("b.example", "open", "it lags", preferred=False))
+    facts = Facts(head=7, processed=block(), doors=doors)
+
+    assert its.look(facts) == {}
+    assert its.reasons(facts) == ["endpoint b.example is left alone: it lags"]
+    assert told == ["endpoint b.example"]
+    assert breaker(doors) == "closed"
+
+
+def test_a_sequencer_that_is_not_well_degrades_the_daemon_and_is_alerted_of_once() -> None:
+    told: list[str] = []
+    clock = Clock()
+    its = Condition(block_time=2.0, clock=clock, wall=clock, on_alert=told.append)
+    facts = Facts(head=7, processed=block(), sequencer="the sequencer is down, for 3 s")
+
+    for _ in range(3):
+        assert its.look(facts) == {"sequencer": "the sequencer is down, for 3 s"}
+    assert its.reasons(facts) == ["the sequencer is down, for 3 s"]
+    assert told == ["sequencer"]
+    assert its.look(Facts(head=7, processed=block())) == {}
+
+
 def test_an_alert_is_sent_once_in_five_minutes_however_often_the_fault_comes() -> None:
     clock = Clock()
     told: list[str] = []

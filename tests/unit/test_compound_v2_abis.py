@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 
 from chimera.protocols.compound_v2 import calls, events, fold
 from chimera.protocols.compound_v2.shapes import INDEXED, SHAPES
+from tests import abi_files
 
-ABIS = Path(__file__).parents[2] / "abis" / "compound_v2"
-SELECTOR, TOPIC = 4, 32
-ENTRIES: list[Any] = [
-    entry for path in ABIS.glob("*.json") for entry in json.loads(path.read_text())
-]
-FUNCTIONS = {
-    function_abi_to_4byte_selector(entry): entry for entry in ENTRIES if entry["type"] == "function"
-}
-EVENTS = {event_abi_to_log_topic(entry): entry for entry in ENTRIES if entry["type"] == "event"}
-
-
-def constants(module: ModuleType, size: int) -> dict[str, bytes]:
-    """Every upper-case bytes constant of this size, so that none can be forgotten."""
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if name.isupper() and isinstance(value, bytes) and len(value) == size
-    }
-
-
-SELECTORS, TOPICS = constants(calls, SELECTOR), constants(events, TOPIC)
+FUNCTIONS, EVENTS = abi_files.functions("compound_v2"), abi_files.events("compound_v2")
+SELECTORS, TOPICS = abi_files.selectors(calls), abi_files.topics(events)
 
 
 @pytest.mark.parametrize("name", SELECTORS)

@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
-from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 
 from chimera.protocols.compound_v3 import calls, events
 from chimera.protocols.compound_v3.fold import TOPICS
+from tests import abi_files
 
-ABIS = Path(__file__).parents[2] / "abis" / "compound_v3"
-
-
-def entries(kind: str) -> Iterator[Any]:
-    for path in sorted(ABIS.glob("*.json")):
-        yield from (entry for entry in json.loads(path.read_text()) if entry["type"] == kind)
-
-
-def constants(module: object, size: int) -> dict[str, bytes]:
-    """Every upper-case bytes constant of this size, so that none can be forgotten."""
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if name.isupper() and isinstance(value, bytes) and len(value) == size
-    }
-
-
-SELECTORS, FOLLOWED = constants(calls, 4), constants(events, 32)
-KNOWN = {function_abi_to_4byte_selector(entry): entry for entry in entries("function")}
-EVENTS = {event_abi_to_log_topic(entry): entry for entry in entries("event")}
+SELECTORS, FOLLOWED = abi_files.selectors(calls), abi_files.topics(events)
+KNOWN, EVENTS = abi_files.functions("compound_v3"), abi_files.events("compound_v3")
 
 
 @pytest.mark.parametrize("name", SELECTORS)

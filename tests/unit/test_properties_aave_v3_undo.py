@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chimera.domain.block import Address, Block, BlockBatch, Log
+from chimera.domain.block import Address, BlockBatch, Log
 from chimera.domain.call import Answer, Call
 from chimera.domain.market import Account
 from chimera.domain.numeric import RAY
-from chimera.errors import Rebuild
 from chimera.protocols.aave_v3 import events
 from chimera.protocols.aave_v3.adapter import AaveV3
 from chimera.protocols.aave_v3.engine import ENGINES, Engine
 from chimera.protocols.aave_v3.market import AaveMarket
 from chimera.state.book import Book
+from tests import undoing
 from tests.fakes_aave_v3 import (
     ALICE,
     BLOCK,
@@ -75,50 +75,25 @@ ACTS = st.builds(
 BLOCKS = st.lists(st.lists(ACTS, max_size=5), min_size=1, max_size=6)
 
 
-class Life:
-    """A book that an adapter writes, and the chain that both follow."""
+class Life(undoing.Life[Act]):
+    """A pool of this engine."""
+
+    adapter = AAVE
 
     def __init__(self, engine: Engine, *, complete: bool) -> None:
         self.engine, self.salt = engine, 0
         self.book = Book(undo_window=6, debug=True)
         self.book.load(NAME, market(engine=engine), START, complete=complete, block=BLOCK)
-        self.photos: dict[Block, object] = {BLOCK: self.photo()}
 
-    def photo(self) -> object:
-        """Everything that the book holds, as text that nobody can change afterwards."""
-        shelf = self.book.accounts(NAME)
-        users = sorted((user, repr(account)) for user, account in shelf.users.items())
-        return self.book.block, users, sorted(shelf.open), repr(shelf.market)
-
-    def market(self) -> AaveMarket:
-        found = self.book.market(NAME)
-        assert isinstance(found, AaveMarket)
-        return found
-
-    def next(self, acts: list[Act]) -> BlockBatch:
+    def next_block(self, acts: Sequence[Act]) -> BlockBatch:
         self.salt += 1
         block = child(self.book.block, str(self.salt))
         logs = tuple(entry for act in acts for entry in self.logs(act))
-        accounts, of = self.book.accounts(NAME), self.market()
+        accounts, of = self.book.accounts(NAME), self.book.market(NAME)
+        assert isinstance(of, AaveMarket)
         answers: dict[Call, Answer] = readings(of)
         lacking = AAVE.needs(of, accounts, block, logs, answers).calls
         return BlockBatch(block, logs, dict.fromkeys(lacking, word(self.salt)) | answers)
-
-    def take(self, batch: BlockBatch, *, stop_after: int | None = None) -> bool:
-        """Apply the batch, or give up in the middle of it; tell which."""
-        self.book.begin(batch.block)
-        try:
-            changes = AAVE.fold(self.market(), self.book.accounts(NAME), batch)
-            for count, change in enumerate(changes):
-                if count == stop_after:
-                    self.book.abort()
-                    return False
-                self.book.apply(NAME, change)
-        except Rebuild:
-            self.book.abort()
-            return False
-        self.book.commit()
-        return True
 
     # --- logs ------------------------------------------------------------------------------------
 
@@ -184,22 +159,7 @@ def test_a_rollback_leaves_the_book_as_it_was_then(
     complete: bool,  # noqa: FBT001  (hypothesis passes it)
     data: st.DataObject,
 ) -> None:
-    life = Life(engine, complete=complete)
-    batches: dict[Block, BlockBatch] = {}
-    for acts in blocks:
-        batch = life.next(acts)
-        if life.take(batch):
-            batches[batch.block] = batch
-            life.photos[batch.block] = life.photo()
-    past = data.draw(st.sampled_from(sorted(life.photos, key=lambda block: block.number)))
-
-    life.book.rollback(past.number)
-
-    assert life.photo() == life.photos[past]
-    for block, batch in batches.items():
-        if block.number > past.number:  # and the same blocks make the same book
-            assert life.take(batch)
-            assert life.photo() == life.photos[block]
+    undoing.check_rollback(Life(engine, complete=complete), blocks, data)
 
 
 @EACH
@@ -211,12 +171,4 @@ def test_a_block_that_is_given_up_leaves_nothing_behind(
     complete: bool,  # noqa: FBT001
     stop_after: int,
 ) -> None:
-    life = Life(engine, complete=complete)
-    for acts in blocks:
-        batch, before = life.next(acts), life.photo()
-        if not life.take(batch, stop_after=stop_after):
-            life.book.verify_indexes()
-            assert life.photo() == before
-        before = life.photo()
-        if batch.block != life.book.block and not life.take(batch):
-            assert life.photo() == before
+    undoing.check_giving_up(Life(engine, complete=complete), blocks, stop_after)

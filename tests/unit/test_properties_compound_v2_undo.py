@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chimera.domain.block import Address, Block, BlockBatch, Log
+from chimera.domain.block import Address, BlockBatch, Log
 from chimera.domain.call import Answer, Call
 from chimera.domain.market import Account
-from chimera.errors import Rebuild
 from chimera.protocols.compound_v2 import events
 from chimera.protocols.compound_v2.market import CompoundMarket
+from tests import undoing
 from tests.fakes_compound_v2 import (
     ALICE,
-    BLOCK,
     BOB,
     CAROL,
     COMPTROLLER,
@@ -66,26 +65,21 @@ SEIZE = b"Seize".ljust(32, b"\0")
 SEARCH = settings(max_examples=60, deadline=None, derandomize=True)
 
 
-class Life:
-    """A book that the adapter writes, and the chain that both follow."""
+class Life(undoing.Life[Act]):
+    """A comptroller."""
+
+    adapter = MOONWELL_ON_BASE
 
     def __init__(self, *, complete: bool) -> None:
         self.salt = 0
         self.book = Mirror(START, complete=complete).book
-        self.photos: dict[Block, object] = {BLOCK: self.photo()}
-
-    def photo(self) -> object:
-        """Everything that the book holds, as text that nobody can change afterwards."""
-        shelf = self.book.accounts(NAME)
-        users = sorted((user, in_order(account)) for user, account in shelf.users.items())
-        return self.book.block, users, sorted(shelf.open), repr(shelf.market)
 
     def market(self) -> CompoundMarket:
         found = self.book.market(NAME)
         assert isinstance(found, CompoundMarket)
         return found
 
-    def next(self, acts: list[Act]) -> BlockBatch:
+    def next_block(self, acts: Sequence[Act]) -> BlockBatch:
         self.salt += 1
         block = child(self.book.block, str(self.salt))
         logs = tuple(entry for act in acts for entry in self.logs(act))
@@ -95,22 +89,6 @@ class Life:
             lacking = MOONWELL_ON_BASE.needs(of, accounts, block, logs, told).calls
             told |= {call: word(0) * 4 for call in lacking}
         return BlockBatch(block, logs, told)
-
-    def take(self, batch: BlockBatch, *, stop_after: int | None = None) -> bool:
-        """Apply the batch, or give up in the middle of it; tell which."""
-        self.book.begin(batch.block)
-        try:
-            changes = MOONWELL_ON_BASE.fold(self.market(), self.book.accounts(NAME), batch)
-            for count, change in enumerate(changes):
-                if count == stop_after:
-                    self.book.abort()
-                    return False
-                self.book.apply(NAME, change)
-        except Rebuild:
-            self.book.abort()
-            return False
-        self.book.commit()
-        return True
 
     def logs(self, act: Act) -> Iterator[Log]:
         held = self.book.get((NAME, act.user)) or Account()
@@ -159,13 +137,6 @@ class Life:
         }[act.kind]
 
 
-def in_order(account: Account) -> tuple[object, ...]:
-    """An account as figures whose order does not depend on how it came to be."""
-    tables = (account.supplied, account.owed, account.marks)
-    held = tuple(tuple(sorted(table.items())) for table in tables)
-    return (*held, tuple(sorted(account.enabled)), account.mode, account.updated_block)
-
-
 @SEARCH
 @given(blocks=BLOCKS, complete=st.booleans(), data=st.data())
 def test_a_rollback_leaves_the_book_as_it_was_then(
@@ -173,22 +144,7 @@ def test_a_rollback_leaves_the_book_as_it_was_then(
     complete: bool,  # noqa: FBT001  (hypothesis passes it)
     data: st.DataObject,
 ) -> None:
-    life = Life(complete=complete)
-    batches: dict[Block, BlockBatch] = {}
-    for acts in blocks:
-        batch = life.next(acts)
-        if life.take(batch):
-            batches[batch.block] = batch
-            life.photos[batch.block] = life.photo()
-    past = data.draw(st.sampled_from(sorted(life.photos, key=lambda block: block.number)))
-
-    life.book.rollback(past.number)
-
-    assert life.photo() == life.photos[past]
-    for block, batch in batches.items():
-        if block.number > past.number:  # and the same blocks make the same book
-            assert life.take(batch)
-            assert life.photo() == life.photos[block]
+    undoing.check_rollback(Life(complete=complete), blocks, data)
 
 
 @SEARCH
@@ -198,12 +154,4 @@ def test_a_block_that_is_given_up_leaves_nothing_behind(
     complete: bool,  # noqa: FBT001
     stop_after: int,
 ) -> None:
-    life = Life(complete=complete)
-    for acts in blocks:
-        batch, before = life.next(acts), life.photo()
-        if not life.take(batch, stop_after=stop_after):
-            life.book.verify_indexes()
-            assert life.photo() == before
-        before = life.photo()
-        if batch.block != life.book.block and not life.take(batch):
-            assert life.photo() == before
+    undoing.check_giving_up(Life(complete=complete), blocks, stop_after)

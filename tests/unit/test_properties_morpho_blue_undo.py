@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chimera.domain.block import Address, Block, BlockBatch, Log
+from chimera.domain.block import Address, BlockBatch, Log
 from chimera.domain.call import Answer, Call
 from chimera.domain.market import EMPTY
-from chimera.errors import Rebuild
 from chimera.protocols.morpho_blue import calls, events
-from chimera.protocols.morpho_blue.market import Id, MorphoMarket
+from chimera.protocols.morpho_blue.adapter import MorphoBlue
+from chimera.protocols.morpho_blue.market import Id
+from tests import undoing
 from tests.fakes_morpho_blue import (
     ALICE,
     BOB,
     CAROL,
     COLLATERAL,
     ID,
-    NAME,
     NEW_ORACLE,
     ORACLE,
     PRICE,
@@ -111,8 +111,10 @@ ACTS = st.builds(
 BLOCKS = st.lists(st.lists(ACTS, max_size=6), min_size=1, max_size=6)
 
 
-class Life(World):
+class Life(World, undoing.Life[Act]):
     """A world whose singleton answers about everybody the same."""
+
+    adapter: MorphoBlue
 
     def __init__(self, *, complete: bool) -> None:
         super().__init__(complete=complete)
@@ -124,7 +126,6 @@ class Life(World):
             (CONTRACT, calls.ID): word(ID),
             (CONTRACT, calls.PRE_LIQUIDATION_PARAMS): words(*PARAMS, ORACLE),
         }
-        self.photos: dict[Block, object] = {self.book.block: self.photo()}
 
     def ask(self, questions: Iterable[Call]) -> dict[Call, Answer]:
         asked = list(questions)
@@ -133,42 +134,11 @@ class Life(World):
                 self.answers[call.to, call.data] = words(7, SHARES, COLLATERAL)
         return super().ask(asked)
 
-    def photo(self) -> object:
-        """Everything that the book holds, as text that nobody can change afterwards."""
-        shelf = self.book.accounts(NAME)
-        users = sorted((user, repr(account)) for user, account in shelf.users.items())
-        return self.book.block, users, sorted(shelf.open), words_of(self.market)
-
-    def sealed(self, acts: list[Act]) -> BlockBatch:
+    def next_block(self, acts: Sequence[Act]) -> BlockBatch:
         if any(act.kind == "oracle" for act in acts):
             dead = self.answers[ORACLE, calls.PRICE] is None
             self.answers[ORACLE, calls.PRICE] = word(PRICE) if dead else None
         return self.seal(*(entry for act in acts for entry in act.logs(self)), seconds=2)
-
-    def take(self, batch: BlockBatch, *, stop_after: int | None = None) -> bool:
-        """Apply the batch, or give up in the middle of it; tell which."""
-        self.book.begin(batch.block)
-        try:
-            changes = self.adapter.fold(self.market, self.book.accounts(NAME), batch)
-            for count, change in enumerate(changes):
-                if count == stop_after:
-                    self.book.abort()
-                    return False
-                self.book.apply(NAME, change)
-        except Rebuild:
-            self.book.abort()
-            return False
-        self.book.commit()
-        return True
-
-
-def words_of(found: MorphoMarket) -> dict[str, str]:
-    """Every field as text; sets have no order of their own."""
-    values = {part.name: getattr(found, part.name) for part in fields(found) if part.compare}
-    return {
-        name: repr(sorted(value) if isinstance(value, frozenset) else value)
-        for name, value in values.items()
-    }
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -178,22 +148,7 @@ def test_a_rollback_leaves_the_book_as_it_was_then(
     complete: bool,  # noqa: FBT001  (hypothesis passes it)
     data: st.DataObject,
 ) -> None:
-    life = Life(complete=complete)
-    batches: dict[Block, BlockBatch] = {}
-    for acts in blocks:
-        batch = life.sealed(acts)
-        if life.take(batch):
-            batches[batch.block] = batch
-            life.photos[batch.block] = life.photo()
-    past = data.draw(st.sampled_from(sorted(life.photos, key=lambda block: block.number)))
-
-    life.book.rollback(past.number)
-
-    assert life.photo() == life.photos[past]
-    for block, batch in batches.items():
-        if block.number > past.number:  # and the same blocks make the same book
-            assert life.take(batch)
-            assert life.photo() == life.photos[block]
+    undoing.check_rollback(Life(complete=complete), blocks, data)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -203,12 +158,4 @@ def test_a_block_that_is_given_up_leaves_nothing_behind(
     complete: bool,  # noqa: FBT001
     stop_after: int,
 ) -> None:
-    life = Life(complete=complete)
-    for acts in blocks:
-        batch, before = life.sealed(acts), life.photo()
-        if not life.take(batch, stop_after=stop_after):
-            life.book.verify_indexes()
-            assert life.photo() == before
-        before = life.photo()
-        if batch.block != life.book.block and not life.take(batch):
-            assert life.photo() == before
+    undoing.check_giving_up(Life(complete=complete), blocks, stop_after)

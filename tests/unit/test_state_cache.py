@@ -48,8 +48,8 @@ async def cache(request: pytest.FixtureRequest) -> PositionCache:
     return cache
 
 
-async def write(cache: PositionCache, *positions: Position, force: bool = False) -> int:
-    return await cache.write([Finished(entry) for entry in positions], force=force)
+async def write(cache: PositionCache, *positions: Position, over: int = 0) -> int:
+    return await cache.write([Finished(entry) for entry in positions], over=over)
 
 
 async def raw(redis: FakeAsyncRedis) -> bytes:
@@ -79,7 +79,8 @@ async def test_an_older_block_never_replaces_a_newer_one(cache: PositionCache) -
 async def test_a_rollback_may_write_an_older_block(cache: PositionCache) -> None:
     await write(cache, position(block=100))
 
-    assert await write(cache, position(block=98), force=True) == 1
+    assert await write(cache, position(block=98), over=99) == 0
+    assert await write(cache, position(block=98), over=100) == 1
     assert await cache.get("aave", ADDRESS) == position(block=98)
 
 
@@ -235,6 +236,21 @@ async def test_a_redis_that_was_restarted_unseen_counts_as_returned() -> None:
     await cache.connect()
 
     assert len(returns) == 2
+
+
+async def test_a_redis_that_was_emptied_unseen_counts_as_returned() -> None:
+    redis, returns = FakeAsyncRedis(), []
+    cache = PositionCache("redis://fake", client=lambda _: redis)
+    cache.on_returned = lambda: returns.append(1)
+    for _ in range(3):
+        assert await cache.connect()
+    assert returns == [1]
+
+    await redis.flushall()
+    for _ in range(3):
+        assert await cache.connect()
+
+    assert returns == [1, 1]
 
 
 class ForbiddingRedis(FakeAsyncRedis):

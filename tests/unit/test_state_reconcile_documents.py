@@ -10,7 +10,7 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from structlog.testing import capture_logs
 
 from chimera.domain.block import Address, Rollback
-from chimera.state.cache import PositionCache
+from chimera.state.cache import AHEAD, PositionCache
 from chimera.state.publisher import write_slice
 from chimera.state.valuation import checksummed
 from tests.fakes_reconcile import House
@@ -37,9 +37,9 @@ class Shelf:
         await self.write()
         return self
 
-    async def write(self, *, force: bool = False) -> None:
+    async def write(self, *, over: int = 0) -> None:
         keys = [("fake", user) for user in (ALICE, BOB, CAROL)]
-        await write_slice(self.house.cache, self.house.engine.mirror, keys, force=force)
+        await write_slice(self.house.cache, self.house.engine.mirror, keys, over=over)
 
     async def tamper(self, owner: Address, **fields: object) -> None:
         name = f"position:fake:{checksummed(owner)}"
@@ -189,6 +189,18 @@ async def test_a_document_of_a_block_to_come_is_replaced_at_once() -> None:
     assert (await shelf.document(ALICE))["block"] == shelf.house.book.block.number
 
 
+async def test_a_document_of_another_daemon_that_is_ahead_is_left_to_it() -> None:
+    shelf = await Shelf().ready()
+    later = shelf.house.book.block.number + AHEAD
+    await shelf.tamper(ALICE, block=later)
+
+    assert await shelf.compare() == []
+    assert (await shelf.document(ALICE))["block"] == later
+
+    await shelf.tamper(ALICE, block=later + 1)
+    assert [line["fault"] for line in await shelf.compare()] == ["ahead"]
+
+
 async def test_nothing_is_held_against_documents_while_they_are_written_anew() -> None:
     shelf = await Shelf().ready()
     shelf.house.step()
@@ -200,7 +212,7 @@ async def test_nothing_is_held_against_documents_while_they_are_written_anew() -
 
     assert await shelf.compare() == []  # they are of the block that has left the chain
 
-    await shelf.write(force=True)
+    await shelf.write(over=10**6)
     shelf.house.clock.now += TTL
     assert await shelf.compare() == []
     await shelf.tamper(ALICE, debt_amount=7)

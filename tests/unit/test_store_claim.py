@@ -27,6 +27,10 @@ asyncio.run(main())
 """
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 async def opened(url: str, chain_id: int = 1) -> SqlHistory:
     history = SqlHistory(url, chain_id=chain_id)
     await history.open()
@@ -81,3 +85,28 @@ async def test_a_history_in_memory_has_no_rivals() -> None:
 async def test_what_is_not_open_cannot_be_claimed() -> None:
     with pytest.raises(Retry):
         await SqlHistory("sqlite+aiosqlite://", chain_id=1).claim()
+
+
+async def test_what_is_claimed_first_stays_claimed_and_nothing_is_made_for_it(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'chimera.db'}"
+    history = SqlHistory(url, chain_id=1)
+    await history.claim_first()
+    assert names_in(tmp_path) == []
+    await history.open()
+    await history.claim()
+    rival, later = SqlHistory(url, chain_id=1), SqlHistory(url, chain_id=1)
+
+    with pytest.raises(Refuse, match="another chimera"):
+        await rival.claim_first()
+    await rival.close()
+    await history.close()
+    await later.claim_first()
+    with pytest.raises(Refuse, match="another chimera"):
+        await rival.claim_first()
+    await later.open()
+    await later.claim()
+
+    await rival.close()
+    await later.close()

@@ -22,6 +22,7 @@ from chimera.protocols.aave_v3 import (
     quotes,
     reading,
     screen,
+    shapes,
     valuation,
 )
 from chimera.protocols.aave_v3.market import AaveMarket
@@ -93,11 +94,9 @@ class AaveV3:
     def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Address]:
         """Return who got debt (with `suppliers`, also aTokens) in logs that `discovery` names."""
         place = HOLDER if suppliers else BORROWER
-        return {
-            abi.address_of(log.topics[place[log.topics[0]]])
-            for log in logs
-            if log.topics[0] in place
-        }
+        named = [log for log in logs if log.topics[0] in place]
+        shapes.check(named)
+        return {abi.address_of(log.topics[place[log.topics[0]]]) for log in named}
 
     def read_rest(
         self,

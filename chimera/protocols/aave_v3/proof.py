@@ -22,7 +22,9 @@ def differences(health: Health, answer: Answer) -> tuple[Difference, ...]:
     """Compare totals, threshold and health factor with the pool's; or that the view reverts."""
     found = abi.words(answer)
     if len(found) < len(FIELDS) or health.error is not None:
-        ours, theirs = health.error or "answers", "answers" if found else "reverts"
+        whole = len(found) >= len(FIELDS)
+        theirs = "answers" if whole else "answers too little" if found else "reverts"
+        ours = health.error or "answers"
         return () if health.error and not found else (Difference("view", ours, theirs),)
     theirs_of = dict(zip(FIELDS, found, strict=False))
     pairs = {

@@ -35,6 +35,7 @@ from chimera.protocols.compound_v2 import (
     quotes,
     reading,
     screen,
+    shapes,
     valuation,
 )
 from chimera.protocols.compound_v2.market import CompoundMarket
@@ -101,10 +102,11 @@ class CompoundV2:
     def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Address]:
         """Return who got debt (with `suppliers`, also mTokens) in logs that `discovery` names."""
         place = HOLDER if suppliers else BORROWER
+        named = [log for log in logs if log.topics[0] in place]
+        shapes.check(named)
         found = {
             (log.address, abi.address_at(events.arguments(log), place[log.topics[0]]))
-            for log in logs
-            if log.topics[0] in place
+            for log in named
         }
         # What a market holds of itself is nobody's.
         return {user for emitter, user in found if user not in (emitter, ZERO_ADDRESS)}

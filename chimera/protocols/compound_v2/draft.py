@@ -154,3 +154,8 @@ class Draft:
 
 
 Handler = Callable[[Draft, Log], Iterator[Change] | tuple[Change, ...]]
+
+
+def noted(_draft: Draft, _log: Log) -> tuple[Change, ...]:
+    """Change nothing: `lacking` has asked the chain about it."""
+    return ()

@@ -58,7 +58,7 @@ class CompoundV3:
         self.name = name
         self.address = address
         self.from_block = from_block
-        self._turns = rotation.Turns()  # no state: found again from market and accounts
+        self._turns = rotation.Turns()  # of the newest block; found anew by a fresh adapter
 
     # --- names -----------------------------------------------------------------------------------
 
@@ -92,7 +92,8 @@ class CompoundV3:
     def users_in(self, logs: Iterable[Log], *, suppliers: bool) -> set[Holder]:
         """Return who got collateral (with `suppliers`, also base) in logs of `discovery`."""
         topics = HOLDERS if suppliers else BORROWERS
-        gained = (log for log in logs if log.topics[0] in topics)
+        gained = [log for log in logs if log.topics[0] in topics]
+        events.check(gained)
         return {abi.address_of(log.topics[HOLDER]) for log in gained} - {ZERO_ADDRESS}
 
     def read_rest(

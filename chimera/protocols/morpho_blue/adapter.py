@@ -23,6 +23,7 @@ from chimera.protocols.morpho_blue import (
     quotes,
     reading,
     screen,
+    shapes,
     valuation,
 )
 from chimera.protocols.morpho_blue.market import (
@@ -126,9 +127,11 @@ class MorphoBlue:
         for log in logs:
             topic = log.topics[0]
             if topic in events.ARRIVALS and (suppliers or topic in BORROWERS):
+                shapes.check((log,))
                 if self._follows(events.market_in(log)):
                     found.add(events.owner_in(log))
             elif topic == events.SET_FEE_RECIPIENT and suppliers:
+                shapes.check((log,))
                 found.add(holder_of(reading.NOWHERE, abi.address_of(log.topics[1])))
         return found
 

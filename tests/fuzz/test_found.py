@@ -1,0 +1,200 @@
+"""What fuzzing has found, each as it was found."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from contextlib import closing
+from dataclasses import asdict, replace
+from gzip import compress
+from pathlib import Path
+
+import msgspec
+import pytest
+from fakeredis import FakeAsyncRedis
+
+from chimera.api.server import build_app
+from chimera.domain.health import Health
+from chimera.errors import Rebuild, Refuse, Unreachable
+from chimera.protocols.aave_v3 import proof
+from chimera.publish.fanout import _is_news
+from chimera.registry import BUILT_IN
+from chimera.replay.recording import Damaged, Recording
+from chimera.rpc.announcements import Conversation
+from chimera.rpc.faults import Garbled, NodeError, UnknownBlock, fault_of, pause_asked_for
+from chimera.rpc.wire import TEXT, quantity
+from chimera.state.cache_redis import RedisPositions
+from chimera.store.history import SqlHistory
+from chimera.store.roster import Roster, read_rosters, write_rosters
+from tests.fakes_api import UNDER, Client, FakeOperator, FakeOpportunities, FakePositions
+from tests.fakes_chain import ScriptedClient, saying
+from tests.fakes_replay import MARKETS, write
+from tests.fakes_store import BOB, checkpoint, opportunity
+from tests.fuzz.scenes import lives_of
+from tests.settings_files import ADDRESS
+
+NINES = "9" * 5_000  # digits; Python refuses to read or write so many at once
+NESTED = "[" * 200_000 + "]" * 200_000
+
+
+# --- nodes ---------------------------------------------------------------------------------------
+
+
+def test_a_node_names_a_height_without_end() -> None:
+    said = f"block height is 5 but requested was {NINES}"
+
+    assert not isinstance(fault_of(NodeError(-32000, said), "eth_call"), UnknownBlock)
+
+
+@pytest.mark.parametrize(("told", "seconds"), [(NINES, 60), ("0" * 5_000 + "7", 7), ("0", 0)])
+def test_a_node_asks_for_a_pause_without_end(told: str, seconds: float) -> None:
+    assert pause_asked_for(429, told) == seconds
+
+
+async def test_a_node_nests_its_error_without_end() -> None:
+    body = f'{{"id": 1, "error": {{"code": 1, "data": {NESTED}}}}}'
+    client = ScriptedClient(saying(body.encode()), attempts=1)
+
+    with pytest.raises(Garbled):
+        await client.call("eth_chainId", [], TEXT, purpose="check")
+
+
+def test_a_socket_nests_its_frame_without_end() -> None:
+    talk = Conversation(silence=None, timeout=5.0, now=0.0)
+
+    with pytest.raises(Garbled):
+        talk.take(f'{{"id": 1, "error": {{"code": 1, "data": {NESTED}}}}}', 1.0)
+
+
+def test_a_chain_id_that_nobody_can_write() -> None:
+    talk = Conversation(silence=None, timeout=5.0, now=0.0, chain_id=1)
+
+    with pytest.raises(Garbled):
+        talk.take(json.dumps({"id": 1, "result": f"0x{NINES}"}), 1.0)
+    assert quantity("0x" + "f" * 64) == 2**256 - 1
+
+
+# --- protocols -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", sorted(BUILT_IN))
+def test_a_log_of_discovery_lacks_its_user(family: str) -> None:
+    life = lives_of(family)[-1]
+    query = life.adapter.discovery(life.scenes[-1].market, suppliers=True)
+    lines = life.replay.recording.lines
+    log = next(log for line in lines for log in line.logs_of(query))
+    assert life.adapter.users_in([log], suppliers=True)
+
+    with pytest.raises(Rebuild):
+        life.adapter.users_in([replace(log, topics=log.topics[:1], data=b"")], suppliers=True)
+
+
+def test_a_view_that_answers_half_is_not_said_to_answer() -> None:
+    [difference] = proof.differences(
+        Health(factor=None, collateral=0, debt=0, threshold="0"), bytes(64)
+    )
+
+    assert difference.ours != difference.theirs
+
+
+# --- HTTP ----------------------------------------------------------------------------------------
+
+
+async def test_a_page_of_half_an_address_asks_for_a_rebuild() -> None:
+    app = build_app(
+        positions=FakePositions(),
+        opportunities=FakeOpportunities(),
+        operator=FakeOperator(),
+        metrics_text=lambda: b"",
+    )
+
+    answer = await Client(app).post("/v1/rebuild", {}, headers={"origin": "http://[::1"})
+
+    assert (answer.status, answer.error["code"]) == (403, "forbidden")
+
+
+# --- Redis ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "field", ["health_factor", "liquidation_threshold", "collateral.value", "debt.value", "nested"]
+)
+async def test_a_position_in_redis_is_not_ours(field: str) -> None:
+    client = FakeAsyncRedis()
+    document = asdict(UNDER)
+    outer, _, inner = field.partition(".")
+    if inner:
+        document[outer][0][inner] = "lots"
+    else:
+        document[outer] = "lots"
+    text = json.dumps(document) if field != "nested" else f'{{"more": {NESTED}}}'
+    await client.set("position:aave:odd", text)
+    await client.set(b"position:aave:\x80", b"{}")
+    await client.set("position:aave:good", msgspec.json.encode(UNDER))
+
+    assert await RedisPositions(client, ttl=60).read_all() == [UNDER]
+
+
+def test_a_flag_in_redis_nests_without_end() -> None:
+    assert _is_news({"id": "a", "document": '{"state": "open"}', "reminder": ""}, NESTED)
+
+
+# --- SQL -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", ["{", "[]", '"text"', '{"aave": {"zz": [1, 2]}}', '{"aave": 1}'])
+async def test_a_row_is_not_ours(tmp_path: Path, told: str) -> None:
+    path = tmp_path / "chimera.db"
+    history = SqlHistory(f"sqlite+aiosqlite:///{path}", chain_id=1)
+    await history.open()
+    await history.save(checkpoint(102), [opportunity()])
+    assert await history.opportunities(1) == [opportunity()]
+    assert await history.checkpoints() == [checkpoint(102)]
+
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE opportunities SET document = ?", [told])
+        database.execute("UPDATE checkpoints SET streaks = ?", [told])
+
+    with pytest.raises(Unreachable, match="an episode that cannot be read"):
+        await history.opportunities(1)
+    if told != "[]":
+        with pytest.raises(Unreachable, match="a checkpoint that cannot be read"):
+            await history.checkpoints()
+    await history.close()
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["true", NESTED, "[]", "1" + NINES])
+def test_a_line_of_a_recording_is_no_object(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "spoiled.gz"
+    path.write_bytes(compress(b"%08x %s\n" % (zlib.crc32(text.encode()), text.encode())))
+
+    with pytest.raises(Damaged):
+        Recording(path)
+
+
+def test_a_line_of_a_recording_lacks_a_value(tmp_path: Path) -> None:
+    unpacked = zlib.decompressobj(31).decompress(write(tmp_path / "whole.gz").read_bytes())
+    lines = [line.split(b" ", 1)[1].decode() for line in unpacked.splitlines()]
+    lines[1] = json.dumps({**json.loads(lines[1]), "block": [1, None, None, 2]})
+    path = tmp_path / "spoiled.gz"
+    texts = [line.encode() for line in lines]
+    path.write_bytes(compress(b"".join(b"%08x %s\n" % (zlib.crc32(t), t) for t in texts)))
+
+    with pytest.raises(Damaged):
+        Recording(path).start(MARKETS)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 30, NINES, NESTED])
+def test_a_list_of_borrowers_has_a_number_that_no_database_holds(
+    tmp_path: Path, number: str
+) -> None:
+    path = tmp_path / "borrowers.jsonl"
+    write_rosters(path, [Roster(1, "aave", "aave_v3", ADDRESS, 100, None, {"borrowers": 9}, [BOB])])
+    path.write_text(path.read_text().replace('"borrowers": 9', f'"borrowers": {number}'))
+
+    with pytest.raises(Refuse):
+        read_rosters(path)
