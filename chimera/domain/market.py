@@ -210,8 +210,10 @@ class Account(tuple[Any, ...]):
         return Account(**own, **parts)
 
     def __repr__(self) -> str:
-        """Return the account as it would be made."""
-        return f"Account({', '.join(f'{name}={getattr(self, name)!r}' for name in PARTS)})"
+        """Return the account as it would be made, the same text for equal ones."""
+        parts: dict[str, object] = {name: getattr(self, name) for name in PARTS}
+        parts["enabled"] = f"frozenset({sorted(self.enabled)})"
+        return f"Account({', '.join(f'{name}={part}' for name, part in parts.items())})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy it by its parts, so that its shape stays one object."""
