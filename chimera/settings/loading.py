@@ -19,6 +19,7 @@ CONFIG = "CHIMERA_CONFIG"
 KINDS = ("aave_v3", "compound_v2", "compound_v3", "morpho_blue")
 SECRET = frozenset({("rpc", "ws"), ("rpc", "http"), ("redis", "url"), ("history", "url")})
 SHOWN = 80  # characters of a value in a complaint
+LONGEST_INTEGER = 256  # bits of an integer in a complaint
 
 EXPECTED = {
     "missing": "a value (it has no default)",
@@ -136,6 +137,8 @@ def _found(value: object, *, secret: bool = False) -> str:
         return str(value).lower()
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "a table"
+    if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
+        return "a number of too many digits"
     if not isinstance(value, str):
         return f"a {type(value).__name__}" if secret else str(value)[:SHOWN]
     if scheme := re.match(r"[a-z][a-z0-9+]{1,20}://", value, re.IGNORECASE):
