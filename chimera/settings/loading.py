@@ -137,10 +137,9 @@ def _found(value: object, *, secret: bool = False) -> str:
         return str(value).lower()
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "a table"
-    if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
-        return "a number of too many digits"
     if not isinstance(value, str):
-        return f"a {type(value).__name__}" if secret else str(value)[:SHOWN]
+        unshown = secret or (isinstance(value, int) and value.bit_length() > LONGEST_INTEGER)
+        return f"a {type(value).__name__}" if unshown else str(value)[:SHOWN]
     if scheme := re.match(r"[a-z][a-z0-9+]{1,20}://", value, re.IGNORECASE):
         return f"a URL, {scheme[0]}..."
     if secret:
