@@ -26,9 +26,6 @@ from chimera.store.schema import VERSION_TABLE
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 0x6368696D65726131  # one number for all daemons: "chimera1" in ASCII
 BAD_QUERY = (TypeError, ValueError)  # of drivers, for what they do not know in a URL
-    TypeError,
-    ValueError,
-)  # what drivers raise for a query of the URL that they do not know
 CONNECT_SECONDS, COMMAND_SECONDS = 10, 30  # how long PostgreSQL may stay silent
 BUSY_SECONDS = 5  # how long SQLite waits for the lock of another writer
 
