@@ -32,7 +32,7 @@ from tests.fakes_chain import ScriptedClient, saying
 from tests.fakes_replay import MARKETS, write
 from tests.fakes_store import BOB, checkpoint, opportunity
 from tests.fuzz.scenes import lives_of
-from tests.settings_files import ADDRESS
+from tests.settings_files import ADDRESS, refusal, replaced, with_section
 
 NINES = "9" * 5_000  # digits; Python refuses to read or write so many at once
 NESTED = "[" * 200_000 + "]" * 200_000
@@ -162,6 +162,39 @@ async def test_a_row_is_not_ours(tmp_path: Path, told: str) -> None:
         with pytest.raises(Unreachable, match="a checkpoint that cannot be read"):
             await history.checkpoints()
     await history.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+asyncpg://h:1:2",
+        "sqlite+aiosqlite:///{folder}/a.db?timeout=x",
+        "postgresql+asyncpg://127.0.0.1:1/x?foo=1",
+    ],
+)
+async def test_the_url_of_a_history_is_nothing_for_its_driver(tmp_path: Path, url: str) -> None:
+    with pytest.raises(Unreachable):
+        await SqlHistory(url.replace("{folder}", str(tmp_path)), chain_id=1).open()
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        '[history]\nurl = "sqlite+aiosqlite:///a\\u0000b"',
+        f"[reconcile]\nwithin = 0x{NINES}",
+        f"[log]\nlevel = 0x{NINES}",
+    ],
+)
+def test_a_setting_that_nothing_can_hold(tmp_path: Path, section: str) -> None:
+    refusal(with_section(tmp_path / "chimera.toml", section))
+
+
+@pytest.mark.parametrize("number", ["0x" + NINES, "0x" + "f" * 16])
+def test_a_chain_that_no_database_has_a_number_for(tmp_path: Path, number: str) -> None:
+    refusal(replaced(tmp_path / "chimera.toml", "8453", number))
 
 
 # --- files ---------------------------------------------------------------------------------------
