@@ -8,6 +8,7 @@ import zlib
 from contextlib import closing
 from dataclasses import asdict, replace
 from gzip import compress
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -219,6 +220,18 @@ def test_a_line_of_a_recording_lacks_a_value(tmp_path: Path) -> None:
 
     with pytest.raises(Damaged):
         Recording(path).start(MARKETS)
+
+
+def test_a_list_of_borrowers_says_nothing_of_markets(tmp_path: Path) -> None:
+    path = tmp_path / "borrowers.jsonl"
+    write_rosters(path, [Roster(1, "aave", "aave_v3", ADDRESS, 100, None, {"borrowers": 9}, [])])
+    header = json.loads(path.read_text())
+    del header["markets"], header["sha256"]
+    told = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    path.write_text(json.dumps({**header, "sha256": sha256(told + b"\n").hexdigest()}))
+
+    with pytest.raises(Refuse, match="the header is incomplete"):
+        read_rosters(path)
 
 
 @pytest.mark.parametrize("number", ["1" + "0" * 30, NINES, NESTED])
