@@ -32,7 +32,7 @@ from chimera.rpc.faults import StateGone, UnknownBlock
 UNDO_WINDOW = 64  # blocks
 PREFETCH = 4  # blocks drafted ahead while a gap is filled
 POLL = 2.0  # seconds between questions for the head while no socket is up
-LONGEST_PAUSE = 1.0  # seconds between tries while the node fails
+LONGEST_PAUSE = 0.75  # seconds between tries while the node fails
 MOST_BEHIND = 5_000  # blocks that are read one by one
 MOST_TRIES_FOR_STATE = 3  # a node may need a moment to have the state of a fresh block
 
