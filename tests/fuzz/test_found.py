@@ -19,7 +19,7 @@ from fakeredis import FakeAsyncRedis
 from chimera.api.server import build_app
 from chimera.domain.health import Health
 from chimera.errors import Rebuild, Refuse, Unreachable
-from chimera.protocols.aave_v3 import proof
+from chimera.protocols.aave_v3 import events, proof
 from chimera.publish.fanout import _is_news
 from chimera.registry import BUILT_IN
 from chimera.replay.recording import Damaged, Recording
@@ -34,6 +34,7 @@ from tests.fakes_chain import ScriptedClient, saying
 from tests.fakes_replay import MARKETS, write
 from tests.fakes_store import checkpoint, opportunity
 from tests.fuzz.scenes import lives_of
+from tests.protocols.conformance import play
 from tests.settings_files import ADDRESS, refusal, replaced, with_section
 
 NINES = "9" * 5_000  # digits; Python refuses to read or write so many at once
@@ -90,6 +91,16 @@ def test_a_log_of_discovery_lacks_its_user(family: str) -> None:
 
     with pytest.raises(Rebuild):
         life.adapter.users_in([replace(log, topics=log.topics[:1], data=b"")], suppliers=True)
+
+
+@pytest.mark.parametrize("topic", [events.MINT, events.BURN, events.RESERVE_DATA_UPDATED])
+def test_a_log_of_a_pool_has_an_index_of_nothing(topic: bytes) -> None:
+    life = lives_of("aave_v3")[-1]
+    scene = life.scenes[-1]
+    log = replace(life.donors[topic], data=bytes(len(life.donors[topic].data)))
+
+    with pytest.raises(Rebuild, match="an index in it is 0"):
+        play(life.adapter, scene.book(), replace(scene.batch, logs=(log,)))
 
 
 def test_a_view_that_answers_half_is_not_said_to_answer() -> None:
