@@ -20,6 +20,7 @@ from chimera.api.server import build_app
 from chimera.domain.health import Health
 from chimera.errors import Rebuild, Refuse, Unreachable
 from chimera.protocols.aave_v3 import events, proof
+from chimera.protocols.compound_v2.reading import _decimals
 from chimera.publish.fanout import _is_news
 from chimera.registry import BUILT_IN
 from chimera.replay.recording import Damaged, Recording
@@ -101,6 +102,11 @@ def test_a_log_of_a_pool_has_an_index_of_nothing(topic: bytes) -> None:
 
     with pytest.raises(Rebuild, match="an index in it is 0"):
         play(life.adapter, scene.book(), replace(scene.batch, logs=(log,)))
+
+
+@pytest.mark.parametrize(("told", "places"), [(2**256 - 1, 0), (78, 0), (77, 77), (6, 6)])
+def test_a_token_has_more_decimals_than_an_amount_has_digits(told: int, places: int) -> None:
+    assert _decimals(told.to_bytes(32, "big")) == places
 
 
 def test_a_view_that_answers_half_is_not_said_to_answer() -> None:
