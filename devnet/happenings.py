@@ -8,14 +8,8 @@ from collections.abc import Iterable
 from devnet.actions import MAX, Actions, near
 from devnet.market import Market
 from devnet.node import Node, Transaction
-from devnet.population import (
-    PLAIN_COLLATERAL,
-    PLAIN_DEBT,
-    RUINED,
-    STABLE,
-    Population,
-    Populator,
-)
+from devnet.people import RUINED, Population
+from devnet.population import PLAIN_COLLATERAL, PLAIN_DEBT, STABLE, Populator
 from devnet.reserves import EMODE_ETH, EMODE_ONLY, LATECOMER
 from devnet.truth import WAD, AccountData, Holding, Truth, health_of
 

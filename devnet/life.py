@@ -12,7 +12,7 @@ from devnet.governance import Governance
 from devnet.happenings import Happenings
 from devnet.market import Market
 from devnet.node import Node, Reverted, Transaction
-from devnet.population import BPS, Population
+from devnet.people import BPS, Population
 from devnet.prices import Prices
 from devnet.reserves import LATECOMER
 

@@ -17,7 +17,8 @@ from devnet.configuration import BLOCK_SECONDS, write_config
 from devnet.life import Life
 from devnet.market import DEPLOYER, Market
 from devnet.node import Node
-from devnet.population import Population, populate
+from devnet.people import Population
+from devnet.population import populate
 from devnet.prices import Prices
 from devnet.truth import Truth
 

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from devnet.node import MULTICALL3, Contract, Node, Reverted, Transaction, tag
+from devnet.people import Population
 from devnet.venus_actions import VenusActions
 from devnet.venus_happenings import VenusHappenings
 from devnet.venus_market import OWNER, VenusMarket, deploy, venus
 from devnet.venus_owners import Spares, VenusOwners
-from devnet.venus_people import VenusPopulation, populate
+from devnet.venus_people import populate
 from devnet.venus_truth import VenusTruth
 
 FROM_BLOCK = 1
@@ -123,9 +124,7 @@ class VenusStage:
             node.install_multicall3(PORTER)
         self.market: VenusMarket = deploy(node)
         spares = Spares.make(node, self.market)
-        self.population: VenusPopulation = populate(
-            node, self.market, seed=seed, borrowers=borrowers
-        )
+        self.population: Population = populate(node, self.market, seed=seed, borrowers=borrowers)
         self.truth = VenusTruth(node, self.market)
         self._rng = random.Random(seed)
         self._people = VenusHappenings(node, self.market, self.population, self._rng)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from devnet.actions import near
 from devnet.node import Node, Transaction
+from devnet.people import Population
 from devnet.venus_actions import BANK, VenusActions
 from devnet.venus_market import CORE, STABLE_POOL, WAD, VenusMarket
-from devnet.venus_people import COLLATERAL, DEBT, STABLES, VenusArrivals, VenusPopulation
+from devnet.venus_people import COLLATERAL, DEBT, STABLES, VenusArrivals
 from devnet.venus_truth import VenusTruth, liquidatable
 
 SAMPLE = 6  # people looked at to find one to whom a thing can happen
@@ -40,7 +41,7 @@ class VenusHappenings:
     """Finds people to whom a thing can happen. An empty list: to nobody in the sample."""
 
     def __init__(
-        self, node: Node, market: VenusMarket, population: VenusPopulation, rng: random.Random
+        self, node: Node, market: VenusMarket, population: Population, rng: random.Random
     ) -> None:
         self._market = market
         self._population = population

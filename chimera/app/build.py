@@ -351,7 +351,7 @@ def _watch(rooms: Rooms) -> None:
     metrics.history_pending.set_function(lambda: rooms.writer.pending)
     metrics.cache_pending.set_function(lambda: rooms.publisher.pending)
     rooms.engine.rebuild = functools.partial(_reload, rooms)
-    rooms.cache.head = lambda: rooms.feed.head
+    rooms.cache.head = lambda: 0 if rooms.feed.newest is None else rooms.feed.newest.number
     rooms.cache.on_returned = functools.partial(_say_again, rooms)
     endpoints.show(metrics, rooms.chain.pool, rooms.subscription.sources)
     if (sequencer := rooms.chain.sequencer) is not None:

@@ -32,7 +32,7 @@ from chimera.rpc.faults import StateGone, UnknownBlock
 UNDO_WINDOW = 64  # blocks
 PREFETCH = 4  # blocks drafted ahead while a gap is filled
 POLL = 2.0  # seconds between questions for the head while no socket is up
-LONGEST_PAUSE = 1.0  # seconds between tries while the node fails
+LONGEST_PAUSE = 0.75  # seconds between tries while the node fails
 MOST_BEHIND = 5_000  # blocks that are read one by one
 MOST_TRIES_FOR_STATE = 3  # a node may need a moment to have the state of a fresh block
 
@@ -80,6 +80,7 @@ class ChainFeed:
         self._horizon: Horizon  # from here on made anew by each `follow`
         self._audit: LogAudit
         self._connected, self._must_ask = False, True
+        self._asked_at = 0.0  # when the reader was last asked for its head, seconds of the loop
         self._silent = False  # until the socket announces a head again
         self._probed: int | None = None  # how far its node said it is, since it fell silent
 
@@ -173,8 +174,9 @@ class ChainFeed:
 
     async def _rest(self) -> None:
         sure = self._connected and not self._horizon.doubtful and not self._is_blind
+        due = self._asked_at + self._poll  # whatever else happens meanwhile
         try:
-            async with asyncio.timeout(None if sure else self._poll):
+            async with asyncio.timeout_at(None if sure else due):
                 await self._news.wait()
         except TimeoutError:
             self._must_ask = True
@@ -199,6 +201,7 @@ class ChainFeed:
     async def _step(self, trail: Trail) -> BlockBatch | Rollback | None:
         if self._must_ask:
             self._must_ask = False  # before asking: a reconnect meanwhile asks once more
+            self._asked_at = asyncio.get_running_loop().time()
             await self._horizon.ask(self._reader)
             self._told = True
             self._update_head()

@@ -144,7 +144,7 @@ def _anchored(values: Tree, folder: Path) -> Tree:
     if not isinstance(url, str) or not url.startswith(SQLITE):
         return values
     place, mark, query = url.removeprefix(SQLITE).partition("?")
-    if not place or place.startswith((":memory:", "file:")):
+    if not place or "\0" in place or place.startswith((":memory:", "file:")):
         return values
     absolute = (folder.resolve() / place).resolve()
     return {**values, "history": {**values["history"], "url": f"{SQLITE}{absolute}{mark}{query}"}}

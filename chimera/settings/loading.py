@@ -19,6 +19,7 @@ CONFIG = "CHIMERA_CONFIG"
 KINDS = ("aave_v3", "compound_v2", "compound_v3", "morpho_blue")
 SECRET = frozenset({("rpc", "ws"), ("rpc", "http"), ("redis", "url"), ("history", "url")})
 SHOWN = 80  # characters of a value in a complaint
+LONGEST_INTEGER = 256  # bits of an integer in a complaint
 
 EXPECTED = {
     "missing": "a value (it has no default)",
@@ -137,7 +138,8 @@ def _found(value: object, *, secret: bool = False) -> str:
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "a table"
     if not isinstance(value, str):
-        return f"a {type(value).__name__}" if secret else str(value)[:SHOWN]
+        unshown = secret or (isinstance(value, int) and value.bit_length() > LONGEST_INTEGER)
+        return f"a {type(value).__name__}" if unshown else str(value)[:SHOWN]
     if scheme := re.match(r"[a-z][a-z0-9+]{1,20}://", value, re.IGNORECASE):
         return f"a URL, {scheme[0]}..."
     if secret:

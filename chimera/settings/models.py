@@ -21,6 +21,7 @@ from chimera.domain.numeric import WAD, Wad
 
 MORPHO = "morpho_blue"  # the one family whose markets can be chosen
 LAST_PORT = 65_535
+LAST_CHAIN = 2**63 - 1  # what the history has a column for
 UNDO_BLOCKS = 64  # a reorg may take back so many: coming back from one is no outage
 
 
@@ -56,7 +57,7 @@ def _url(*schemes: str, empty: bool = False) -> Callable[[str], str]:
 
 def _database(value: str) -> str:
     """Accept the two databases that the store knows; a file needs no host."""
-    if value.startswith("sqlite+aiosqlite://"):
+    if value.startswith("sqlite+aiosqlite://") and "\0" not in value:
         return value
     return _url("sqlite+aiosqlite", "postgresql+asyncpg")(value)
 
@@ -114,7 +115,7 @@ class ChainSettings(Section):
     many seconds after its return the sequencer is not yet called well.
     """
 
-    id: int = Field(gt=0)
+    id: int = Field(gt=0, le=LAST_CHAIN)
     name: Name
     block_time: float = Field(default=2.0, gt=0, allow_inf_nan=False)
     sequencer_feed: Annotated[str, AfterValidator(_address_or_none)] = ""

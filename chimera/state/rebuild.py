@@ -251,6 +251,8 @@ class Bootstrap:
         """
         Read every account of the book anew at its block; return those that differ.
 
+        Where borrowers are followed, whoever borrowed on a branch that has left may be missing.
+
         Raises:
             Retry: The node failed, or no longer has the state of that block.
         """
@@ -259,9 +261,11 @@ class Bootstrap:
         ours = dict(self._book.accounts(protocol).users)
         known = {*ours, *(await self._history.users(protocol))}
         theirs = await self._read_accounts(adapter, market, sorted(known), block)
+        whole = protocol in self._suppliers
+        needed = {user for user, its in theirs.items() if whole or its.is_open}
         return [
             (protocol, user)
-            for user in sorted(ours.keys() | theirs.keys())
+            for user in sorted(ours.keys() | needed)
             if _balances(ours.get(user)) != _balances(theirs.get(user))
         ]
 

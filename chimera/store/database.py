@@ -25,6 +25,7 @@ from chimera.store.schema import VERSION_TABLE
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 0x6368696D65726131  # one number for all daemons: "chimera1" in ASCII
+BAD_QUERY = (TypeError, ValueError)  # of drivers, for what they do not know in a URL
 CONNECT_SECONDS, COMMAND_SECONDS = 10, 30  # how long PostgreSQL may stay silent
 BUSY_SECONDS = 5  # how long SQLite waits for the lock of another writer
 
@@ -68,7 +69,7 @@ async def open_database(url: str, *, reads: bool = False) -> AsyncEngine:
     except _Unfit as error:
         await engine.dispose()
         raise Unreachable(f"the history database {name} cannot be used: {error}") from error
-    except (SQLAlchemyError, sqlite3.Error, OSError, CommandError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError, CommandError, *BAD_QUERY) as error:
         await engine.dispose()
         raise Unreachable(
             f"the history database {name} cannot be opened: {cause(error)}"
@@ -103,7 +104,7 @@ async def reach(url: str) -> None:
         await asyncio.to_thread(_probe, parsed)
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError, *BAD_QUERY) as error:
         raise Unreachable(
             f"the history database {name} cannot be opened: {cause(error)}"
         ) from error
@@ -142,7 +143,7 @@ def _nothing_at(name: str) -> Refuse:
 def _parse(url: str) -> URL:
     try:
         return make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise Unreachable(
             "history.url is not a database URL; expected for instance"
             " sqlite+aiosqlite:///chimera.db or postgresql+asyncpg://user@host/name"
@@ -160,7 +161,7 @@ def _engine(url: URL, name: str, *, reads: bool = False) -> AsyncEngine:
         )
     except ModuleNotFoundError as error:
         raise Unreachable(f"{name} needs the Python package {error.name}: install it") from error
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, *BAD_QUERY) as error:
         raise Unreachable(f"{name} cannot be used: {cause(error)}") from error
     if engine.dialect.name == "sqlite":
         prepare = functools.partial(_prepare, pragmas=PRAGMAS[:1] if reads else PRAGMAS)

@@ -189,6 +189,7 @@ def _is_complete(header: Header) -> bool:
         and _is_count(header.get("count"))
         and all(isinstance(header.get(n), str) for n in ("protocol", "kind", "address", "sha256"))
         and isinstance(scans, dict)
+        and "markets" in header
         and all(map(_is_count, scans.values()))
         and (markets is None or (isinstance(markets, list) and all(map(_is_text, markets))))
     )

@@ -171,7 +171,7 @@ class House:
         while not true():
             assert time.monotonic() < deadline
             self.scene.follow(1)
-            time.sleep(0.2)
+            time.sleep(0.5)
 
 
 @contextmanager
@@ -256,16 +256,14 @@ def test_both_die_and_the_second_comes_back_alone(house: House) -> None:
     house.agreed()
 
 
-def test_the_preferred_lags_behind_the_second(house: House) -> None:
+def test_the_requests_of_the_preferred_lag_behind_its_socket(house: House) -> None:
     scene = house.begin()
     house.preferred.character.ends_at = scene.stage.node.number
-    house.preferred.ws.silent = True
     before = house.second.reads()
     scene.catch_up(scene.live(MISSED))
     assert house.second.reads() >= before + MISSED
     house.agreed()
     house.preferred.character.ends_at = None
-    house.preferred.restore()
     scene.follow(2)
     house.agreed()
 
@@ -274,7 +272,7 @@ def test_the_preferred_dies_while_the_second_lags(house: House) -> None:
     scene = house.begin()
     house.second.character.ends_at = scene.stage.node.number
     house.second.ws.cut()
-    stands = scene.follow(MISSED)
+    scene.follow(MISSED)
     house.agreed()
     stands = scene.stage.node.number
     house.preferred.cut()
@@ -283,7 +281,8 @@ def test_the_preferred_dies_while_the_second_lags(house: House) -> None:
     scene.tell(f"stood at {stands}, stands at {scene.processed()} with an old node alone")
     house.second.restore()
     house.second.character.ends_at = None
-    scene.catch_up()
+    scene.live(1)
+    scene.tell(f"complete again {scene.catch_up():.2f} s after it had the newest blocks")
     house.agreed()
     house.preferred.restore()
     scene.follow(2)

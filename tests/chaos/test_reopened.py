@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from devnet.chaos_branch import set_back
-from devnet.chaos_scene import Scene
+from devnet.chaos_scene import DOWN, UP, Scene
 
 WRITTEN = 0.5  # seconds after which the history has heard of a block
 
@@ -15,10 +15,12 @@ def open_ids(scene: Scene) -> set[str]:
 
 
 def test_closed_on_a_branch_that_left(scene: Scene) -> None:
+    scene.catch_up(scene.move(DOWN))
+    scene.catch_up(scene.life.quiet())
     flagged = open_ids(scene)
     time.sleep(WRITTEN)
     with set_back(scene.stage):
-        scene.catch_up(scene.life.cure("WETH"))
+        scene.catch_up(scene.move(UP))
         assert flagged - open_ids(scene)
         time.sleep(WRITTEN)
         scene.daemon.kill()
@@ -31,4 +33,4 @@ def test_closed_on_a_branch_that_left(scene: Scene) -> None:
         time.sleep(WRITTEN)
         scene.daemon.kill()
     scene.start()
-    scene.catch_up()
+    scene.catch_up(scene.move(UP))

@@ -72,13 +72,16 @@ GUARDS = {
 
 
 @pytest.mark.parametrize("broken", GUARDS)
-def test_a_broken_rule_is_noticed(broken: str, tmp_path: Path, set_up: SetUp) -> None:
+def test_a_broken_rule_is_noticed(
+    broken: str, tmp_path: Path, set_up: SetUp, capsys: pytest.CaptureFixture[str]
+) -> None:
     scenario, reason, extra = GUARDS[broken]
     with set_up(tmp_path, program=(PROGRAM, broken), extra=extra) as scene:
         scene.begin()
         with pytest.raises(AssertionError) as red:
             scenario(scene)
         assert re.search(reason, f"{red.value} {scene.found}")
+        assert f"seed {scene.seed}\n" in capsys.readouterr().out
 
 
 def test_an_unbroken_daemon_passes_them_all(tmp_path: Path, set_up: SetUp) -> None:

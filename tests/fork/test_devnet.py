@@ -8,7 +8,8 @@ from devnet.aave import VERSIONS
 from devnet.actions import BANK, person
 from devnet.artifacts import multicall3_creation
 from devnet.node import MULTICALL3, bytes_of
-from devnet.population import deck
+from devnet.people import deck
+from devnet.population import SHARES
 from devnet.reserves import EMODE_ETH, EMODE_ONLY, EMODE_THRESHOLD
 from devnet.stage import Stage
 from devnet.truth import NO_DEBT, WAD
@@ -207,7 +208,7 @@ def test_the_later_version_counts_an_asset_that_is_collateral_in_its_emode_only(
 
 def test_another_seed_brings_other_people() -> None:
     assert person(1, 1) != person(2, 1)
-    assert deck(60, Random(1)) != deck(60, Random(2))  # noqa: S311 - a seed is the point
+    assert deck(SHARES, 60, Random(1)) != deck(SHARES, 60, Random(2))  # noqa: S311 - a seed is the point
 
 
 def test_what_happened_can_be_taken_back(shared_stage: Stage) -> None:

@@ -8,7 +8,9 @@ import zlib
 from contextlib import closing
 from dataclasses import asdict, replace
 from gzip import compress
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +19,8 @@ from fakeredis import FakeAsyncRedis
 from chimera.api.server import build_app
 from chimera.domain.health import Health
 from chimera.errors import Rebuild, Refuse, Unreachable
-from chimera.protocols.aave_v3 import proof
+from chimera.protocols.aave_v3 import events, proof
+from chimera.protocols.compound_v2.reading import _decimals
 from chimera.publish.fanout import _is_news
 from chimera.registry import BUILT_IN
 from chimera.replay.recording import Damaged, Recording
@@ -30,9 +33,10 @@ from chimera.store.roster import Roster, read_rosters, write_rosters
 from tests.fakes_api import UNDER, Client, FakeOperator, FakeOpportunities, FakePositions
 from tests.fakes_chain import ScriptedClient, saying
 from tests.fakes_replay import MARKETS, write
-from tests.fakes_store import BOB, checkpoint, opportunity
+from tests.fakes_store import checkpoint, opportunity
 from tests.fuzz.scenes import lives_of
-from tests.settings_files import ADDRESS
+from tests.protocols.conformance import play
+from tests.settings_files import ADDRESS, refusal, replaced, with_section
 
 NINES = "9" * 5_000  # digits; Python refuses to read or write so many at once
 NESTED = "[" * 200_000 + "]" * 200_000
@@ -47,7 +51,7 @@ def test_a_node_names_a_height_without_end() -> None:
     assert not isinstance(fault_of(NodeError(-32000, said), "eth_call"), UnknownBlock)
 
 
-@pytest.mark.parametrize(("told", "seconds"), [(NINES, 60), ("0" * 5_000 + "7", 7), ("0", 0)])
+@pytest.mark.parametrize(("told", "seconds"), [(NINES, 60), ("0" * 5_000 + "7", 7)])
 def test_a_node_asks_for_a_pause_without_end(told: str, seconds: float) -> None:
     assert pause_asked_for(429, told) == seconds
 
@@ -88,6 +92,21 @@ def test_a_log_of_discovery_lacks_its_user(family: str) -> None:
 
     with pytest.raises(Rebuild):
         life.adapter.users_in([replace(log, topics=log.topics[:1], data=b"")], suppliers=True)
+
+
+@pytest.mark.parametrize("topic", [events.MINT, events.BURN, events.RESERVE_DATA_UPDATED])
+def test_a_log_of_a_pool_has_an_index_of_nothing(topic: bytes) -> None:
+    life = lives_of("aave_v3")[-1]
+    scene = life.scenes[-1]
+    log = replace(life.donors[topic], data=bytes(len(life.donors[topic].data)))
+
+    with pytest.raises(Rebuild, match="an index in it is 0"):
+        play(life.adapter, scene.book(), replace(scene.batch, logs=(log,)))
+
+
+@pytest.mark.parametrize(("told", "places"), [(2**256 - 1, 0), (78, 0), (77, 77), (6, 6)])
+def test_a_token_has_more_decimals_than_an_amount_has_digits(told: int, places: int) -> None:
+    assert _decimals(told.to_bytes(32, "big")) == places
 
 
 def test_a_view_that_answers_half_is_not_said_to_answer() -> None:
@@ -164,10 +183,43 @@ async def test_a_row_is_not_ours(tmp_path: Path, told: str) -> None:
     await history.close()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+asyncpg://h:1:2",
+        "sqlite+aiosqlite:///{folder}/a.db?timeout=x",
+        "postgresql+asyncpg://127.0.0.1:1/x?foo=1",
+    ],
+)
+async def test_the_url_of_a_history_is_nothing_for_its_driver(tmp_path: Path, url: str) -> None:
+    with pytest.raises(Unreachable):
+        await SqlHistory(url.replace("{folder}", str(tmp_path)), chain_id=1).open()
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        '[history]\nurl = "sqlite+aiosqlite:///a\\u0000b"',
+        f"[reconcile]\nwithin = 0x{NINES}",
+        f"[log]\nlevel = 0x{NINES}",
+    ],
+)
+def test_a_setting_that_nothing_can_hold(tmp_path: Path, section: str) -> None:
+    refusal(with_section(tmp_path / "chimera.toml", section))
+
+
+@pytest.mark.parametrize("number", ["0x" + NINES, "0x" + "f" * 16])
+def test_a_chain_that_no_database_has_a_number_for(tmp_path: Path, number: str) -> None:
+    refusal(replaced(tmp_path / "chimera.toml", "8453", number))
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["true", NESTED, "[]", "1" + NINES])
+@pytest.mark.parametrize("text", ["true", NESTED, "[]"])
 def test_a_line_of_a_recording_is_no_object(tmp_path: Path, text: str) -> None:
     path = tmp_path / "spoiled.gz"
     path.write_bytes(compress(b"%08x %s\n" % (zlib.crc32(text.encode()), text.encode())))
@@ -188,13 +240,45 @@ def test_a_line_of_a_recording_lacks_a_value(tmp_path: Path) -> None:
         Recording(path).start(MARKETS)
 
 
-@pytest.mark.parametrize("number", ["1" + "0" * 30, NINES, NESTED])
-def test_a_list_of_borrowers_has_a_number_that_no_database_holds(
-    tmp_path: Path, number: str
-) -> None:
-    path = tmp_path / "borrowers.jsonl"
-    write_rosters(path, [Roster(1, "aave", "aave_v3", ADDRESS, 100, None, {"borrowers": 9}, [BOB])])
-    path.write_text(path.read_text().replace('"borrowers": 9', f'"borrowers": {number}'))
+def header_of(path: Path) -> dict[str, Any]:
+    """Write a list of borrowers without anybody in it, and return its header."""
+    write_rosters(path, [Roster(1, "aave", "aave_v3", ADDRESS, 100, None, {"borrowers": 9}, [])])
+    header: dict[str, Any] = json.loads(path.read_text())
+    del header["sha256"]
+    return header
 
-    with pytest.raises(Refuse):
+
+def write_header(path: Path, header: dict[str, Any]) -> None:
+    """Write it with a checksum that fits."""
+    told = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    path.write_text(json.dumps({**header, "sha256": sha256(told + b"\n").hexdigest()}))
+
+
+def test_a_list_of_borrowers_says_nothing_of_markets(tmp_path: Path) -> None:
+    path = tmp_path / "borrowers.jsonl"
+    header = header_of(path)
+    write_header(path, header)
+    assert len(read_rosters(path)) == 1
+
+    del header["markets"]
+    write_header(path, header)
+
+    with pytest.raises(Refuse, match="the header is incomplete"):
+        read_rosters(path)
+
+
+@pytest.mark.parametrize("name", ["from_block", "chain_id", "scanned_to"])
+def test_a_list_of_borrowers_has_a_number_that_no_database_holds(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "borrowers.jsonl"
+    write_header(path, {**header_of(path), name: {"borrowers": 2**63} if "_to" in name else 2**63})
+
+    with pytest.raises(Refuse, match="the header is incomplete"):
+        read_rosters(path)
+
+
+def test_a_list_of_borrowers_nests_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "borrowers.jsonl"
+    path.write_text(NESTED)
+
+    with pytest.raises(Refuse, match="this is no list of borrowers"):
         read_rosters(path)

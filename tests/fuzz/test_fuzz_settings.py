@@ -15,7 +15,58 @@ from chimera.settings.layers import dotenv, variable_names
 from tests.fuzz.fuzzing import EDGES, TEXTS, Draw, Fuzz, rarely, spoiled
 
 SHIPPED = Path(__file__).parents[2] / "config"
-FILES = [path.read_text() for path in sorted(SHIPPED.glob("*.toml"))]
+FULL = """\
+[chain]
+id = 8453
+name = "base"
+block_time = 2.0
+[rpc]
+ws = ["ws://127.0.0.1:8545", "wss://node.example/v2/key"]
+http = ["http://127.0.0.1:8545"]
+max_log_range = 2000
+max_backfill_blocks = 5000
+quorum = 1
+[redis]
+url = "redis://:secret@127.0.0.1:6379/0"
+ttl = 60
+[history]
+url = "sqlite+aiosqlite:///chimera.db?timeout=5"
+[detection]
+confirmation_blocks = 2
+watch_below = "1.10"
+[reconcile]
+enabled = true
+within = 600
+[http]
+listen = "[::1]:9650"
+[log]
+level = "info"
+[[protocols]]
+name = "blue"
+kind = "morpho_blue"
+address = "0xe20fCBdBfFC4Dd138cE8b2E6FBb6CB49777ad64D"
+from_block = 2357134
+markets = ["0x0707070707070707070707070707070707070707070707070707070707070707"]
+suppliers = false
+"""
+FILES = [FULL, FULL, *(path.read_text() for path in sorted(SHIPPED.glob("*.toml")))]
+MARKS = (
+    "\\u0000",
+    "{",
+    "{0}",
+    " ",
+    "\\n",
+    "\u0663",
+    "[",
+    "]",
+    ":",
+    "@",
+    "/",
+    "%",
+    "?a=1",
+    "#",
+    "\\\\",
+)
 ODD: tuple[str, ...] = (
     "true",
     "-1",
@@ -67,7 +118,11 @@ def test_files(fuzz: Fuzz, folder: Path) -> None:
         text = draw(st.sampled_from(FILES))
         for _ in range(draw(st.integers(1, 2))):
             found = draw(st.sampled_from(list(LINE.finditer(text))))
-            match draw(st.sampled_from(["value"] * 4 + ["name", "gone", "new", "section"])):
+            match draw(st.sampled_from(["value", "within"] * 3 + ["name", "gone", "new", "[]"])):
+                case "within":
+                    place = draw(st.integers(1, len(found[2])))
+                    mark = draw(st.sampled_from(MARKS))
+                    new = f"{found[1]} = {found[2][:place]}{mark}{found[2][place:]}"
                 case "value":
                     new = f"{found[1]} = {a_value(draw)}"
                 case "name":
@@ -91,7 +146,7 @@ def test_files(fuzz: Fuzz, folder: Path) -> None:
 
 def test_environments(fuzz: Fuzz, folder: Path) -> None:
     path = folder / "chimera.toml"
-    path.write_text(FILES[0])
+    path.write_text(FULL)
     names = [*variable_names(), "CHIMERA_PROTOCOLS", "CHIMERA_X__Y", "CHIMERA_", "CHIMERA_CONFIG"]
 
     def hold(draw: Draw) -> None:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,6 @@ def test_borrowers_files(fuzz: Fuzz, tmp_path: Path) -> None:
 
 def signed(header: bytes, holders: list[bytes]) -> bytes:
     """A header whose checksum fits, if it can have one."""
-    from hashlib import sha256  # noqa: PLC0415
-
     try:
         document = json.loads(header)
     except (ValueError, RecursionError):

@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from chimera.api.server import ApiServer, build_app
@@ -14,14 +15,17 @@ from chimera.errors import Refuse
 from tests.fakes_api import FakeOperator, FakeOpportunities, FakePositions
 
 
-def server_of(operator: FakeOperator, port: int = 0) -> ApiServer:
-    app = build_app(
+def app_of(operator: FakeOperator) -> FastAPI:
+    return build_app(
         positions=FakePositions(),
         opportunities=FakeOpportunities(),
         operator=operator,
         metrics_text=lambda: b"chimera_ready 1.0\n",
     )
-    return ApiServer(app, host="127.0.0.1", port=port)
+
+
+def server_of(operator: FakeOperator, port: int = 0) -> ApiServer:
+    return ApiServer(app_of(operator), host="127.0.0.1", port=port)
 
 
 async def ask(port: int, request: str) -> tuple[int, bytes]:
@@ -98,6 +102,23 @@ async def test_a_port_that_is_taken_is_refused_with_its_address() -> None:
         async with asyncio.TaskGroup() as group:
             with pytest.raises(Refuse, match=f"http.listen: cannot listen on 127.0.0.1:{port}"):
                 await server.start(group)
+
+
+async def test_a_start_that_is_given_up_lets_go_of_the_port() -> None:
+    class NeverReady(ApiServer):
+        async def run(self) -> None:
+            await asyncio.Event().wait()
+
+    server = NeverReady(app_of(FakeOperator()), host="127.0.0.1", port=0)
+    async with asyncio.TaskGroup() as group:
+        starting = asyncio.create_task(server.start(group))
+        await asyncio.sleep(0)
+        port = server.port
+        starting.cancel()
+        await asyncio.wait({starting})
+        await server.stop()
+
+    socket.create_server(("127.0.0.1", port)).close()
 
 
 async def test_signals_stay_with_the_daemon() -> None:

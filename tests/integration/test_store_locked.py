@@ -1,8 +1,10 @@
-"""A SQLite file that another program has locked: whoever reads goes on, whoever writes waits."""
+"""A SQLite file that is locked or has no room: readers go on, writers wait, a start fails."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,13 +12,24 @@ from pathlib import Path
 import pytest
 
 from chimera.domain.block import Address
-from chimera.errors import Retry
+from chimera.errors import Retry, Unreachable
 from chimera.store import crowd
 from chimera.store.history import SqlHistory
 from chimera.store.writer import HistoryWriter
 from devnet.chaos_disk import locked
 from tests.fakes_store import ALICE, BOB, CAROL, checkpoint, opportunity
 
+START = """
+import asyncio, resource, sys
+from chimera.errors import Unreachable
+from chimera.store.history import SqlHistory
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))  # as a full disk: no file grows past it
+try:
+    asyncio.run(SqlHistory(sys.argv[1], chain_id=1).open())
+except Unreachable as error:
+    print(error)
+"""
 AT_ONCE = 2.0  # seconds; a reader that waited for the lock would need five
 
 
@@ -100,3 +113,20 @@ async def test_holders_of_any_length_are_remembered_in_order(
         writer.submit(users={"aave": [holder]})
 
     assert await writer.users("aave") == sorted({ALICE, *holders})
+
+
+def test_a_start_on_a_full_disk_is_refused(database: Path) -> None:
+    words = ["-c", START, f"sqlite+aiosqlite:///{database}"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
+
+    assert "cannot be opened: disk" in done.stdout
+
+
+@pytest.mark.usefixtures("history")
+async def test_a_start_beside_a_lock_is_refused(database: Path) -> None:
+    other = SqlHistory(f"sqlite+aiosqlite:///{database}", chain_id=1)
+    with locked(database), pytest.raises(Unreachable, match="cannot be opened: database is locked"):
+        await other.open()
+
+    await other.open()
+    await other.close()

@@ -218,3 +218,18 @@ async def test_what_a_socket_said_does_not_hold_for_the_next_one(
         assert not taking.done()
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
+
+
+async def test_attempts_that_fail_do_not_put_the_next_question_off() -> None:
+    async with Stage(FakeChain(length=2)) as stage:
+        stage.feed._poll = 0.05
+        await following(stage)
+        taking = asyncio.create_task(stage.take())
+        asked = heads_asked(stage)
+        for _ in range(30):  # more often than it is asked, for six times as long
+            stage.heads.say(Disconnected())
+            await asyncio.sleep(0.01)
+
+        assert heads_asked(stage) >= asked + 3
+        stage.heads.announce(stage.chain.mine())
+        await taking

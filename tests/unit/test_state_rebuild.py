@@ -194,6 +194,21 @@ async def test_verify_finds_what_differs_from_the_chain() -> None:
     assert set(await room.bootstrap.verify("fake")) == {("fake", ALICE), ("fake", BOB)}
 
 
+@pytest.mark.parametrize("suppliers", [False, True], ids=["borrowers", "everybody"])
+async def test_verify_misses_a_supplier_only_where_everybody_is_followed(
+    suppliers: bool,  # noqa: FBT001
+) -> None:
+    """Somebody who borrowed on a branch that has left is known, and need not be in the book."""
+    room = Room(suppliers=suppliers)
+    await room.bootstrap.load(HEAD)
+    await room.history.set_scanned_to("fake", HEAD.number, [CAROL], scan="fake")
+    room.adapter.chain[CAROL] = account({WETH: 1})
+    assert await room.bootstrap.verify("fake") == [("fake", CAROL)] * suppliers
+
+    room.adapter.chain[CAROL] = account({WETH: 1}, {USDC: 3})
+    assert await room.bootstrap.verify("fake") == [("fake", CAROL)]
+
+
 async def test_views_are_compared_for_every_account_with_debt() -> None:
     room = Room(suppliers=True)
     await room.bootstrap.load(HEAD)

@@ -43,10 +43,13 @@ SHAPES: dict[bytes, tuple[int, int]] = {
     events.UPGRADED: (2, 0),
 }
 
+# In which words an index stands, by which amounts are divided; it begins at 1 and never falls
+INDEXES = {events.MINT: (2,), events.BURN: (2,), events.RESERVE_DATA_UPDATED: (3, 4)}
+
 
 def check(logs: Iterable[Log]) -> None:
     """
-    Refuse logs that are cut short.
+    Refuse logs that are cut short, or say what no pool says.
 
     Raises:
         Rebuild: One of them does not decode, so what it says has to be read from the contracts.
@@ -54,3 +57,5 @@ def check(logs: Iterable[Log]) -> None:
     for log in logs:
         if (shape := SHAPES.get(log.topics[0])) is not None:
             abi.check_size(log, *shape)
+            if not all(abi.uint_at(log.data, place) for place in INDEXES.get(log.topics[0], ())):
+                raise abi.undecoded(log, "an index in it is 0")

@@ -10,7 +10,7 @@ from eth_utils.address import to_checksum_address
 
 from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, Block
-from chimera.domain.call import Call, Inquiry, Readings
+from chimera.domain.call import Answer, Call, Inquiry, Readings
 from chimera.domain.numeric import MAX_UINT256
 from chimera.errors import Refuse, Skip
 from chimera.protocols.compound_v2 import calls, math
@@ -27,6 +27,7 @@ from chimera.protocols.compound_v2.pools import (
 from chimera.protocols.compound_v2.pools import read as read_pools
 
 NATIVE_DECIMALS = 18
+MOST_DECIMALS = 78  # no amount of a contract has as many digits
 
 Fresh = tuple[Listing, State]
 """A market as it was read at one block: terms and figures."""
@@ -200,7 +201,7 @@ def _named(dialect: Dialect, found: Mapping[Address, Listing]) -> Inquiry[dict[A
             listing,
             symbol=name[1:] if is_native and not name.startswith("0x") else name,  # cETH, vBNB
             # Without decimals an amount is shown as it is: in the smallest unit.
-            decimals=NATIVE_DECIMALS if is_native else abi.number(answers[decimals]) or 0,
+            decimals=NATIVE_DECIMALS if is_native else _decimals(answers[decimals]),
             rates=_model([abi.number(answers[part]) for part in parts]),
         )
     return named
@@ -373,3 +374,9 @@ def read_market(comptroller: Address, block: Block) -> Inquiry[CompoundMarket]:
         rates=rates_in(dialect, terms, answers),
         pools=told.pools,
     )
+
+
+def _decimals(answer: Answer) -> int:
+    """Return a token's decimals; 0 for none, and for more than an amount has digits."""
+    told = abi.number(answer) or 0
+    return told if told < MOST_DECIMALS else 0

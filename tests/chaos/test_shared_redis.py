@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from chimera.state.cache_redis import MARK
 from devnet.chaos_chronicle import published
 from devnet.chaos_redis import STREAM, client_of
 from devnet.chaos_scene import TTL, Scene
@@ -85,15 +86,23 @@ def blocks(scene: Scene) -> dict[str, int]:
     return {name: json.loads(value)["block"] for name, value in found if value is not None}
 
 
+def expired(scene: Scene) -> int:
+    """How many keys have died of age, as they do where a machine is too busy to refresh them."""
+    with client_of(scene.redis) as client:
+        return int(client.info("stats")["expired_keys"])
+
+
 def test_a_second_daemon_that_is_behind_takes_nothing_back(scene: Scene, tmp_path: Path) -> None:
     """It starts from an old block and catches up, while the first one stands at the head."""
     with second_daemon(scene, tmp_path) as second:
         second.wait_until(scene.follow(1))
         time.sleep(1)  # its checkpoint is written
         second.kill()
+        with client_of(scene.redis) as client:  # or its mark would die of age, and be counted
+            client.delete(*client.scan_iter(f"{MARK}*"))
         scene.follow(BEHIND)
         assert published(scene.redis, scene.daemon, forgotten=True) == ""
-        seen = blocks(scene)
+        seen, before = blocks(scene), expired(scene)
 
         second.start()
         head, deadline = scene.stage.node.number, time.monotonic() + 60
@@ -102,7 +111,8 @@ def test_a_second_daemon_that_is_behind_takes_nothing_back(scene: Scene, tmp_pat
             assert time.monotonic() < deadline, second.log_tail()
             now = blocks(scene)
             sunk |= {name: (at, seen[name]) for name, at in now.items() if at < seen.get(name, 0)}
-            assert not seen.keys() - now.keys()
+            missing = seen.keys() - now.keys()
+            assert len(missing) <= expired(scene) - before, "keys were removed"
             seen |= now
         resumed = [line for line in second.log.read_text().splitlines() if '"following"' in line][
             -1
