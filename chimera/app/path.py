@@ -19,6 +19,7 @@ from chimera.state.book import UNDO_WINDOW
 log = structlog.get_logger()
 
 BILLION = 1_000_000_000
+VERDICTS = 50  # reckoned per block only to tell of a change
 REMINDED = 100  # closed episodes that a start makes sure the stream knows
 
 Standing = tuple[bool, str | None]  # liquidatable, and the contract's reason if not
@@ -59,8 +60,10 @@ class BlockPath:
     async def _do(self, batch: BlockBatch) -> None:
         rooms = self._rooms
         were_near = rooms.engine.near
-        await self.decide(rooms.engine.apply(batch), rooms.engine.new_users)
+        observation = rooms.engine.apply(batch)
+        await self.decide(observation, rooms.engine.new_users)
         self._measure(batch)
+        self._tell(observation)
         keys = rooms.engine.touched | rooms.engine.near | were_near
         rooms.publisher.publish_block(keys, arrived_ns=batch.arrived_ns)
         rooms.metrics.blocks.inc()
@@ -87,12 +90,17 @@ class BlockPath:
 
     async def look_again(self) -> None:
         """Make open flags heed a quarantine that began or ended since the newest block."""
-        await self.decide(self._rooms.engine.look_again())
+        observation = self._rooms.engine.look_again()
+        await self.decide(observation)
+        self._tell(observation)
 
     async def decide(self, observation: Observation, newcomers: Newcomers | None = None) -> None:
         """Let detection see a block, and hand on what it makes of it."""
+        await self.record(self._rooms.detector.observe(observation), newcomers)
+
+    def _tell(self, observation: Observation) -> None:
+        """Say what else is new: accounts without a price, verdicts, how many are under 1."""
         rooms = self._rooms
-        await self.record(rooms.detector.observe(observation), newcomers)
         self._tell_troubles(Counter((key[0], why) for key, why in rooms.engine.errors.items()))
         self._tell_standing(observation)
         under = Counter(instance_of(key[0]) for key in observation.underwater)
@@ -114,21 +122,26 @@ class BlockPath:
         self._troubles = troubles
 
     def _tell_standing(self, observation: Observation) -> None:
-        """Say when the contract begins or ceases to allow the liquidation of somebody under 1."""
-        standing = {
-            key: (seen.liquidatable, seen.reason) for key, seen in observation.underwater.items()
-        }
-        for key, now in standing.items():
-            if self._standing.get(key, now) != now:
-                user = observation.underwater[key].user
+        """
+        Say when the contract begins or ceases to allow the liquidation of somebody under 1.
+
+        Bad debt may keep thousands under 1 for years, so a block looks at some, in turn.
+        """
+        under = observation.underwater
+        self._standing = {key: was for key, was in self._standing.items() if key in under}
+        newcomers = [key for key in under if key not in self._standing]
+        for key in [*newcomers, *self._standing][:VERDICTS]:
+            seen = under[key]
+            now = seen.liquidatable, seen.reason
+            if self._standing.pop(key, now) != now:
                 log.info(
                     "underwater_changed",
                     protocol=key[0],
-                    user=user,
+                    user=seen.user,
                     liquidatable=now[0],
                     reason=now[1],
                 )
-        self._standing = standing
+            self._standing[key] = now  # at the end: whoever waits longest comes first
 
     async def record(
         self, changed: Sequence[Opportunity], newcomers: Newcomers | None = None

@@ -120,7 +120,7 @@ class OpportunityDetector:
         """
         if all(frame.block != ancestor for frame in self._frames):
             raise Rebuild(f"no memory of block {ancestor.number} (0x{ancestor.hash.hex()})")
-        last = {opportunity.id: opportunity for opportunity in self.open_opportunities()}
+        last = self._flagged_above(ancestor)
         reopened: set[str] = set()
         while self._frames[-1].block != ancestor:
             frame = self._frames.pop()
@@ -133,7 +133,27 @@ class OpportunityDetector:
                 reopened.add(episode.id)
         self.streaks.rollback(ancestor.number)
         self._listing = None
-        return [again for again in self.open_opportunities() if again.id in reopened]
+        again = [key for key, episode in self._open.items() if episode.id in reopened]
+        return [self.opportunity(key) for key in again]
+
+    def _flagged_above(self, ancestor: Block) -> dict[str, Opportunity]:
+        """Return, by id, the open episodes that go with the blocks above, as they stand now."""
+        found: dict[str, Opportunity] = {}
+        for frame in reversed(self._frames):
+            if frame.block == ancestor:
+                break
+            for key, episode in frame.opened.items():
+                if self._open.get(key) == episode:
+                    found[episode.id] = self.opportunity(key)
+        return found
+
+    def places(self) -> list[tuple[int, str, Key]]:
+        """Return flagging block, id and account of every open episode; none is reckoned for it."""
+        return [(its.flagged_block, its.id, key) for key, its in self._open.items()]
+
+    def opportunity(self, key: Key) -> Opportunity:
+        """Return the open episode of an account with its values at the newest block."""
+        return self._opportunity(key, self._open[key])
 
     def open_opportunities(self) -> list[Opportunity]:
         """Return every open episode with its values at the newest block."""

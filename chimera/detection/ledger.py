@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
 
 from chimera.detection.detector import OpportunityDetector
-from chimera.domain.market import instance_of
+from chimera.domain.market import Key, instance_of
 from chimera.domain.opportunity import Opportunity
 from chimera.errors import BadCursor
 
@@ -46,7 +47,7 @@ class OpportunityLedger:
 
     def episodes(self) -> list[Opportunity]:
         """Return every remembered episode, as `restore` takes them."""
-        return self._episodes(None)
+        return [*self._closed.values(), *self._detector.open_opportunities()]
 
     def page(
         self, *, state: str | None, protocol: str | None, limit: int, cursor: str | None
@@ -60,14 +61,16 @@ class OpportunityLedger:
             BadCursor: It is not one of ours.
         """
         after = None if cursor is None else _place_of(cursor)
-        found = sorted(self._episodes(state), key=_place, reverse=True)
-        wanted = [
-            opportunity
-            for opportunity in found
-            if protocol in (None, opportunity.protocol, instance_of(opportunity.protocol))
-            and (after is None or _place(opportunity) < after)
-        ]
-        items = wanted[:limit]
+        wanted = sorted(
+            (
+                (place, known)
+                for place, name, known in self._listed(state)
+                if protocol in (None, name, instance_of(name)) and (after is None or place < after)
+            ),
+            key=itemgetter(0),
+            reverse=True,
+        )
+        items = [self._episode(known) for _, known in wanted[:limit]]
         more = items and len(wanted) > limit
         newest = self._detector.newest
         return (
@@ -76,14 +79,17 @@ class OpportunityLedger:
             _cursor(items[-1]) if more else None,
         )
 
-    def _episodes(self, state: str | None) -> list[Opportunity]:
-        ongoing = [] if state == "closed" else self._detector.open_opportunities()
-        closed = [] if state == "open" else list(self._closed.values())
-        return closed + ongoing
+    def _listed(self, state: str | None) -> Iterator[tuple[Place, str, Key | Opportunity]]:
+        """Yield place and protocol of every episode; an open one by its account, not reckoned."""
+        if state != "open":
+            for its in self._closed.values():
+                yield (its.flagged_block, its.id), its.protocol, its
+        if state != "closed":
+            for flagged, identity, key in self._detector.places():
+                yield (flagged, identity), key[0], key
 
-
-def _place(opportunity: Opportunity) -> Place:
-    return opportunity.flagged_block, opportunity.id
+    def _episode(self, known: Key | Opportunity) -> Opportunity:
+        return known if isinstance(known, Opportunity) else self._detector.opportunity(known)
 
 
 def _cursor(last: Opportunity) -> str:

@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from structlog.testing import capture_logs
+
+from chimera.app import path
 from chimera.app.path import BlockPath
 from chimera.detection.detector import OpportunityDetector
 from chimera.detection.ledger import OpportunityLedger
 from chimera.domain.block import Block, BlockBatch, Log, Rollback
+from chimera.domain.health import Verdict
 from chimera.domain.opportunity import Opportunity
+from chimera.state.valuation import checksummed
 from tests.fakes_reconcile import LESS, House, house_with
 from tests.fakes_state import ALICE, BOB, ENTRY, PRICE, WETH, child, log
 
@@ -106,3 +112,21 @@ async def test_flags_that_a_rollback_shows_again_heed_the_quarantine() -> None:
 
     assert walk.verdicts() == {UNVERIFIED}
     assert {flag.reason for flag in walk.stream.published} == {"unverified"}
+
+
+async def test_everybody_under_1_has_a_turn_when_verdicts_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    walk = await flagged()
+    monkeypatch.setattr(path, "VERDICTS", 1)
+    paused = Verdict(liquidatable=False, reason="paused")
+    monkeypatch.setattr(type(walk.house.adapter), "verdict", lambda *_: paused)
+
+    told = []
+    for _ in range(4):
+        with capture_logs() as lines:
+            await walk.block()
+        told.append([line["user"] for line in lines if line["event"] == "underwater_changed"])
+
+    assert [len(users) for users in told] == [1, 1, 0, 0]
+    assert {users[0] for users in told[:2]} == {checksummed(ALICE), checksummed(BOB)}
