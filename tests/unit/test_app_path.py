@@ -16,7 +16,6 @@ from chimera.detection.ledger import OpportunityLedger
 from chimera.domain.block import Block, BlockBatch, Log, Rollback
 from chimera.domain.health import Verdict
 from chimera.domain.opportunity import Opportunity
-from chimera.state.valuation import checksummed
 from tests.fakes_reconcile import LESS, House, house_with
 from tests.fakes_state import ALICE, BOB, ENTRY, PRICE, WETH, child, log
 
@@ -128,5 +127,7 @@ async def test_everybody_under_1_has_a_turn_when_verdicts_change(
             await walk.block()
         told.append([line["user"] for line in lines if line["event"] == "underwater_changed"])
 
-    assert [len(users) for users in told] == [1, 1, 0, 0]
-    assert {users[0] for users in told[:2]} == {checksummed(ALICE), checksummed(BOB)}
+    assert [len(users) for users in told] == [1, 1, 1, 0]
+    assert {user for users in told for user in users} == {
+        flag.user for flag in walk.detector.open_opportunities()
+    }
