@@ -11,7 +11,6 @@ from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
 from chimera.domain.market import Account, Cells, Column, Holder, Quoted, Shape, Token
 from chimera.domain.numeric import Wad
-from chimera.errors import Skip
 from chimera.ports import Accounts
 from chimera.protocols.aave_v3 import (
     events,
@@ -25,6 +24,7 @@ from chimera.protocols.aave_v3 import (
     shapes,
     valuation,
 )
+from chimera.protocols.aave_v3.factor import factor
 from chimera.protocols.aave_v3.market import AaveMarket
 
 # The topic in which the logs of `discovery` name their user.
@@ -161,10 +161,7 @@ class AaveV3:
 
     def factor(self, market: AaveMarket, account: Account, timestamp: int) -> Wad | None:
         """Return the health factor alone. Raises Skip where the view reverts."""
-        health = valuation.health(market, account, timestamp)
-        if health.error is not None:
-            raise Skip(health.error)
-        return health.factor
+        return factor(market, account, timestamp)
 
     def value(self, market: AaveMarket, account: Account, timestamp: int) -> Valuation:
         """Return the account with every leg valued."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.market import Market
 from chimera.domain.numeric import Bps, Ray
 from chimera.protocols.aave_v3.engine import Engine
 from chimera.protocols.aave_v3.math import Rates, normalized_debt, normalized_income
+
+if TYPE_CHECKING:
+    from chimera.protocols.aave_v3.factor import Row
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,12 @@ class AaveMarket(Market):
     _indexes: dict[int, dict[Address, Indexes]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _rows: dict[int, dict[tuple[Address, int], Row]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _lasting: dict[Callable[[AaveMarket], Any], Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def indexes(self, timestamp: int) -> Mapping[Address, Indexes]:
         """Return the indexes of every reserve at `timestamp`; the last ones are remembered."""
@@ -136,6 +148,31 @@ class AaveMarket(Market):
             self._indexes.clear()
             self._indexes[timestamp] = known
         return known
+
+    def rows(self, timestamp: int) -> dict[tuple[Address, int], Row]:
+        """Return the rows of `factor` at `timestamp`, as far as they were asked for."""
+        known = self._rows.get(timestamp)
+        if known is None:
+            self._rows.clear()
+            known = self._rows[timestamp] = {}
+        return known
+
+    def lasting(self, work_out: Callable[[AaveMarket], T]) -> T:
+        """
+        Return what follows from the lasting parts of the market, worked out once.
+
+        These are all but rates, totals and prices: what only governance changes.
+        """
+        known: T | None = self._lasting.get(work_out)
+        if known is None:
+            known = self._lasting[work_out] = work_out(self)
+        return known
+
+    def moved(self, **passing: object) -> AaveMarket:
+        """Return the market with other rates, totals or prices; whatever lasts is not lost."""
+        moved = replace(self, **passing)  # type: ignore[arg-type]
+        object.__setattr__(moved, "_lasting", self._lasting)  # frozen, but it is new
+        return moved
 
     def priced(self) -> tuple[Address, ...]:
         """Return everything whose price decides: the assets, then the eModes' price sources."""

@@ -20,6 +20,7 @@ from chimera.domain.numeric import (
 from chimera.errors import Rebuild, Skip
 
 YEAR = 365 * 86_400  # seconds; MathUtils ignores leap years
+OVERFLOWS = "a product overflows 256 bits"  # why a view reverts
 
 
 def checked(value: int) -> int:
@@ -30,7 +31,7 @@ def checked(value: int) -> int:
         Skip: It cannot: here the contract reverts.
     """
     if value > MAX_UINT256:
-        raise Skip("a product overflows 256 bits")
+        raise Skip(OVERFLOWS)
     return value
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from chimera.domain import abi
 from chimera.domain.block import Address
 from chimera.domain.call import Inquiry
@@ -39,7 +37,7 @@ def quoted(market: AaveMarket, account: Account | None) -> dict[Address, Quoted]
 
 def priced(market: AaveMarket, asset: Address, price: int) -> AaveMarket:
     """Return the market as it would be with this price of one asset or eMode price source."""
-    moved = replace(market, prices={**market.prices, asset: price})
+    moved = market.moved(prices={**market.prices, asset: price})
     moved._indexes.update(market._indexes)  # noqa: SLF001  (interest knows no price)
     return moved
 

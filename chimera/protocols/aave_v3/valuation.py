@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from chimera.domain.block import ZERO_ADDRESS
+from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Step, Valuation
 from chimera.domain.market import Account
 from chimera.domain.numeric import Bps, Wad, decimal_string, short_decimal
@@ -119,13 +119,15 @@ def used(market: AaveMarket, account: Account) -> list[tuple[Reserve, bool]]:
 
     The borrowing bit is "has debt": where it outlived its debt it adds nothing.
     """
-    enabled = {
-        reserve.asset
-        for asset in account.enabled
-        if (reserve := market.reserve_of_bit(asset)) is not None
-    }
+    enabled = enabled_in(market, account.enabled)
     held = [market.reserves[asset] for asset in enabled | account.owed.keys()]
     return [(r, r.asset in enabled) for r in sorted(held, key=lambda reserve: reserve.bit)]
+
+
+def enabled_in(market: AaveMarket, enabled: frozenset[Address]) -> set[Address]:
+    """Return the listed assets whose collateral bits are set, by whichever asset had them first."""
+    reserves = (market.reserve_of_bit(asset) for asset in enabled)
+    return {reserve.asset for reserve in reserves if reserve is not None}
 
 
 def account_data(market: AaveMarket, account: Account, timestamp: int) -> AccountData:
