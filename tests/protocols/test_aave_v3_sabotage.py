@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from chimera.domain.block import BlockBatch, Log
 from chimera.domain.changes import Change
@@ -124,7 +125,7 @@ def test_taking_received_atokens_for_collateral_is_noticed_since_v3_6(version: s
                 asset = assets.get(log.address)
                 if asset is not None:
                     topics = (events.COLLATERAL_ENABLED, asset.rjust(32, b"\0"), log.topics[2])
-                    logs.append(replace(log, address=pool, topics=topics, data=b""))
+                    logs.append(structs.replace(log, address=pool, topics=topics, data=b""))
         return replace(batch, logs=tuple(logs))
 
     assert mismatches(version, enabling) > 0
@@ -136,7 +137,7 @@ def test_an_edit_that_clears_an_emodes_bitmaps_is_noticed(
 ) -> None:
     def forgetful(draft: Draft, log: Log) -> tuple[()]:
         number, mode = events.mode_of(log)
-        draft.modes[number] = mode
+        draft.modes = {**draft.modes, number: mode}
         return ()
 
     monkeypatch.setitem(fold.CONFIGURATOR, events.EMODE_CATEGORY_ADDED, forgetful)

@@ -108,8 +108,7 @@ def _stable_debt_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 def _rates_updated(draft: Draft, log: Log) -> tuple[Change, ...]:
     asset = abi.address_of(log.topics[1])
-    if asset in draft.rates:
-        draft.rates[asset] = events.rates_of(log, draft.batch.block.timestamp)
+    draft.announced[asset] = log
     return ()
 
 
@@ -148,23 +147,26 @@ def _listed(draft: Draft, log: Log) -> tuple[Change, ...]:
     reserve = draft.extras.listings[asset]
     if reserve.configuration.decimals == UNHEARD:
         raise Rebuild(f"{reserve.symbol} was listed without a log of its aToken: read it instead")
-    if draft.dropped.pop(asset, reserve.bit) != reserve.bit:
+    dropped = dict(draft.dropped)
+    if dropped.pop(asset, reserve.bit) != reserve.bit:
         raise Rebuild(f"{reserve.symbol} was listed again under another id: read the bitmaps anew")
-    draft.reserves[asset] = reserve
+    heirs = {**draft.heirs, vacant(reserve.bit): asset}
+    heirs |= {old: asset for old, bit in dropped.items() if bit == reserve.bit}
+    heirs.pop(asset, None)
+    draft.dropped, draft.heirs = dropped, heirs
+    draft.announced.pop(asset, None)
     draft.rates[asset] = UNTOUCHED
     draft.debt_totals[asset] = 0
-    draft.heirs[vacant(reserve.bit)] = asset
-    draft.heirs |= {old: asset for old, bit in draft.dropped.items() if bit == reserve.bit}
-    draft.heirs.pop(asset, None)
-    draft.hear(asset)
+    draft.list(reserve)
     return ()
 
 
 def _dropped(draft: Draft, log: Log) -> tuple[Change, ...]:
     asset = abi.address_of(log.topics[1])
-    reserve = draft.reserves.pop(asset, None)
+    reserve = draft.reserves.get(asset)
     if reserve is not None:
-        draft.dropped[asset] = reserve.bit
+        draft.reserves = {kept: its for kept, its in draft.reserves.items() if kept != asset}
+        draft.dropped = {**draft.dropped, asset: reserve.bit}
         del draft.rates[asset], draft.debt_totals[asset]
     return ()
 
@@ -214,7 +216,8 @@ def _grace_disabled(draft: Draft, log: Log) -> tuple[Change, ...]:
 def _protected(draft: Draft, log: Log, until: int) -> tuple[Change, ...]:
     asset = abi.address_of(log.topics[1])
     if asset in draft.reserves:
-        draft.reserves[asset] = replace(draft.reserves[asset], grace_until=until)
+        protected = replace(draft.reserves[asset], grace_until=until)
+        draft.reserves = {**draft.reserves, asset: protected}
     return ()
 
 
@@ -222,7 +225,8 @@ def _mode_added(draft: Draft, log: Log) -> tuple[Change, ...]:
     number, terms = events.mode_of(log)
     old = draft.modes.get(number, terms)
     bitmaps = (old.collateral, old.borrowable, old.ltvzero)
-    draft.modes[number] = Mode(terms.threshold, terms.bonus, terms.price_source, *bitmaps)
+    mode = Mode(terms.threshold, terms.bonus, terms.price_source, *bitmaps)
+    draft.modes = {**draft.modes, number: mode}
     return ()
 
 
@@ -235,7 +239,7 @@ def _in_mode(bitmap: str) -> Handler:
         mode = draft.modes.get(number)
         if reserve is not None and mode is not None:
             bits = getattr(mode, bitmap) & ~(1 << reserve.bit) | is_on << reserve.bit
-            draft.modes[number] = replace(mode, **{bitmap: bits})
+            draft.modes = {**draft.modes, number: replace(mode, **{bitmap: bits})}
         return ()
 
     return changed

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PASSING = frozenset({"rates", "debt_totals", "prices", "liquidations_allowed"})
+"""The parts of a market that move without governance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
@@ -161,17 +164,19 @@ class AaveMarket(Market):
         """
         Return what follows from the lasting parts of the market, worked out once.
 
-        These are all but rates, totals and prices: what only governance changes.
+        These are the engine, the contracts, reserves, eModes and heirs: what only governance
+        changes.
         """
         known: T | None = self._lasting.get(work_out)
         if known is None:
             known = self._lasting[work_out] = work_out(self)
         return known
 
-    def moved(self, **passing: object) -> AaveMarket:
-        """Return the market with other rates, totals or prices; whatever lasts is not lost."""
-        moved = replace(self, **passing)  # type: ignore[arg-type]
-        object.__setattr__(moved, "_lasting", self._lasting)  # frozen, but it is new
+    def moved(self, **changes: object) -> AaveMarket:
+        """Return the market with these changes; what was worked out goes on while it holds."""
+        moved = replace(self, **changes)  # type: ignore[arg-type]
+        if all(changes[name] is getattr(self, name) for name in changes.keys() - PASSING):
+            object.__setattr__(moved, "_lasting", self._lasting)  # frozen, but it is new
         return moved
 
     def priced(self) -> tuple[Address, ...]:
