@@ -14,10 +14,10 @@ WITH_POSTGRES := PATH="$$PATH$$(printf ':%s' /usr/lib/postgresql/*/bin)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test soak fuzz fork check mutants bench devnet lock clean redis postgres systemd
+.PHONY: help setup demo test soak fuzz fork check mutants bench bench-check devnet lock clean redis postgres systemd
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 setup: $(PYTHON_PARTS) $(NODE_PARTS) ## make .venv with .venv/bin/chimera, and the devnet's parts
 
@@ -55,6 +55,9 @@ mutants: $(PYTHON_PARTS) ## break the arithmetic and the detection, and list wha
 
 bench: setup redis ## measure, side by side
 	$(BIN)/python -m benchmarks
+
+bench-check: $(PYTHON_PARTS) redis ## measure, and fail where a ratio is 1.5 times worse than it was stored
+	$(BIN)/python -m benchmarks --check
 
 devnet: setup ## run the local chain of config/devnet.toml until Ctrl-C
 	$(BIN)/python -m devnet.stage

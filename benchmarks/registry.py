@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 
 from benchmarks.measuring import Row
 
-NAMES = ("cache", "screen", "wide", "events", "block", "memory", "bootstrap", "live")
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """After how many seconds a measurement is ended, and whether `make bench-check` makes it."""
+
+    seconds: float = 150.0
+    checked: bool = True
+
+
+MEASUREMENTS: Mapping[str, Terms] = {
+    "cache": Terms(),
+    "screen": Terms(),
+    "wide": Terms(),
+    "events": Terms(),
+    "block": Terms(),
+    "growth": Terms(checked=False),
+    "memory": Terms(),
+    "stalls": Terms(checked=False),
+    "bootstrap": Terms(seconds=400.0, checked=False),
+    "live": Terms(seconds=400.0, checked=False),
+}
+NAMES = tuple(MEASUREMENTS)
+CHECKED = tuple(name for name, terms in MEASUREMENTS.items() if terms.checked)
 
 
 def about(name: str) -> str:
