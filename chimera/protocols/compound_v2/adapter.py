@@ -23,7 +23,6 @@ from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
 from chimera.domain.market import Account, Cells, Column, Holder, Quoted, Shape, Token
 from chimera.domain.numeric import Wad
-from chimera.errors import Skip
 from chimera.ports import Accounts
 from chimera.protocols.compound_v2 import (
     events,
@@ -182,10 +181,7 @@ class CompoundV2:
 
     def factor(self, market: CompoundMarket, account: Account, timestamp: int) -> Wad | None:  # noqa: ARG002
         """Return the health factor alone. Raises Skip where the view reverts."""
-        health = valuation.health(market, account)
-        if health.error is not None:
-            raise Skip(health.error)
-        return health.factor
+        return valuation.factor(market, account)
 
     def value(self, market: CompoundMarket, account: Account, timestamp: int) -> Valuation:  # noqa: ARG002
         """Return the account with every leg valued."""

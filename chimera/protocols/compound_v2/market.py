@@ -77,6 +77,14 @@ class Figures(NamedTuple):
     has_cash: bool = True
 
 
+class Count(NamedTuple):
+    """What one market of sound figures counts for: values are WAD of base currency."""
+
+    weight: int  # of an mToken as collateral
+    price: int  # of a unit of the underlying
+    borrow_index: int
+
+
 @dataclass(frozen=True, slots=True)
 class CompoundMarket(Market):
     """
@@ -112,6 +120,9 @@ class CompoundMarket(Market):
     _stored: dict[tuple[Address, int], Figures] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _counts: dict[int, dict[Address, Count]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _accrued: dict[Address, State | None] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -130,6 +141,21 @@ class CompoundMarket(Market):
         if known is None:
             known = self.figures_of(mtoken, self.states[mtoken], mode)
             self._stored[mtoken, mode] = known
+        return known
+
+    def counts(self, mode: int) -> Mapping[Address, Count]:
+        """
+        Return what the markets count for, to the members of a pool, by what is stored.
+
+        Left out are the markets about which the contract cannot tell, or that have no price.
+        """
+        known = self._counts.get(mode)
+        if known is None:
+            known = self._counts[mode] = {}
+            for mtoken in self.listings:
+                index, _, price, weight, _ = self.figures(mtoken, mode)
+                if price and weight is not None:
+                    known[mtoken] = Count(weight, price, index)
         return known
 
     def figures_of(self, mtoken: Address, state: State, mode: int) -> Figures:

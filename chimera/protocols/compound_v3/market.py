@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from chimera.domain.block import Address
 from chimera.domain.market import Account, Market
-from chimera.protocols.compound_v3.math import Curve, Indexes, Totals, accrued, present_value
+from chimera.protocols.compound_v3.math import (
+    MAX_UINT64,
+    Curve,
+    Indexes,
+    Totals,
+    accrued,
+    present_value,
+)
 
 ABSORB_PAUSED, BUY_PAUSED = 1 << 3, 1 << 4  # of `Totals.pauses`
 FIRST_RESERVED = 16  # bits from here on stand in `_reserved`
@@ -114,6 +121,19 @@ class CometMarket(Market):
     _indexes: dict[int, Indexes] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _counts: dict[Address, tuple[int, int, int]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def counts(self) -> Mapping[Address, tuple[int, int, int]]:
+        """Price, scale and liquidate factor of every collateral that has a price."""
+        if not self._counts:
+            for asset, one in self.terms.collaterals.items():
+                price = self.prices[asset]
+                if price is not None and one.liquidate_factor <= MAX_UINT64:
+                    self._counts[asset] = price, one.scale, one.liquidate_factor
+        return self._counts
 
     def indexes(self, timestamp: int) -> Indexes:
         """

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from chimera.domain.block import Address
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Step, Valuation
-from chimera.domain.market import Account
+from chimera.domain.market import FIRST_AMOUNT, Account, Shape
 from chimera.domain.numeric import Wad, decimal_string, short_decimal
 from chimera.errors import Skip
 from chimera.protocols.compound_v3.market import Collateral, CometMarket, places
 from chimera.protocols.compound_v3.math import (
     FACTOR_SCALE,
+    INDEX_SCALE,
     MAX_INT256,
     PRICE_DECIMALS,
     Indexes,
@@ -25,6 +27,8 @@ from chimera.protocols.compound_v3.math import (
 
 FACTOR_PLACES = 4  # Comet cuts factors to these
 FACTOR_STEP = FACTOR_SCALE // 10**FACTOR_PLACES
+MODERATE = 2**190  # times a factor of 64 bits, and added up 24 times, it fits an int256
+MOST_SHAPES = 1 << 14  # of which it is remembered where their amounts stand
 
 
 class DeadFeed(Skip):
@@ -160,6 +164,49 @@ def health(market: CometMarket, account: Account, timestamp: int) -> Health:
         error = str(reverts) if account.owed else None
         return Health(None, 0, 0, "0", error=error)
     return Health(found.factor, found.collateral, found.debt, found.threshold)
+
+
+def factor(market: CometMarket, account: Account, timestamp: int) -> Wad | None:
+    """
+    Return the health factor alone. Whatever might overflow, or has no price, is left to `standing`.
+
+    Raises:
+        Skip: `absorb` reverts whatever the figures.
+    """
+    if not account.shape.owed:
+        return None
+    quick = _quickly(market, account, market.indexes(timestamp))
+    return standing(market, account, timestamp).factor if quick is None else health_factor(*quick)
+
+
+def _quickly(market: CometMarket, account: Account, indexes: Indexes) -> tuple[int, int] | None:
+    """Return what the collateral counts for and the debt's value, None where that needs a look."""
+    shape, base = account.shape, market.terms.base
+    price, places = market.prices[base.token], held_in(shape)
+    if price is None or places is None or shape.owed != (base.token,):
+        return None
+    owed = account[FIRST_AMOUNT + len(shape.supplied)] * indexes.borrow // INDEX_SCALE * price
+    if owed > MODERATE or base.token in shape.supplied:
+        return None
+    counts, counted = market.counts, 0
+    for asset, place in places:
+        if asset not in counts:
+            return None
+        price, scale, part = counts[asset]
+        value = account[place] * price
+        if value > MODERATE:
+            return None
+        counted += value // scale * part // FACTOR_SCALE
+    return counted, owed // base.scale
+
+
+@lru_cache(maxsize=MOST_SHAPES)
+def held_in(shape: Shape) -> tuple[tuple[Address, int], ...] | None:
+    """Return where the amounts of the collaterals stand; None if the bitmap names one without."""
+    places = shape.supply_places
+    if not shape.enabled <= places.keys():
+        return None
+    return tuple((asset, place) for asset, place in places.items() if asset in shape.enabled)
 
 
 # --- legs ----------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from chimera.domain.changes import Change
 from chimera.domain.health import VERDICT, Difference, Health, Step, Valuation, Verdict
 from chimera.domain.market import Account, Cells, Column, Holder, Quoted, Shape, Token
 from chimera.domain.numeric import Wad
-from chimera.errors import Skip
 from chimera.ports import Accounts
 from chimera.protocols.morpho_blue import (
     events,
@@ -185,10 +184,7 @@ class MorphoBlue:
 
     def factor(self, market: MorphoMarket, account: Account, timestamp: int) -> Wad | None:
         """Return the health factor alone. Raises Skip where the view reverts."""
-        health = valuation.health(market, account, timestamp)
-        if health.error is not None:
-            raise Skip(health.error)
-        return health.factor
+        return valuation.factor(market, account, timestamp)
 
     def value(self, market: MorphoMarket, account: Account, timestamp: int) -> Valuation:
         """Return the account with every leg valued, in its loan token."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from eth_utils.crypto import keccak
 
@@ -95,6 +96,31 @@ class PreLiquidation:
     oracle: Address
 
 
+class Limit(NamedTuple):
+    """What decides about everybody in one market at one time; the debts are with interest."""
+
+    price: int
+    lltv: Wad
+    owed_assets: int
+    owed_shares: int
+
+
+@dataclass(slots=True)
+class Moment:
+    """What was worked out for one time, or why it cannot be: only the newest one is remembered."""
+
+    time: int | None = None
+    accrued: dict[Id, Totals | str] = field(default_factory=dict)
+    limits: dict[Id, Limit | str] = field(default_factory=dict)
+
+    def turn(self, time: int) -> None:
+        """Forget everything unless it is of this time."""
+        if time != self.time:
+            self.time = time
+            self.accrued.clear()
+            self.limits.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class MorphoMarket(Market):
     """
@@ -133,9 +159,7 @@ class MorphoMarket(Market):
     preliquidations: Mapping[Address, PreLiquidation] = field(default_factory=dict)
     strangers: frozenset[Address] = frozenset()
     authorised: Mapping[Holder, tuple[Address, ...]] = field(default_factory=dict)
-    _accrued: dict[tuple[Id, int], Totals | str] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _moment: Moment = field(default_factory=Moment, init=False, repr=False, compare=False)
 
     @property
     def emitters(self) -> frozenset[Address]:
@@ -191,12 +215,41 @@ class MorphoMarket(Market):
         Raises:
             Skip: The rate is unknown, or the accrual reverts.
         """
-        known = self._accrued.get((market, timestamp))
+        self._moment.turn(timestamp)
+        known = self._moment.accrued.get(market)
         if known is None:
-            known = self._accrued[market, timestamp] = self._accrue(market, timestamp)
+            known = self._moment.accrued[market] = self._accrue(market, timestamp)
         if isinstance(known, str):
             raise Skip(known)
         return known
+
+    def remember_interest(self, other: MorphoMarket) -> None:
+        """Take over what another one with the same totals has worked out: it knows no price."""
+        if other._moment.time is not None:
+            self._moment.turn(other._moment.time)
+            self._moment.accrued.update(other._moment.accrued)
+
+    def limit(self, market: Id, timestamp: int) -> Limit:
+        """
+        Return price, LLTV and accrued debts of a market; they are remembered.
+
+        Raises:
+            Skip: The price or the rate is unknown, or the accrual reverts.
+        """
+        self._moment.turn(timestamp)
+        known = self._moment.limits.get(market)
+        if known is None:
+            known = self._moment.limits[market] = self._limit(market, timestamp)
+        if isinstance(known, str):
+            raise Skip(known)
+        return known
+
+    def _limit(self, market: Id, timestamp: int) -> Limit | str:
+        try:
+            price, totals = self.price(market), self.accrued(market, timestamp)
+        except Skip as reverts:
+            return str(reverts)
+        return Limit(price, self.terms[market].lltv, totals.borrow_assets, totals.borrow_shares)
 
     def _accrue(self, market: Id, timestamp: int) -> Totals | str:
         totals = self.totals[market]

@@ -53,7 +53,7 @@ def _written(market: MorphoMarket, terms: Terms) -> Quoted:
 def priced(market: MorphoMarket, oracle: Address, price: int) -> MorphoMarket:
     """Return the markets as they would be with another answer of one oracle."""
     moved = replace(market, quotes={**market.quotes, oracle: Quote(price)})
-    moved._accrued.update(market._accrued)  # noqa: SLF001  (interest knows no price)
+    moved.remember_interest(market)
     return moved
 
 

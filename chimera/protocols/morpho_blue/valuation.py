@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Valuation
-from chimera.domain.market import Account, Token
+from chimera.domain.market import FIRST_AMOUNT, Account, Token
 from chimera.domain.numeric import Wad, short_decimal
 from chimera.errors import Skip
 from chimera.protocols.morpho_blue.market import Id, MorphoMarket, Terms, market_of
@@ -66,6 +66,24 @@ def figures(market: MorphoMarket, account: Account, timestamp: int) -> Figures |
             allowed=max_borrow(collateral, price, terms.lltv),
         )
     return None
+
+
+def factor(market: MorphoMarket, account: Account, timestamp: int) -> Wad | None:
+    """
+    Return the health factor alone, by what is the same for everybody in the market.
+
+    Raises:
+        Skip: The contract reverts, or the price or the rate is not known.
+    """
+    shape = account.shape
+    if not shape.owed:
+        return None
+    where = Id(shape.owed[0])
+    limit, place = market.limit(where, timestamp), shape.supply_place(where)
+    collateral = 0 if place is None else account[place]
+    shares = account[FIRST_AMOUNT + len(shape.supplied)]
+    allowed = max_borrow(collateral, limit.price, limit.lltv)
+    return health_factor(allowed, to_assets_up(shares, limit.owed_assets, limit.owed_shares))
 
 
 def health(market: MorphoMarket, account: Account, timestamp: int) -> Health:
