@@ -95,19 +95,24 @@ _shapes: WeakValueDictionary[tuple[object, ...], Shape] = WeakValueDictionary()
 _sets: WeakValueDictionary[frozenset[Address], frozenset[Address]] = WeakValueDictionary()
 
 
-def _shape(
-    supplied: Iterable[Address],
-    owed: Iterable[Address],
-    marks: Iterable[Address],
+def shape_of(
+    supplied: tuple[Address, ...],
+    owed: tuple[Address, ...],
+    marks: tuple[Address, ...],
     enabled: frozenset[Address],
     mode: int,
 ) -> Shape:
-    content = tuple(sorted(supplied)), tuple(sorted(owed)), tuple(sorted(marks)), enabled, mode
-    known = _shapes.get(content)
+    """Return the shape with these legs, each side in the order of the addresses."""
+    known = _shapes.get((supplied, owed, marks, enabled, mode))
     if known is None:
         enabled = _sets.setdefault(enabled, enabled)
-        known = _shapes[(*content[:3], enabled, mode)] = Shape(*content[:3], enabled, mode)
+        known = Shape(supplied, owed, marks, enabled, mode)
+        _shapes[supplied, owed, marks, enabled, mode] = known
     return known
+
+
+def _sorted(amounts: Iterable[Address]) -> tuple[Address, ...]:
+    return tuple(sorted(amounts))
 
 
 class Account(tuple[Any, ...]):
@@ -143,7 +148,7 @@ class Account(tuple[Any, ...]):
     ) -> Self:
         """Make an account; an asset with an amount of 0 is none of its legs."""
         supplied, owed, marks = _present(supplied), _present(owed), _present(marks)
-        shape = _shape(supplied, owed, marks, enabled, mode)
+        shape = shape_of(_sorted(supplied), _sorted(owed), _sorted(marks), enabled, mode)
         return tuple.__new__(
             cls,
             (
