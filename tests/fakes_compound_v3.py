@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from chimera.domain.block import ZERO_ADDRESS, Address, Block, BlockBatch, BlockHash, Log
 from chimera.domain.call import Answer, Call, Inquiry, Readings, T
 from chimera.domain.market import EMPTY, Account
@@ -115,7 +117,7 @@ def log(topic: bytes, *named: Address, words: Sequence[int] = (), index: int = 0
 
 def in_order(*logs: Log) -> tuple[Log, ...]:
     """Number logs as they would stand in a block."""
-    return tuple(replace(one, log_index=place) for place, one in enumerate(logs))
+    return tuple(structs.replace(one, log_index=place) for place, one in enumerate(logs))
 
 
 def supplied(user: Address, amount: int) -> Log:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 from chimera.domain.block import Address, Block, BlockHash, Log, LogQuery
@@ -11,7 +11,7 @@ from chimera.errors import RangeTooWide
 from chimera.rpc.client import Rpc
 from chimera.rpc.faults import Garbled, TimedOut, UnknownBlock
 from chimera.rpc.multicall import Multicall
-from chimera.rpc.wire import HEADER, LOGS, TEXT, WireLog, filter_of, hexed, octets, quantity
+from chimera.rpc.wire import HEADER, LOGS, TEXT, Filter, WireLog, hexed, octets, quantity
 
 
 class RpcReader:
@@ -27,6 +27,7 @@ class RpcReader:
         self._rpc = rpc
         self._multicall = multicall or Multicall(rpc)
         self._purpose = purpose
+        self._newest_filter = Filter(LogQuery(frozenset(), frozenset()))
 
     def labelled(self, purpose: str) -> Self:
         """Return the same reader with another label ("bootstrap", "backfill", "check")."""
@@ -59,11 +60,11 @@ class RpcReader:
 
     async def logs_of(self, block: Block, query: LogQuery) -> tuple[Log, ...]:
         """Return the matching logs of exactly this block, in order."""
-        wanted = {"blockHash": hexed(block.hash)}
-        found = await self._logs(wanted, query, "logs")
-        if any(log.block_hash != wanted["blockHash"] for log in found):
+        block_hash = hexed(block.hash)
+        found = await self._logs({"blockHash": block_hash}, query, "logs")
+        if [log.block_hash for log in found].count(block_hash) != len(found):
             raise Garbled(f"the node mixed other logs into block {block.number}")
-        return _in_order((log.log() for log in found), query)
+        return self._filter(query).logs(found)
 
     async def logs_between(self, first: int, last: int, query: LogQuery) -> tuple[Log, ...]:
         """
@@ -78,7 +79,7 @@ class RpcReader:
             )
         except TimedOut as fault:
             raise RangeTooWide(str(fault)) from fault
-        return _in_order((log.log() for log in found), query)
+        return self._filter(query).logs(found)
 
     async def read(self, calls: Sequence[Call], block: Block) -> Readings:
         """
@@ -107,10 +108,11 @@ class RpcReader:
     ) -> Sequence[WireLog]:
         if not query.addresses or not query.topics:
             return ()
-        asked = [{**where, **filter_of(query)}]
+        asked = [{**where, **self._filter(query).members}]
         return await self._rpc.call("eth_getLogs", asked, LOGS, purpose=purpose)
 
-
-def _in_order(logs: Iterable[Log], query: LogQuery) -> tuple[Log, ...]:
-    wanted = (log for log in logs if query.wants(log))
-    return tuple(sorted(wanted, key=lambda log: (log.block_number, log.log_index)))
+    def _filter(self, query: LogQuery) -> Filter:
+        """Return how nodes write the query; of a feed it hardly ever changes."""
+        if self._newest_filter.query != query:
+            self._newest_filter = Filter(query)
+        return self._newest_filter

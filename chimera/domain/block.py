@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NewType
 
+import msgspec
+
 if TYPE_CHECKING:
     from chimera.domain.call import Call, Readings
 
@@ -24,8 +26,7 @@ class Block:
     timestamp: int
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(msgspec.Struct, frozen=True, gc=False):
     """One event of one block. `topics[0]` is the event's signature hash, 32 bytes."""
 
     address: Address

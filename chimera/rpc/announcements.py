@@ -10,7 +10,7 @@ import msgspec
 
 from chimera.domain.block import Block, BlockHash, Log, LogQuery
 from chimera.rpc.faults import NodeError, TimedOut, WrongChain, fault_of
-from chimera.rpc.wire import Header, WireLog, decoded, filter_of, quantity, word
+from chimera.rpc.wire import Filter, Header, WireLog, decoded, quantity, word
 
 NOTHING = LogQuery(frozenset(), frozenset())
 
@@ -147,7 +147,7 @@ class Conversation:
         if query != self._wanted:
             self._wanted = query
             if query.addresses and query.topics:
-                self._ask("eth_subscribe", ["logs", filter_of(query)], now, query)
+                self._ask("eth_subscribe", ["logs", Filter(query).members], now, query)
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until the next `tick` is due, None when only the node can act."""

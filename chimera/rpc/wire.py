@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from binascii import unhexlify
+from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,7 +15,9 @@ from chimera.rpc.faults import Garbled, NodeError
 T = TypeVar("T")
 
 ADDRESS_BYTES, WORD_BYTES = 20, 32
-_UNHEX = bytes.fromhex
+
+
+_PLACE = attrgetter("block_number", "log_index")
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -54,21 +59,57 @@ class WireLog(msgspec.Struct, gc=False, rename="camel"):
 
     def log(self) -> Log:
         """Return the domain's log. Raises Garbled."""
-        try:  # in one breath, not field by field: this is the hot path
-            log = Log(
-                Address(_UNHEX(self.address[2:])),
-                tuple([_UNHEX(topic[2:]) for topic in self.topics]),
-                _UNHEX(self.data[2:]),
-                int(self.log_index, 16),
-                int(self.block_number, 16),
-            )
+        return Log(
+            Address(sized(self.address, ADDRESS_BYTES)),
+            tuple([word(topic) for topic in self.topics]),
+            octets(self.data),
+            quantity(self.log_index),
+            quantity(self.block_number),
+        )
+
+
+class Filter:
+    """
+    A query as nodes write it, and what they answer as logs.
+
+    The emitter and the first topic of a wanted log are among those asked for: they are looked up
+    by their text, not read, and all logs share them.
+    """
+
+    def __init__(self, query: LogQuery) -> None:
+        self.query = query
+        self.members: dict[str, Any] = {
+            "address": [hexed(address) for address in sorted(query.addresses)],
+            "topics": [[hexed(topic) for topic in sorted(query.topics)]],
+        }
+        self._emitters = {hexed(address): address for address in query.addresses}
+        self._firsts = {hexed(topic): topic for topic in query.topics}
+
+    def logs(self, found: Iterable[WireLog]) -> tuple[Log, ...]:
+        """Return those that the query wants, in the order of the chain. Raises Garbled."""
+        logs = []
+        for wire in found:
+            try:
+                logs.append(self._log(wire))
+            except LookupError:  # a stranger's, or in another spelling
+                if self.query.wants(log := wire.log()):
+                    logs.append(log)
+        logs.sort(key=_PLACE)
+        return tuple(logs)
+
+    def _log(self, wire: WireLog) -> Log:
+        """Return a log, in one breath: this is the hot path. Raises LookupError, Garbled."""
+        emitter = self._emitters[wire.address]
+        topics: tuple[bytes, ...] = (self._firsts[wire.topics[0]],)
+        try:
+            for text in wire.topics[1:]:
+                topics += (unhexlify(text[2:]),)
+                if len(topics[-1]) != WORD_BYTES:
+                    raise Garbled("a log has a topic of the wrong size")
+            data = unhexlify(wire.data[2:])
+            return Log(emitter, topics, data, int(wire.log_index, 16), int(wire.block_number, 16))
         except ValueError as error:
             raise Garbled(f"a log is not in hexadecimal: {error}") from None
-        if len(log.address) != ADDRESS_BYTES or any(
-            len(topic) != WORD_BYTES for topic in log.topics
-        ):
-            raise Garbled("a log has an address or a topic of the wrong size")
-        return log
 
 
 TEXT: msgspec.json.Decoder[str] = msgspec.json.Decoder(str)
@@ -112,14 +153,6 @@ def quantity(text: str) -> int:
 def hexed(value: bytes) -> str:
     """Write data as nodes expect it."""
     return f"0x{value.hex()}"
-
-
-def filter_of(query: LogQuery) -> dict[str, Any]:
-    """Return the `address` and `topics` members of a log filter, in a stable order."""
-    return {
-        "address": [hexed(address) for address in sorted(query.addresses)],
-        "topics": [[hexed(topic) for topic in sorted(query.topics)]],
-    }
 
 
 def decoded(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw, asked: str) -> T:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 from fakeredis import FakeAsyncRedis
+from msgspec import structs
 
 from chimera.api.server import build_app
 from chimera.domain.health import Health
@@ -91,14 +92,16 @@ def test_a_log_of_discovery_lacks_its_user(family: str) -> None:
     assert life.adapter.users_in([log], suppliers=True)
 
     with pytest.raises(Rebuild):
-        life.adapter.users_in([replace(log, topics=log.topics[:1], data=b"")], suppliers=True)
+        life.adapter.users_in(
+            [structs.replace(log, topics=log.topics[:1], data=b"")], suppliers=True
+        )
 
 
 @pytest.mark.parametrize("topic", [events.MINT, events.BURN, events.RESERVE_DATA_UPDATED])
 def test_a_log_of_a_pool_has_an_index_of_nothing(topic: bytes) -> None:
     life = lives_of("aave_v3")[-1]
     scene = life.scenes[-1]
-    log = replace(life.donors[topic], data=bytes(len(life.donors[topic].data)))
+    log = structs.replace(life.donors[topic], data=bytes(len(life.donors[topic].data)))
 
     with pytest.raises(Rebuild, match="an index in it is 0"):
         play(life.adapter, scene.book(), replace(scene.batch, logs=(log,)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
+from msgspec import structs
 
 from chimera.domain.block import Address, BlockBatch, Log
 from chimera.domain.call import Answer, Call, Inquiry, T
@@ -40,11 +41,11 @@ def a_log(draw: Draw, scene: Scene) -> Log:
     words = tuple(a_word(draw) for _ in range(draw(st.integers(0, 3))))
     log = life.donors.get(topic, Log(emitter, (topic, *words), bytes(128), 0, 0))
     if rarely(draw, one_in=8):
-        log = replace(log, address=emitter)
+        log = structs.replace(log, address=emitter)
     if not rarely(draw, one_in=4):
-        log = replace(log, data=spoiled(draw, log.data))
+        log = structs.replace(log, data=spoiled(draw, log.data))
     if rarely(draw, one_in=2):
-        log = replace(log, topics=(topic, *topics(draw, scene, log.topics[1:])))
+        log = structs.replace(log, topics=(topic, *topics(draw, scene, log.topics[1:])))
     return log
 
 
@@ -69,10 +70,10 @@ def spoiled_logs(draw: Draw, scene: Scene) -> tuple[Log, ...]:
             case "swapped":
                 logs = logs[place:] + logs[:place]
             case "data" if place < len(logs):
-                logs[place] = replace(logs[place], data=spoiled(draw, logs[place].data))
+                logs[place] = structs.replace(logs[place], data=spoiled(draw, logs[place].data))
             case _:
                 logs.insert(place, a_log(draw, scene))
-    return tuple(replace(log, log_index=index) for index, log in enumerate(logs))
+    return tuple(structs.replace(log, log_index=index) for index, log in enumerate(logs))
 
 
 def spoiled_answer(draw: Draw, answer: Answer) -> Answer:

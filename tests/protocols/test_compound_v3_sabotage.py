@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from chimera.domain import abi
 from chimera.domain.block import Address, BlockBatch, Log
@@ -106,7 +107,7 @@ def sender_only(drafted: Draft, log: Log) -> Iterator[Change]:
 def receiver_is_payer(drafted: Draft, log: Log) -> Iterator[Change]:
     """Credit `from` instead of `dst`."""
     one, two, *rest = log.topics[1:]
-    swapped = replace(log, topics=(log.topics[0], two, one, *rest))
+    swapped = structs.replace(log, topics=(log.topics[0], two, one, *rest))
     yield from REAL[log.topics[0]](drafted, swapped)
 
 
@@ -300,7 +301,9 @@ def once(topic: bytes, change: Callable[[Log], tuple[Log, ...]]) -> Tamper:
 
 
 def one_more(log: Log) -> tuple[Log, ...]:
-    return (replace(log, data=(events.amount_of(log) + 1).to_bytes(32, "big") + log.data[32:]),)
+    return (
+        structs.replace(log, data=(events.amount_of(log) + 1).to_bytes(32, "big") + log.data[32:]),
+    )
 
 
 ONCE = {

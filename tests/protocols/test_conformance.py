@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from random import Random
 
 import msgspec
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from chimera.chain.reader import RpcReader
 from chimera.domain.block import Address, Block, BlockBatch, Log
@@ -229,7 +229,9 @@ def strangers(tape: Tape, step: Step) -> list[Log]:
         for address in followed
         for more, data in (((), b""), ((UNHEARD,) * 3, b"\xff" * 96))
     ]
-    theirs = [replace(log, address=FOREIGN) for log in (*tape.donors.values(), *step.batch.logs)]
+    theirs = [
+        structs.replace(log, address=FOREIGN) for log in (*tape.donors.values(), *step.batch.logs)
+    ]
     return ours + theirs
 
 
@@ -239,7 +241,7 @@ def mixed(batch: BlockBatch, more: Sequence[Log]) -> BlockBatch:
     free = [at for at in range(max(taken, default=0) + len(more) + 1) if at not in taken]
     chance = Random(batch.block.number)  # noqa: S311  (the same at every run)
     places = chance.sample(free, len(more))
-    others = [replace(log, log_index=at) for log, at in zip(more, places, strict=True)]
+    others = [structs.replace(log, log_index=at) for log, at in zip(more, places, strict=True)]
     return with_logs(batch, sorted((*batch.logs, *others), key=lambda log: log.log_index))
 
 
@@ -305,13 +307,17 @@ def nonsense(tape: Tape) -> st.SearchStrategy[Log]:
             return Log(address, (topic, *more), draw(st.binary(max_size=8 * WORD)), 0, 0)
         match draw(st.sampled_from(["cut", "longer", "other words", "other topics"])):
             case "cut":
-                return replace(donor, data=donor.data[: draw(st.integers(0, len(donor.data)))])
+                return structs.replace(
+                    donor, data=donor.data[: draw(st.integers(0, len(donor.data)))]
+                )
             case "longer":
-                return replace(donor, data=donor.data + draw(st.binary(min_size=1, max_size=99)))
+                return structs.replace(
+                    donor, data=donor.data + draw(st.binary(min_size=1, max_size=99))
+                )
             case "other words":
                 size = len(donor.data)
-                return replace(donor, data=draw(st.binary(min_size=size, max_size=size)))
+                return structs.replace(donor, data=draw(st.binary(min_size=size, max_size=size)))
             case _:
-                return replace(donor, topics=(topic, *draw(st.lists(words, max_size=3))))
+                return structs.replace(donor, topics=(topic, *draw(st.lists(words, max_size=3))))
 
     return one()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from chimera.domain import abi
 from chimera.domain.block import Address, Log
@@ -322,8 +323,8 @@ def test_a_reserve_without_a_log_of_its_token_calls_for_a_new_snapshot() -> None
 
 def test_a_log_that_is_cut_short_calls_for_a_new_snapshot() -> None:
     whole = log(RESERVES[WETH].debt_token, events.MINT, ALICE, ALICE, data=[5, 0, RAY])
-    short_data = replace(whole, data=whole.data[:-1])
-    short_topics = replace(whole, topics=whole.topics[:-1])
+    short_data = structs.replace(whole, data=whole.data[:-1])
+    short_topics = structs.replace(whole, topics=whole.topics[:-1])
 
     for cut in (short_data, short_topics):
         with pytest.raises(Rebuild, match="does not decode"):

@@ -1,9 +1,9 @@
 """Announced logs come before or after their head, twice, or never: blocks do not depend on them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from chimera.domain.block import Block, Log
 from tests.fakes_chain import POOL, FakeChain
@@ -39,11 +39,11 @@ def never(stage: Stage, block: Block, logs: tuple[Log, ...]) -> None:  # noqa: A
 
 
 def invented(stage: Stage, block: Block, logs: tuple[Log, ...]) -> None:
-    before(stage, block, (*logs, replace(logs[0], log_index=9)))
+    before(stage, block, (*logs, structs.replace(logs[0], log_index=9)))
 
 
 def altered(stage: Stage, block: Block, logs: tuple[Log, ...]) -> None:
-    before(stage, block, (logs[0], replace(logs[1], data=b"another")))
+    before(stage, block, (logs[0], structs.replace(logs[1], data=b"another")))
 
 
 def withdrawn(stage: Stage, block: Block, logs: tuple[Log, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from chimera.domain import abi
 from chimera.domain.numeric import WAD
@@ -162,7 +163,7 @@ def test_a_log_with_other_topics_is_not_guessed_at() -> None:
     ):
         with pytest.raises(Rebuild, match="does not decode"):
             Mirror().take(entry)
-        Mirror().take(replace(entry, address=address(0xBAD)))  # not ours to read
+        Mirror().take(structs.replace(entry, address=address(0xBAD)))  # not ours to read
 
 
 def test_figures_that_cannot_be_are_not_believed() -> None:

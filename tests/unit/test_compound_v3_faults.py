@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from chimera.domain.block import Log
 from chimera.domain.call import Call
@@ -74,7 +75,7 @@ def test_interest_that_is_not_ours_is_a_contradiction() -> None:
 
 def test_a_log_that_is_cut_short_is_not_read() -> None:
     follower = stored(START)
-    cut = replace(supplied(ALICE, 1), data=b"")
+    cut = structs.replace(supplied(ALICE, 1), data=b"")
 
     with pytest.raises(Rebuild, match="does not decode"):
         follower.follow(cut)
@@ -82,8 +83,8 @@ def test_a_log_that_is_cut_short_is_not_read() -> None:
 
 def test_logs_of_others_are_nothing() -> None:
     follower = stored(START, alice=account(-5, weth=1))
-    foreign: Log = replace(supplied(ALICE, 10**9), address=WETH)
-    unknown = replace(supplied(ALICE, 10**9), topics=(b"\x01" * 32,))
+    foreign: Log = structs.replace(supplied(ALICE, 10**9), address=WETH)
+    unknown = structs.replace(supplied(ALICE, 10**9), topics=(b"\x01" * 32,))
 
     after = follower.follow(foreign, unknown)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from chimera.domain.block import ZERO_ADDRESS, Log
 from chimera.domain.changes import Liquidated, MarketMoved, SupplyMoved
@@ -158,9 +159,9 @@ def test_a_total_that_would_go_under_zero_is_a_reason_to_read_anew() -> None:
 @pytest.mark.parametrize(
     "cut",
     [
-        replace(borrowed(ALICE, 1, 1), data=b"\0" * 64),
-        replace(pledged(ALICE, 1), topics=pledged(ALICE, 1).topics[:2]),
-        replace(created(TERMS), topics=(events.CREATE_MARKET, word(5))),
+        structs.replace(borrowed(ALICE, 1, 1), data=b"\0" * 64),
+        structs.replace(pledged(ALICE, 1), topics=pledged(ALICE, 1).topics[:2]),
+        structs.replace(created(TERMS), topics=(events.CREATE_MARKET, word(5))),
     ],
 )
 def test_a_log_that_does_not_decode_is_a_reason_to_read_anew(cut: Log) -> None:
@@ -170,7 +171,7 @@ def test_a_log_that_does_not_decode_is_a_reason_to_read_anew(cut: Log) -> None:
 
 def test_logs_of_other_contracts_are_nobodys_business() -> None:
     world = World()
-    foreign = replace(borrowed(ALICE, 1, 1), address=at(0xDEAD), data=b"")
+    foreign = structs.replace(borrowed(ALICE, 1, 1), address=at(0xDEAD), data=b"")
 
     block = world.book.block
     needs = world.adapter.needs(world.market, world.book.accounts("morpho"), block, (foreign,), {})
@@ -198,7 +199,7 @@ def test_a_new_market_is_mirrored_from_its_first_log() -> None:
 def test_the_rate_of_a_new_irm_is_heard_in_the_block_that_brings_it() -> None:
     world = World()
     terms = replace(TERMS, irm=OTHER_IRM)
-    rate = replace(
+    rate = structs.replace(
         log(events.BORROW_RATE_UPDATE, terms.id, data=[317097919, 1268391679]), address=OTHER_IRM
     )
     view = calls.rate_view(terms, calls.totals([0, 0, 0, 0, NOW, 0]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from chimera.domain.numeric import WAD
 from chimera.protocols.morpho_blue import calls, draft, events, lacking, math
@@ -33,7 +34,7 @@ from tests.fakes_morpho_blue import (
 
 def test_a_rate_is_taken_from_nobody_but_the_markets_own_irm() -> None:
     world = World()
-    fake = replace(log(events.BORROW_RATE_UPDATE, ID, data=[1, 2]), address=at(0xBAD))
+    fake = structs.replace(log(events.BORROW_RATE_UPDATE, ID, data=[1, 2]), address=at(0xBAD))
     own = log(events.BORROW_RATE_UPDATE, ID, data=[1, 3])
 
     world.step(fake)
