@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
@@ -208,6 +209,23 @@ class Account(tuple[Any, ...]):
         parts = list(self)
         parts[1], parts[place] = block_number, amount
         return tuple.__new__(Account, parts)
+
+    def with_leg(self, side: int, asset: Address, amount: int, block_number: int) -> Account:
+        """Return the account with one leg more: of supply (0), debt (1) or marks (2)."""
+        shape = self[0]
+        sides = [shape.supplied, shape.owed, shape.marks]
+        at = bisect(sides[side], asset)
+        place = FIRST_AMOUNT + sum(map(len, sides[:side])) + at
+        sides[side] = (*sides[side][:at], asset, *sides[side][at:])
+        shape = shape_of(sides[0], sides[1], sides[2], shape.enabled, shape.mode)
+        before, after = self[FIRST_AMOUNT:place], self[place:]
+        return tuple.__new__(Account, (shape, block_number, *before, amount, *after))
+
+    def with_terms(self, enabled: frozenset[Address], mode: int, block_number: int) -> Account:
+        """Return the account with the same amounts, of which others count or in another mode."""
+        shape = self[0]
+        shape = shape_of(shape.supplied, shape.owed, shape.marks, enabled, mode)
+        return tuple.__new__(Account, (shape, block_number, *self[FIRST_AMOUNT:]))
 
     def but(self, **parts: Any) -> Account:  # noqa: ANN401  (those of the constructor)
         """Return the account with other parts, named as in the constructor."""

@@ -209,19 +209,19 @@ class Book:
         pending, shelf = self._pending, self._shelves[protocol]
         if pending is None:
             raise Rebuild("a change came outside of a block")
-        match change:
-            case Liquidated():
-                return
-            case MarketMoved(market):
-                pending.markets.setdefault(protocol, shelf.market)
-                shelf.market = market
-                return
-        old = shelf.users.get(change.user)
+        if isinstance(change, MarketMoved):
+            pending.markets.setdefault(protocol, shelf.market)
+            shelf.market = change.market
+            return
+        if isinstance(change, Liquidated):
+            return
+        holder = change.user
+        old = shelf.users.get(holder)
         new = changed(old or EMPTY, change, pending.block.number, protocol)
         if new is old or (old is None and new is EMPTY):
             return
-        pending.accounts.setdefault((protocol, change.user), old)
-        shelf.put(change.user, None if shelf.complete and new.is_blank else new)
+        pending.accounts.setdefault((protocol, holder), old)
+        shelf.put(holder, None if new.is_blank and shelf.complete else new)
 
     def commit(self) -> None:
         """Close the block: it is now the newest."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, NamedTuple
 
 from chimera.domain.block import Address
 from chimera.domain.changes import (
@@ -21,13 +21,21 @@ from chimera.domain.market import EMPTY, FIRST_AMOUNT, Account, Holder, Market, 
 from chimera.errors import Rebuild
 from chimera.state.endings import Endings
 
-SIDES = {SupplyMoved: "supply", DebtMoved: "debt", MarkMoved: "mark"}
-CONTENT = ("supplied", "owed", "enabled", "mode", "marks")  # all but the block of the change
-PLACES: dict[type[Change], Callable[[Shape, Address], int | None]] = {
-    SupplyMoved: Shape.supply_place,
-    DebtMoved: Shape.debt_place,
-    MarkMoved: Shape.mark_place,
+
+class Side(NamedTuple):
+    """One side of an account: its name, its number, and where a shape has an asset on it."""
+
+    name: str
+    number: int
+    place: Callable[[Shape, Address], int | None]
+
+
+SIDES: dict[type[Change], Side] = {
+    SupplyMoved: Side("supply", 0, Shape.supply_place),
+    DebtMoved: Side("debt", 1, Shape.debt_place),
+    MarkMoved: Side("mark", 2, Shape.mark_place),
 }
+CONTENT = ("supplied", "owed", "enabled", "mode", "marks")  # all but the block of the change
 
 
 class Owing(AbstractSet[Holder]):
@@ -105,6 +113,9 @@ class Shelf:
     def put(self, user: Address, new: Account | None) -> None:
         """Replace an account (None removes it) and keep the indexes in step."""
         known = self.users.get(user)
+        if known is not None and new is not None and new[0] is known[0]:
+            self.users[user] = new  # the same legs: no index moves
+            return
         if self.ends:
             self._end(user, known, new)
         old = EMPTY if known is None else known
@@ -159,19 +170,37 @@ def changed(old: Account, change: Change, block_number: int, protocol: str) -> A
     Raises:
         Rebuild: A balance would go under zero.
     """
-    places = PLACES.get(type(change))
-    place = places(old.shape, change.asset) if places else None  # type: ignore[union-attr]
-    if place is not None:  # a leg that the account has: nearly every change
-        amount = old[place] + change.delta  # type: ignore[union-attr]
-        if amount > 0:
-            return old.with_amount(place, amount, block_number) if amount != old[place] else old
-    if isinstance(change, CollateralSwitched) and change.enabled is (change.asset in old.enabled):
-        return old
+    side = SIDES.get(type(change))
+    if side is not None:
+        asset, delta = change.asset, change.delta  # type: ignore[union-attr]
+        place = side.place(old[0], asset)
+        amount = delta if place is None else old[place] + delta
+        if amount > 0:  # no leg ends: nearly every change
+            if place is None:
+                return old.with_leg(side.number, asset, amount, block_number)
+            return old.with_amount(place, amount, block_number) if delta else old
+    new = _switched(old, change, block_number)
+    if new is not None:
+        return new
     new = old.but(**_parts(old, change, protocol), updated_block=block_number)
     if new.shape is old.shape and new[FIRST_AMOUNT:] == old[FIRST_AMOUNT:]:
         # An AccountRead of a user without balances still makes the user known.
         return new if _is_first_read(old, change) else old
     return new
+
+
+def _switched(old: Account, change: Change, block_number: int) -> Account | None:
+    """Return the account after a change of what counts or of its mode; None for other changes."""
+    enabled, mode = old.enabled, old.mode
+    if isinstance(change, CollateralSwitched):
+        asset = frozenset((change.asset,))
+        enabled = enabled | asset if change.enabled else enabled - asset
+    elif isinstance(change, ModeSet):
+        mode = change.mode
+    else:
+        return None
+    same = enabled == old.enabled and mode == old.mode
+    return old if same else old.with_terms(enabled, mode, block_number)
 
 
 def _parts(old: Account, change: Change, protocol: str) -> dict[str, Any]:
@@ -187,10 +216,6 @@ def _parts(old: Account, change: Change, protocol: str) -> dict[str, Any]:
             parts["marks"] = {**old.marks, asset: mark}
         case MarkMoved(_, asset, delta):
             parts["marks"] = _moved(old.marks, asset, delta, protocol, change)
-        case CollateralSwitched(_, asset, on):
-            parts["enabled"] = old.enabled | {asset} if on else old.enabled - {asset}
-        case ModeSet(_, mode):
-            parts["mode"] = mode
         case AccountRead(_, read):
             parts.update({name: getattr(read, name) for name in CONTENT})
     return parts
@@ -209,7 +234,7 @@ def _moved(
 ) -> Mapping[Address, int]:
     balance = balances.get(asset, 0) + delta
     if balance < 0:
-        side = SIDES[type(change)]
+        side = SIDES[type(change)].name
         raise Rebuild(
             f"{side} of 0x{change.user.hex()} in {protocol}, asset 0x{asset.hex()}, "
             f"would be {balance} after a change of {delta}"

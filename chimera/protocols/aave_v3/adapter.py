@@ -47,6 +47,7 @@ class AaveV3:
     needs_suppliers = False
     relative_band = screen.RELATIVE_BAND
     absolute_band = screen.ABSOLUTE_BAND
+    unit_band = screen.UNIT_BAND
 
     def __init__(self, *, name: str, address: Address, from_block: int) -> None:
         self.name = name
@@ -118,7 +119,7 @@ class AaveV3:
 
     def interest(self, market: AaveMarket) -> LogQuery:
         """Name the logs of the pool, its configurator, its provider and every token."""
-        return LogQuery(lacking.emitters(market), self.topics)
+        return LogQuery(market.lasting(lacking.emitters), self.topics)
 
     def polls(
         self,
@@ -238,6 +239,10 @@ class AaveV3:
     def cells(self, shape: Shape) -> Cells | None:
         """Tell where the amounts of `columns` stand."""
         return screen.cells(shape)
+
+    def leg_bands(self, market: AaveMarket) -> tuple[float, float]:
+        """Return what rounding takes of a leg of collateral and adds to one of debt."""
+        return screen.leg_bands(market)
 
     def weights(
         self, market: AaveMarket, columns: Sequence[Column], timestamp: int

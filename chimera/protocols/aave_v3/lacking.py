@@ -88,11 +88,11 @@ def extras(
         Refuse: An upgrade made the pool something that is not supported.
         Rebuild: A log does not decode.
     """
-    shapes.check(logs)
+    topics = shapes.check(logs)
     found = Extras()
-    rare = [log for log in logs if log.topics[0] in GOVERNANCE]
-    if rare:
-        ours = emitters(market)  # several pools share one feed
+    if not GOVERNANCE.isdisjoint(topics):
+        rare = [log for log in logs if log.topics[0] in GOVERNANCE]
+        ours = market.lasting(emitters)  # several pools share one feed
         found = yield from _governed(market, [log for log in rare if log.address in ours], logs)
     users = _newcomers(market, accounts, logs, found)
     if not users:
