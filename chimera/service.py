@@ -3,9 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
+from typing import Final
 
 import structlog
+
+LONGEST_TURN: Final = 0.003  # seconds for which a long piece of work keeps the event loop
+
+
+class Turn:
+    """
+    A turn at the event loop, for work on many things of which each takes little.
+
+    How long one takes depends on machine and market, so a turn has an end and not a number of
+    things: `await turn.give_way()` after each lets everybody else go first once it is over.
+    """
+
+    __slots__ = ("_ends",)
+
+    def __init__(self) -> None:
+        self._ends = time.perf_counter() + LONGEST_TURN
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether others should go first."""
+        return time.perf_counter() >= self._ends
+
+    async def give_way(self) -> None:
+        """Let others go first if the turn is over, and begin the next one."""
+        if self.is_over:
+            await asyncio.sleep(0)
+            self._ends = time.perf_counter() + LONGEST_TURN
 
 
 def heed_cancellation() -> None:

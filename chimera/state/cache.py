@@ -32,7 +32,7 @@ class PositionCache(Service):
     """
     Positions by key with a time to live; readers never see whether Redis is there.
 
-    Everything is written to memory as well (as drafts, which cost little), so that a lost Redis is
+    Everything is written to memory as well (as what the book has anyway), so that a lost Redis is
     a change of reader and nothing else. Only a broken or silent connection counts as lost; any
     other refusal (memory full, a key of another type) is logged and counted, and work goes on.
 
@@ -113,14 +113,14 @@ class PositionCache(Service):
         if self._redis is not None and self._connected:
             with self._watched():
                 return await self._redis.read_all()
-        return self._memory.read_all()
+        return await self._memory.read_all()
 
     async def names(self) -> list[str]:
         """Return the key of every published position."""
         if self._redis is not None and self._connected:
             with self._watched():
                 return await self._redis.names()
-        return self._memory.names()
+        return await self._memory.names()
 
     async def remove(self, names: Iterable[str], *, block: int = NO_HORIZON, over: int = 0) -> int:
         """

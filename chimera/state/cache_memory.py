@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
+from msgspec.structs import replace
+
+from chimera.domain.block import Address
+from chimera.domain.market import Account
 from chimera.domain.position import Position
-from chimera.state.valuation import Publishable
+from chimera.service import Turn
+from chimera.state.valuation import Draft, Owner, Publishable, key_in, name_of, written
+
+REMEMBERED = 4_096  # positions that were valued for a reader, and are kept for the next one
+NO_STREAKS: dict[Owner, int] = {}
 
 
-@dataclass(slots=True)
-class _Entry:
-    expires: float
-    content: Publishable
-    valued: Position | None = None  # once somebody has read it
+class Edition:
+    """
+    What was written at once: all that its entries have in common, so that they are small.
 
-    def position(self) -> Position:
-        if self.valued is None:
-            self.valued = self.content.position()
-        return self.valued
+    Attributes:
+        model: The first of them.
+        expires: When all of them die, seconds of the clock.
+        streaks: Blocks under 1, of those who are under 1.
+    """
+
+    __slots__ = ("expires", "model", "streaks")
+
+    def __init__(self, model: Publishable, expires: float) -> None:
+        self.model = model
+        self.expires = expires
+        self.streaks = NO_STREAKS
+
+    def covers(self, draft: Draft) -> bool:
+        """Tell whether a draft has all of this in common with the model."""
+        model = self.model
+        return (
+            isinstance(model, Draft)
+            and model.market is draft.market
+            and model.at is draft.at
+            and model.adapter is draft.adapter
+        )
+
+
+Entry = tuple[Edition, Account | None]
+"""An account of its edition; None where the model itself is all there is."""
+
+Entries = dict[Owner, Entry]
 
 
 class MemoryPositions:
     """
-    Keys with a time to live, as Redis keeps them. Drafts are valued only when they are read.
+    Keys with a time to live, as Redis keeps them.
+
+    Drafts are taken apart: an account has one entry, under the very bytes by which the book knows
+    it, of things that are there anyway. Names are parsed, and drafts valued, when somebody reads.
 
     Args:
         ttl: Seconds that an entry lives after it was written.
@@ -33,54 +65,105 @@ class MemoryPositions:
     def __init__(self, *, ttl: float, clock: Callable[[], float]) -> None:
         self._ttl = ttl
         self._clock = clock
-        self._entries: dict[str, _Entry] = {}  # in the order of writing, hence of expiry
+        self._entries: dict[str, Entries] = {}  # by published protocol
+        self._walk: Iterator[tuple[Entries, Owner]] = iter(())  # over all, for the dead ones
+        self._valued: dict[tuple[str, Owner], tuple[Entry, Position]] = {}
 
-    def write(self, contents: Iterable[Publishable], *, over: int = 0) -> int:
+    def write(self, contents: Sequence[Publishable], *, over: int = 0) -> int:
         """
         Write all, but for those older than what stands there; count them.
 
         Blocks up to `over` may have left the chain: what is of one of them is always replaced.
         """
-        self._sweep()
-        expires, written = self._clock() + self._ttl, 0
+        now, count, edition = self._clock(), 0, None
         for content in contents:
-            name = content.name
-            old = self._entries.get(name)
-            if old is not None and old.content.block > max(content.block, over):
+            protocol, owner = content.published
+            entries = self._entries.setdefault(protocol, {})
+            old = entries.get(owner)
+            if (
+                old is not None
+                and max(content.block, over) < old[0].model.block
+                and old[0].expires > now
+            ):
                 continue
-            self._entries.pop(name, None)
-            self._entries[name] = _Entry(expires, content)
-            written += 1
-        return written
-
-    def read(self, name: str) -> Position | None:
-        """Return what stands under the key, or None."""
-        entry = self._entries.get(name)
-        return None if entry is None or self._is_dead(entry) else entry.position()
-
-    def read_all(self) -> list[Position]:
-        """Return everything that is alive."""
-        self._sweep()
-        return [entry.position() for entry in self._entries.values()]
-
-    def names(self) -> list[str]:
-        """Return every living key."""
-        self._sweep()
-        return list(self._entries)
+            count += 1
+            if not isinstance(content, Draft):
+                entries[owner] = Edition(content, now + self._ttl), None
+                continue
+            if edition is None or not edition.covers(content):
+                edition = Edition(content, now + self._ttl)
+            if content.blocks_unhealthy:
+                edition.streaks = {**edition.streaks, owner: content.blocks_unhealthy}
+            entries[owner] = edition, content.account
+        self._bury(2 * len(contents))
+        return count
 
     def remove(self, names: Iterable[str]) -> int:
         """Remove keys; count those that were there."""
-        return sum(self._entries.pop(name, None) is not None for name in names)
+        count = 0
+        for name in names:
+            protocol, owner = key_in(name)
+            entry = self._entries.get(protocol, {}).pop(owner, None)
+            count += entry is not None and self._clock() < entry[0].expires
+        return count
 
-    def _sweep(self) -> None:
-        for name in list(self._expired()):
-            del self._entries[name]
-
-    def _expired(self) -> Iterator[str]:
-        for name, entry in self._entries.items():
-            if not self._is_dead(entry):
+    def _bury(self, most: int) -> None:
+        """Look at so many entries, at others each time, and drop those that are dead."""
+        now = self._clock()
+        for _ in range(most):
+            place = next(self._walk, None)
+            if place is None:
+                self._walk = self._everybody()
                 return
-            yield name
+            entries, owner = place
+            entry = entries.get(owner)
+            if entry is not None and now >= entry[0].expires:
+                del entries[owner]
 
-    def _is_dead(self, entry: _Entry) -> bool:
-        return self._clock() >= entry.expires
+    def _everybody(self) -> Iterator[tuple[Entries, Owner]]:
+        for entries in list(self._entries.values()):
+            for owner in list(entries):
+                yield entries, owner
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def read(self, name: str) -> Position | None:
+        """Return what stands under the key, or None."""
+        protocol, owner = key_in(name)
+        entry = self._entries.get(protocol, {}).get(owner)
+        if entry is None or self._clock() >= entry[0].expires:
+            return None
+        return self._position(protocol, owner, entry)
+
+    async def read_all(self) -> list[Position]:
+        """Return everything that is alive."""
+        return [self._position(*found) async for found in self._living()]
+
+    async def names(self) -> list[str]:
+        """Return every living key."""
+        return [name_of(protocol, written(owner)) async for protocol, owner, _ in self._living()]
+
+    async def _living(self) -> AsyncIterator[tuple[str, Owner, Entry]]:
+        turn = Turn()
+        for protocol, entries in list(self._entries.items()):
+            for owner in list(entries):
+                entry = entries.get(owner)
+                if entry is not None and self._clock() < entry[0].expires:
+                    yield protocol, owner, entry
+                await turn.give_way()
+
+    def _position(self, protocol: str, owner: Owner, entry: Entry) -> Position:
+        known = self._valued.get((protocol, owner))
+        if known is not None and known[0] is entry:
+            return known[1]
+        edition, account = entry
+        content = edition.model
+        if account is not None and isinstance(content, Draft):
+            holder = content.adapter.holder(protocol, Address(owner))  # type: ignore[arg-type]
+            streak = edition.streaks.get(owner, 0)
+            content = replace(content, holder=holder, account=account, blocks_unhealthy=streak)
+        if len(self._valued) >= REMEMBERED:
+            self._valued.clear()
+        position = content.position()
+        self._valued[protocol, owner] = entry, position
+        return position

@@ -130,7 +130,7 @@ class Documents:
         adapter = self._mirror.adapters[key[0]]
         protocol, user = adapter.published(key[1])
         streak = self._streak((protocol, user), head - number)
-        draft = Draft(adapter, protocol, user, account, market, block, streak or 0)
+        draft = Draft(adapter, key[1], account, market, block, streak or 0)
         ours = draft.position()
         if streak is None:
             ours = replace(ours, blocks_unhealthy=document.blocks_unhealthy)

@@ -88,7 +88,7 @@ class Listing:
             return None
         inputs = (draft.market, draft.account, draft.at.timestamp, key[1])
         steps = explanation(draft.adapter, *inputs)
-        if draft.protocol in self._engine.trust.quarantined and draft.account.is_open:
+        if draft.published[0] in self._engine.trust.quarantined and draft.account.is_open:
             kept = [step for step in steps if step.name != VERDICT]
             return [*kept, Step(VERDICT, f"not liquidatable: {UNVERIFIED.reason}")]
         return steps

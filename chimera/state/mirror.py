@@ -47,16 +47,8 @@ class Mirror:
         if account is None or not (idle or account.is_open):
             return None
         adapter = self.adapters[key[0]]
-        published = adapter.published(key[1])
-        return Draft(
-            adapter=adapter,
-            protocol=published[0],
-            user=published[1],
-            account=account,
-            market=self.book.market(key[0]),
-            at=self.book.block,
-            blocks_unhealthy=self.streaks.blocks_unhealthy(published),
-        )
+        streak = self.streaks.blocks_unhealthy(adapter.published(key[1]))
+        return Draft(adapter, key[1], account, self.book.market(key[0]), self.book.block, streak)
 
     def key(self, protocol: str, user: Address) -> Key | None:
         """Return where the book keeps a published account; None for an unknown protocol."""

@@ -107,7 +107,7 @@ class Snapshot:
             if part.name == key[0] and account is not None:
                 published = part.adapter.published(key[1])
                 streak = self._streaks.get(published, 0)
-                args = (part.adapter, *published, account, part.market, self.block, streak)
+                args = (part.adapter, key[1], account, part.market, self.block, streak)
                 return Draft(*args).position()
         return None
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
-from eth_utils.address import to_checksum_address
+import msgspec
+from eth_utils.crypto import keccak
 
 from chimera.domain.block import Address, Block
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Pair, Verdict
-from chimera.domain.market import Account, Key, Market, instance_of
+from chimera.domain.market import Account, Holder, Key, Market, instance_of
 from chimera.domain.numeric import Wad, decimal_string
 from chimera.domain.opportunity import BestPair, Underwater
 from chimera.domain.position import CollateralView, DebtView, Position
@@ -20,19 +20,60 @@ from chimera.ports import Adapter
 PREFIX = "position:"
 HEALTH_DECIMALS = 18
 ADDRESSES_KEPT = 1 << 18  # a checksum costs a Keccak; borrowers come back at every refresh
+ADDRESS_BYTES = 20
+
+# Of ASCII hex: 0x20, what makes a letter small, for each letter; for each digit of 8 or more.
+LETTERS = bytes(0x20 if digit in b"abcdef" else 0 for digit in range(256))
+HIGH = bytes(0x20 if digit in b"89abcdef" else 0 for digit in range(256))
+
+Owner = Address | str
+"""Whose a published position is: an address, or a text that is none, as an operator may write."""
 
 Leg = TypeVar("Leg", CollateralLeg, DebtLeg)
+_checksums: dict[Address, str] = {}
 
 
-@lru_cache(maxsize=ADDRESSES_KEPT)
 def checksummed(address: Address) -> str:
     """Return the EIP-55 form of an address."""
-    return str(to_checksum_address(address))
+    found = _checksums.get(address)
+    if found is None:
+        if len(_checksums) >= ADDRESSES_KEPT:
+            _checksums.clear()
+        found = _checksums[address] = _eip55(address)
+    return found
+
+
+def _eip55(address: Address) -> str:
+    """Write a letter large where the digit of the hash in its place is 8 or more."""
+    small = address.hex().encode()
+    digits = keccak(small)[:ADDRESS_BYTES].hex().encode()
+    large = int.from_bytes(small.translate(LETTERS)) & int.from_bytes(digits.translate(HIGH))
+    return "0x" + (int.from_bytes(small) - large).to_bytes(2 * ADDRESS_BYTES).decode()
 
 
 def name_of(protocol: str, user: str) -> str:
     """Return the cache's key of a position; `user` is the EIP-55 address."""
     return f"{PREFIX}{protocol}:{user}"
+
+
+def owner_of(user: str) -> Owner:
+    """Return the address that this is the EIP-55 form of; any other text as it is."""
+    try:
+        address = Address(bytes.fromhex(user[2:]))
+    except ValueError:
+        return user
+    return address if len(address) == ADDRESS_BYTES and checksummed(address) == user else user
+
+
+def key_in(name: str) -> tuple[str, Owner]:
+    """Return published protocol and owner of a key of the cache."""
+    protocol, _, user = name.removeprefix(PREFIX).rpartition(":")
+    return protocol, owner_of(user)
+
+
+def written(owner: Owner) -> str:
+    """Return how an owner stands in a key: an address in its EIP-55 form."""
+    return checksummed(owner) if isinstance(owner, bytes) else owner
 
 
 class Publishable(Protocol):
@@ -41,6 +82,10 @@ class Publishable(Protocol):
     @property
     def name(self) -> str:
         """The key in the cache."""
+
+    @property
+    def published(self) -> tuple[str, Owner]:
+        """Published protocol and owner."""
 
     @property
     def block(self) -> int:
@@ -62,6 +107,11 @@ class Finished:
         return name_of(self.content.protocol, self.content.user)
 
     @property
+    def published(self) -> tuple[str, Owner]:
+        """Published protocol and owner."""
+        return self.content.protocol, owner_of(self.content.user)
+
+    @property
     def block(self) -> int:
         """Number of the block at which it is valued."""
         return self.content.block
@@ -71,8 +121,7 @@ class Finished:
         return self.content
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """
     An account, its market and its streak at one block: a position that is valued when it is read.
 
@@ -80,8 +129,7 @@ class Draft:
     """
 
     adapter: Adapter[Any]
-    protocol: str  # as published
-    user: Address
+    holder: Holder
     account: Account
     market: Market
     at: Block
@@ -90,7 +138,13 @@ class Draft:
     @property
     def name(self) -> str:
         """The key in the cache."""
-        return name_of(self.protocol, checksummed(self.user))
+        protocol, user = self.published
+        return name_of(protocol, checksummed(user))
+
+    @property
+    def published(self) -> tuple[str, Address]:
+        """Published protocol and owner."""
+        return self.adapter.published(self.holder)
 
     @property
     def block(self) -> int:
@@ -100,12 +154,13 @@ class Draft:
     def position(self) -> Position:
         """Value every leg exactly and write the account as a `Position`."""
         value = self.adapter.value(self.market, self.account, self.at.timestamp)
+        protocol, user = self.published
         health, places = value.health, value.base_decimals
         collateral, debt = _largest(value.collateral), _largest(value.debt)
         return Position(
             block=self.at.number,
-            protocol=self.protocol,
-            user=checksummed(self.user),
+            protocol=protocol,
+            user=checksummed(user),
             health_factor=_factor(health.factor),
             collateral_asset=checksummed(collateral.asset) if collateral else None,
             debt_asset=checksummed(debt.asset) if debt else None,
