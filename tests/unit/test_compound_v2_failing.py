@@ -163,7 +163,7 @@ def test_only_members_of_a_market_without_cash_lose_their_health_factor() -> Non
     assert health(mirror.market, OUTSIDE) == before[BOB]
     assert before[BOB].error is None
     shown = MOONWELL_ON_BASE.value(mirror.market, OUTSIDE, NOW).collateral
-    assert [leg.amount == 0 for leg in shown] == [False, True]
+    assert {leg.symbol: leg.amount == 0 for leg in shown} == {"USDC": False, "WETH": True}
     steps = {s.name: s.value for s in MOONWELL_ON_BASE.explain(mirror.market, MEMBER, NOW)}
     assert steps["health factor"] == f"none: the contract cannot tell, {REASON}"
     assert REASON in steps["shortfall with interest added in USDC and WETH"]
