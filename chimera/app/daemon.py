@@ -22,6 +22,7 @@ from tenacity import (
 
 from chimera.app.build import Rooms
 from chimera.app.condition import NAMES, Condition, breaker, keep_looking
+from chimera.app.loading import load_mirror
 from chimera.app.path import BlockPath
 from chimera.app.proving import prove_node
 from chimera.domain.block import Block, BlockBatch
@@ -29,7 +30,7 @@ from chimera.domain.market import Key
 from chimera.domain.notices import ProtocolStatus, RebuildReport, Status
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.errors import ChimeraError, Rebuild, Refuse, Retry, Skip, Unfit
-from chimera.state.rebuild import compare_views, resume_point
+from chimera.state.rebuild import compare_views
 
 log = structlog.get_logger()
 
@@ -180,7 +181,7 @@ class Daemon:
         history = self._rooms.history
         checkpoints = await history.checkpoints()
         episodes = await history.opportunities(self._rooms.episodes_kept)
-        block = await self._begin(checkpoints, episodes)
+        block = await self._begin(checkpoints, episodes, recall=True)
         await self._rooms.writer.flush()  # from here on a crash finds a checkpoint to resume from
         return block
 
@@ -196,6 +197,7 @@ class Daemon:
             self._leave_out(fault.protocol, fault.reason)
         log.warning("mirror_is_read_anew", reason=str(fault), after_block=path.processed)
         rooms.metrics.rebuilds.labels("fault").inc()
+        rooms.snapshots.forget()
         again, self._fell_at = self._fell_at == path.processed, path.processed
         checkpoints = [] if again else path.checkpoints()
         episodes = [*rooms.ledger.episodes(), *rooms.detector.unsettled()]
@@ -222,25 +224,20 @@ class Daemon:
         rooms.engine.leave_out(protocol, reason)
 
     async def _begin(
-        self, checkpoints: Iterable[Checkpoint], episodes: Sequence[Opportunity]
+        self,
+        checkpoints: Iterable[Checkpoint],
+        episodes: Sequence[Opportunity],
+        *,
+        recall: bool = False,
     ) -> Block:
         """Load the book at the newest checkpoint that the node still knows, else at the head."""
         rooms, checkpoints = self._rooms, list(checkpoints)
-        block, checkpoint = await resume_point(
-            rooms.chain.reader,
-            checkpoints,
-            rooms.chain.adapters,
-            most_behind=rooms.settings.rpc.max_backfill_blocks,
-        )
-        if checkpoint is None:  # discovery may take so long that this block's state is gone
-            await rooms.bootstrap.search(block)
-            block = await rooms.chain.reader.head()
-        await rooms.bootstrap.load(block)
+        block, checkpoint, observation = await load_mirror(rooms, checkpoints, recall=recall)
         # Nothing is awaited for real from here to `note`: readers see the old state or the new one.
         rooms.detector.restore(episodes, checkpoint)
         rooms.ledger.restore(episodes)
         await self._path.resume(episodes)
-        await self._path.decide(rooms.engine.adopt())
+        await self._path.decide(observation)
         if checkpoint is None or checkpoint != checkpoints[0]:  # newer ones have left the chain
             rooms.publisher.wrote_up_to(max((c.block.number for c in checkpoints), default=0))
         self._write_anew()

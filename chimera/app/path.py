@@ -67,6 +67,7 @@ class BlockPath:
         keys = rooms.engine.touched | rooms.engine.near | were_near
         rooms.publisher.publish_block(keys, arrived_ns=batch.arrived_ns)
         rooms.metrics.blocks.inc()
+        rooms.metrics.sealed()
         rooms.metrics.logs.inc(len(batch.logs))
         if not batch.arrived_ns:
             rooms.metrics.gap_blocks.inc()
@@ -203,6 +204,7 @@ class BlockPath:
         """Make `processed_block` true: the book, the flags and the streaks reflect this block."""
         rooms = self._rooms
         self.processed = block.number
+        rooms.snapshots.took(block)
         rooms.metrics.processed_block.set(block.number)
         rooms.metrics.complete_up_to_block.set(block.number)
         rooms.metrics.opportunities_open.set(rooms.detector.open_count)

@@ -9,6 +9,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Callable,
+    Collection,
     Coroutine,
     Iterable,
     Mapping,
@@ -27,8 +28,8 @@ from chimera.domain.block import Address, Block, Log, LogQuery
 from chimera.domain.call import Inquiry
 from chimera.domain.health import Difference
 from chimera.domain.market import EMPTY, Account, Key, Market
-from chimera.domain.opportunity import Checkpoint
-from chimera.errors import Rebuild, Refuse, Retry
+from chimera.domain.remembered import Remembered
+from chimera.errors import Refuse, Retry
 from chimera.ports import Adapter, ChainReader, Users
 from chimera.state.book import UNDO_WINDOW, Book
 from chimera.state.valuation import Adapters
@@ -45,6 +46,7 @@ Progress = Callable[[str, str, int, int], None]
 """Told (protocol, "blocks" or "accounts", how many are done, how many there are)."""
 
 NONE_CHOSEN: Mapping[str, Iterable[bytes]] = MappingProxyType({})
+NONE_REMEMBERED: Mapping[str, Remembered] = MappingProxyType({})
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -59,58 +61,6 @@ async def drive(inquiry: Inquiry[T], reader: ChainReader, block: Block) -> T:
     except StopIteration as done:
         result: T = done.value
         return result
-
-
-async def resume_point(
-    reader: ChainReader,
-    checkpoints: Iterable[Checkpoint],
-    adapters: Adapters,
-    *,
-    most_behind: int,
-) -> tuple[Block, Checkpoint | None]:
-    """
-    Return the block to load the book at, and the checkpoint it comes from.
-
-    That is the newest checkpoint which is still canonical and whose state the node still answers,
-    so that every block since is read and no streak breaks; else the head, without a checkpoint.
-
-    Args:
-        reader: The chain.
-        checkpoints: Those that are remembered, newest first.
-        adapters: The protocols that will be loaded.
-        most_behind: How many blocks behind the head a checkpoint is still worth going back to:
-            after a longer outage, reading the state at the head is quicker than all blocks since.
-
-    Raises:
-        Retry: The node fails, which says nothing about what it still knows.
-    """
-    head = await reader.head()
-    for checkpoint in checkpoints:
-        block = checkpoint.block
-        if head.number - block.number > most_behind:
-            log.warning(
-                "outage_too_long",
-                last_block=block.number,
-                head=head.number,
-                most_behind=most_behind,
-                done="the state is read at the head, streaks begin anew",
-            )
-            break
-        if await reader.block_at(block.number) != block:
-            continue
-        try:
-            await _probe(reader, adapters, block)
-        except Rebuild as error:
-            log.warning("checkpoint_state_gone", block=block.number, error=str(error))
-            continue
-        return block, checkpoint
-    return head, None
-
-
-async def _probe(reader: ChainReader, adapters: Adapters, block: Block) -> None:
-    for adapter in adapters.values():
-        await drive(adapter.prove(), reader, block)
-        return
 
 
 def scan_name(protocol: str, *, suppliers: bool, markets: Iterable[bytes] | None = None) -> str:
@@ -152,6 +102,9 @@ class Bootstrap:
         chosen: Per protocol, the isolated markets that are followed, where these are not all.
         progress: Told how far the work got.
         pauses: Seconds to wait before a part of the accounts is asked for again.
+
+    Attributes:
+        vacant: Per protocol, who was known but had no account when it was loaded, in a row.
     """
 
     def __init__(
@@ -176,6 +129,7 @@ class Bootstrap:
         self._suppliers = suppliers
         self._chosen = chosen
         self._progress = progress
+        self.vacant: dict[str, bytes] = {}
 
     async def prove(self) -> None:
         """
@@ -200,7 +154,12 @@ class Bootstrap:
             await self._discover(adapter, market, block, None)
 
     async def load(
-        self, block: Block, *, protocols: Iterable[str] | None = None, from_block: int | None = None
+        self,
+        block: Block,
+        *,
+        protocols: Iterable[str] | None = None,
+        from_block: int | None = None,
+        remembered: Mapping[str, Remembered] = NONE_REMEMBERED,
     ) -> int:
         """
         Load protocols (all of them by default) as they are at `block`; return how many accounts.
@@ -212,6 +171,7 @@ class Bootstrap:
             block: A block whose state the node answers.
             protocols: Names of the instances to load.
             from_block: Look for borrowers from here on, though this has been done before.
+            remembered: Accounts at `block`, per protocol, that need not be read.
 
         Raises:
             Retry: The node failed; what discovery found so far is remembered.
@@ -220,7 +180,9 @@ class Bootstrap:
         names = list(self._adapters if protocols is None else protocols)
         loaded: dict[str, tuple[Market, dict[Address, Account]]] = {}
         for name in names:
-            loaded[name] = await self.read(name, block, from_block=from_block)
+            loaded[name] = await self.read(
+                name, block, from_block=from_block, remembered=remembered.get(name)
+            )
         if set(self._book.protocols) <= set(names):
             self._book.clear()
         for name, (market, accounts) in loaded.items():
@@ -228,15 +190,29 @@ class Bootstrap:
         return sum(len(accounts) for _, accounts in loaded.values())
 
     async def read(
-        self, protocol: str, block: Block, *, from_block: int | None = None
+        self,
+        protocol: str,
+        block: Block,
+        *,
+        from_block: int | None = None,
+        remembered: Remembered | None = None,
     ) -> tuple[Market, dict[Address, Account]]:
         """Read the market of a protocol, and everybody who has a balance there, at `block`."""
         adapter = self._adapters[protocol]
         market = await self._market(adapter, block)
         users = await self._discover(adapter, market, block, from_block)
         market = await drive(adapter.read_rest(market, users, block), self._reader, block)
-        accounts = await self._read_accounts(adapter, market, users, block)
-        log.info("protocol_read", protocol=protocol, block=block.number, accounts=len(accounts))
+        accounts, known = _known_of(remembered, users)
+        unknown = [user for user in users if user not in accounts and user not in known]
+        accounts |= await self._read_accounts(adapter, market, unknown, block)
+        self.vacant[protocol] = b"".join(user for user in users if user not in accounts)
+        log.info(
+            "protocol_read",
+            protocol=protocol,
+            block=block.number,
+            accounts=len(accounts),
+            read=len(unknown),
+        )
         return market, accounts
 
     async def _market(self, adapter: Adapter[Any], block: Block) -> Market:
@@ -247,9 +223,9 @@ class Bootstrap:
             raise
         return market
 
-    async def verify(self, protocol: str) -> list[Key]:
+    async def verify(self, protocol: str, users: Collection[Address] | None = None) -> list[Key]:
         """
-        Read every account of the book anew at its block; return those that differ.
+        Read accounts (all that are known by default) anew at the book's block; name the wrong ones.
 
         Where borrowers are followed, whoever borrowed on a branch that has left may be missing.
 
@@ -259,13 +235,14 @@ class Bootstrap:
         adapter, block = self._adapters[protocol], self._book.block
         market = self._book.market(protocol)
         ours = dict(self._book.accounts(protocol).users)
-        known = {*ours, *(await self._history.users(protocol))}
-        theirs = await self._read_accounts(adapter, market, sorted(known), block)
+        if users is None:
+            users = {*ours, *(await self._history.users(protocol))}
+        theirs = await self._read_accounts(adapter, market, sorted(users), block)
         whole = protocol in self._suppliers
-        needed = {user for user, its in theirs.items() if whole or its.is_open}
+        needed = {user for user in theirs if user in ours or whole or theirs[user].is_open}
         return [
             (protocol, user)
-            for user in sorted(ours.keys() | needed)
+            for user in sorted({user for user in users if user in ours} | needed)
             if _balances(ours.get(user)) != _balances(theirs.get(user))
         ]
 
@@ -392,6 +369,23 @@ async def compare_views(
         if progress is not None:
             progress(protocol, "views", start + len(part), len(users))
     return len(users), mismatches
+
+
+def _known_of(
+    remembered: Remembered | None, users: Sequence[Address]
+) -> tuple[dict[Address, Account], AbstractSet[Address]]:
+    """Return what need not be read: nothing, if the history does not know all of them."""
+    if remembered is None:
+        return {}, frozenset()
+    strangers = remembered.accounts.keys() - set(users)
+    if strangers:
+        log.warning(
+            "snapshot_not_used",
+            reason=f"the history does not know {len(strangers)} of its users",
+            done="every account is read from the node",
+        )
+        return {}, frozenset()
+    return dict(remembered.accounts), remembered.vacant
 
 
 def _balances(account: Account | None) -> Account:

@@ -46,6 +46,11 @@ class Trust:
         self._quarantined: dict[str, None] = {}
         self._wrong: dict[str, dict[Key, None]] = {}  # by published market: who differed last
 
+    @property
+    def settled(self) -> bool:
+        """Tell whether nothing in the book is known to be wrong."""
+        return not self._quarantined and not any(self._mistrusted.values())
+
     # --- accounts --------------------------------------------------------------------------------
 
     @property

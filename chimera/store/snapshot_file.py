@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from sqlalchemy import make_url
 
 from chimera.domain.block import Block, BlockHash
 from chimera.domain.market import Account, Holder
@@ -28,6 +29,15 @@ from chimera.store.snapshot_codec import Count, Decoder, Encoder, Names, Place, 
 MAGIC = b"chimera snapshot 1\n"  # the 1 is the version of the format
 DIGEST_BYTES = 32
 LENGTH_BYTES = 8
+
+
+def place_of(history_url: str, chain_id: int) -> Path | None:
+    """Return where the file of a history stands; None where the history is no file itself."""
+    url = make_url(history_url)
+    path = url.database or ":memory:"
+    if url.get_backend_name() != "sqlite" or path.startswith((":memory:", "file:")):
+        return None
+    return Path(f"{path}.{chain_id}.snapshot")
 
 
 class Instance(msgspec.Struct, frozen=True):
@@ -98,8 +108,8 @@ class Draft:
     """A file in the making, one protocol after the other, page by page."""
 
     def __init__(self, identity: Identity, block: Block) -> None:
+        self.block = block
         self._identity = identity
-        self._block = block
         self._parts: list[Part] = []
         self._content: list[bytes] = []
 
@@ -123,7 +133,7 @@ class Draft:
         Raises:
             OSError: It cannot be written.
         """
-        block = self._block
+        block = self.block
         header = msgspec.msgpack.encode(
             Header(
                 self._identity,

@@ -50,6 +50,7 @@ class Walk:
             publisher=house.publisher,
             metrics=house.metrics,
             reconciler=house.reconciler,
+            snapshots=SimpleNamespace(took=lambda _: None),
         )
         self.path = BlockPath(rooms)
         house.reconciler.look_again = self.path.look_again

@@ -21,9 +21,9 @@ from chimera.state.rebuild import (
     Mismatch,
     compare_views,
     drive,
-    resume_point,
     scan_name,
 )
+from chimera.state.resuming import resume_point
 from tests.fakes_state import (
     ALICE,
     BOB,
