@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.exposition import Exposition, bound
-from benchmarks.measuring import Goal, Row, Samples, row_of, timed
+from benchmarks.measuring import Goal, Row, Samples, elapsed, row_of
 from benchmarks.polling import Poller
 from chimera.domain.block import Address
 from chimera.domain.call import Call
@@ -83,7 +83,7 @@ def _measure(stage: Stage, daemon: Daemon, size: int) -> list[Row]:
         seen.append(_block(stage, daemon))
         for way, poll in poller.ways.items():
             if way == MULTICALL or number % EVERY == 0:
-                polls[way].append(timed(poll))
+                polls[way].append(elapsed(poll))
     grown = _metrics(daemon).since(before)
     rows = [row_of(f"{size:,}: poll, {way}", found) for way, found in polls.items()]
     return [*rows, *_rows(f"{size:,}", grown, seen, rows[-1])]

@@ -23,7 +23,7 @@ MEASUREMENTS: Mapping[str, Terms] = {
     "wide": Terms(),
     "events": Terms(),
     "block": Terms(),
-    "growth": Terms(checked=False),
+    "growth": Terms(seconds=400.0, checked=False),
     "memory": Terms(),
     "stalls": Terms(checked=False),
     "bootstrap": Terms(seconds=400.0, checked=False),

@@ -1,12 +1,18 @@
-"""Rows for people."""
+"""
+Rows for people: tables on a terminal, and the newest run for docs/performance.md.
+
+`python -m benchmarks.table [NAME ...]` prints what `benchmarks/results/latest.json` holds as Markdown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
 from benchmarks.measuring import SECONDS, Goal, Row
+from benchmarks.stored import latest
 
 SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 
@@ -60,3 +66,30 @@ def cells(row: Row) -> tuple[str, ...]:
         "\n".join(aim(goal, row.unit) for goal in row.goals),
         "\n".join("ok" if reached else "MISSED" for reached in row.verdicts),
     )
+
+
+def markdown(name: str, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the lines of one measurement's table, under the command that makes it."""
+    yield from (f"    .venv/bin/python -m benchmarks {name}", "")
+    yield "| what | median | p99 | ratio | goal | |"
+    yield "|---|---|---|---|---|---|"
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{rounded(row.ratio)}x {_shortened(row)}"
+        goals = ", ".join(aim(goal, row.unit) for goal in row.goals)
+        reached = ", ".join("reached" if fine else "**missed**" for fine in row.verdicts)
+        figures = (shown(row.median, row.unit), shown(row.p99, row.unit))
+        yield f"| {' | '.join((row.what, *figures, ratio, goals, reached))} |"
+    yield ""
+
+
+def _shortened(row: Row) -> str:
+    """Name the other side; what both sides begin with (a size) need not be said twice."""
+    theirs = row.against or ""
+    start = theirs.partition(": ")[0] + ": "
+    return theirs.removeprefix(start) if row.what.startswith(start) else theirs
+
+
+if __name__ == "__main__":
+    _, measurements = latest()
+    for each in sys.argv[1:] or measurements:
+        print("\n".join(markdown(each, measurements[each])))

@@ -1,4 +1,5 @@
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,15 @@ from benchmarks.measuring import (
     Goal,
     Row,
     Turn,
+    elapsed,
     in_turns,
     in_turns_async,
     percentile,
     row_of,
+    timed,
 )
 from benchmarks.registry import NAMES, about
-from benchmarks.table import aim, cells, shown
+from benchmarks.table import aim, cells, markdown, shown
 
 HUNDRED = [float(number) for number in range(1, 101)]
 
@@ -123,6 +126,25 @@ def test_a_table_line_says_whether_each_goal_was_reached() -> None:
         *("ours", "500 ms", "2 s", "2 s", "9", ""),
         *("<= 1 s\np99 <= 1 s", "ok\nMISSED"),
     )
+
+
+def test_a_line_for_the_documentation_names_a_size_once() -> None:
+    goals = (Goal(1), Goal(3, "ratio", at_least=True))
+    row = Row("10: ours", 0.5, p99=2.0, ratio=2.5, against="10: theirs", goals=goals)
+
+    command, *_, line, _ = markdown("screen", [row])
+
+    assert command == "    .venv/bin/python -m benchmarks screen"
+    assert line == (
+        "| 10: ours | 500 ms | 2 s | 2.5x theirs | <= 1 s, >= 3x | reached, **missed** |"
+    )
+
+
+def test_what_waits_is_timed_on_the_wall_and_what_works_by_the_processor() -> None:
+    nap = 0.05
+
+    assert timed(lambda: time.sleep(nap)) < nap
+    assert elapsed(lambda: time.sleep(nap)) >= nap
 
 
 BEFORE = """\
