@@ -1,7 +1,7 @@
 """
 Rows for people: tables on a terminal, and the newest run for docs/performance.md.
 
-`python -m benchmarks.table [NAME ...]` prints what `benchmarks/results/latest.json` holds as Markdown.
+`python -m benchmarks.table [NAME ...]` prints benchmarks/results/latest.json as Markdown.
 """
 
 from __future__ import annotations
