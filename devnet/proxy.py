@@ -45,6 +45,7 @@ class CountingProxy:
     Attributes:
         counts: Requests so far, by method.
         requests: The requests themselves, in order.
+        most_at_once: HTTP bodies that were under way at the same time, at most.
         delay: Seconds that every HTTP answer is held back.
     """
 
@@ -56,6 +57,7 @@ class CountingProxy:
         self._port = 0
         self.counts: Counter[str] = Counter()
         self.requests: list[Request] = []
+        self.most_at_once = self._at_once = 0
         self.delay = 0.0
 
     @property
@@ -90,6 +92,7 @@ class CountingProxy:
         """Forget what has been counted."""
         self.counts.clear()
         self.requests.clear()
+        self.most_at_once = 0
 
     def per_account_requests(self, users: Iterable[str]) -> int:
         """
@@ -149,7 +152,12 @@ class CountingProxy:
         try:
             if request.headers.get("Upgrade", "").lower() == "websocket":
                 return await self._pass_socket(request)
-            return await self._pass_request(request)
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            try:
+                return await self._pass_request(request)
+            finally:
+                self._at_once -= 1
         except ClientError as error:
             raise web.HTTPBadGateway(text=str(error)) from error
 

@@ -12,7 +12,6 @@ from chimera.api.server import ApiServer, build_app
 from chimera.app import endpoints
 from chimera.app.condition import Facts
 from chimera.app.heartbeat import Labour, Progress, heartbeat, signs
-from chimera.app.snapshots import Snapshots, identity_of
 from chimera.chain.backfill import scan
 from chimera.chain.feed import ChainFeed
 from chimera.chain.quorum import Quorum, Witness
@@ -81,7 +80,6 @@ class Rooms:
     engine: StateEngine
     publisher: CachePublisher
     bootstrap: Bootstrap
-    snapshots: Snapshots
     subscription: Subscription
     quorum: Quorum | None
     feed: ChainFeed | RecordedFeed
@@ -130,7 +128,7 @@ class Rooms:
                 lambda: signs(operator.status(), self.labour, flags=self.detector.open_count),
                 block_time=self.settings.chain.block_time,
             ),
-            *(self.cache, self.writer, self.snapshots, self.flags, self.publisher),
+            *(self.cache, self.writer, self.flags, self.publisher),
         ]
         if self.reconciler is not None:
             services.append(self.reconciler)
@@ -220,18 +218,17 @@ def build_rooms(
         trust=Trust(window=settings.reconcile.within),
     )
     writer = HistoryWriter(history)
-    complete = frozenset(
-        its.name
-        for its in settings.protocols
-        if its.suppliers or chain.adapters[its.name].needs_suppliers
-    )
     bootstrap = Bootstrap(
         chain.reader.labelled("bootstrap"),
         writer,
         chain.adapters,
         book,
         scan=functools.partial(scan, initial_range=settings.rpc.max_log_range),
-        suppliers=complete,
+        suppliers=frozenset(
+            its.name
+            for its in settings.protocols
+            if its.suppliers or chain.adapters[its.name].needs_suppliers
+        ),
         chosen={
             its.name: its.market_ids for its in settings.protocols if its.market_ids is not None
         },
@@ -247,13 +244,6 @@ def build_rooms(
         engine=engine,
         publisher=CachePublisher(cache, engine.mirror, on_written=metrics.event_to_cache.observe),
         bootstrap=bootstrap,
-        snapshots=Snapshots(
-            settings.history.url,
-            identity_of(settings, complete),
-            engine,
-            bootstrap,
-            most_behind=settings.rpc.max_backfill_blocks,
-        ),
         subscription=subscription,
         quorum=quorum,
         feed=_feed(chain, subscription, engine, quorum, overheard),

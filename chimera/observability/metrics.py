@@ -22,6 +22,8 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 WORK = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 # Seconds. Work that waits for a node or for Redis as well.
 ROUND_TRIPS = (*WORK, 2.0, 3.5, 5.0)
+REQUESTS = (0, 1, 2, 3, 4, 5, 6, 8, 12, 20, 50)
+FOR_BLOCKS = frozenset({"head", "logs", "readings"})  # purposes of requests that a block takes
 
 
 class Metrics:
@@ -36,6 +38,7 @@ class Metrics:
         # A `_created` series beside each counter tells nobody anything.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self._asked = 0  # for blocks, since the newest one was sealed
         ProcessCollector(namespace="chimera", registry=self.registry)
         self._add_chain()
         self._add_endpoints()
@@ -56,6 +59,16 @@ class Metrics:
             self.mirror_mismatches.labels(name)
             self.reconciled_accounts.labels(name)
 
+    def asked(self, endpoint: str, method: str, purpose: str) -> None:
+        """Count a JSON-RPC request that goes out."""
+        self.rpc_requests.labels(endpoint, method, purpose).inc()
+        self._asked += purpose in FOR_BLOCKS
+
+    def sealed(self) -> None:
+        """Note a sealed block: what was asked since the one before was asked for it."""
+        self.rpc_requests_per_block.observe(self._asked)
+        self._asked = 0
+
     def _add_chain(self) -> None:
         self.head_block = self._gauge("head_block", "Newest block the node has told us of")
         self.processed_block = self._gauge("processed_block", "Last block that was applied")
@@ -70,6 +83,9 @@ class Metrics:
         self.reconnects = self._counter("reconnects", "Subscriptions opened anew after a loss")
         self.rpc_requests = self._counter(
             "rpc_requests", "JSON-RPC requests sent", "endpoint", "method", "purpose"
+        )
+        self.rpc_requests_per_block = self._histogram(
+            "rpc_requests_per_block", "JSON-RPC requests for one block and its head", REQUESTS
         )
         self.log_differences = self._counter(
             "log_differences", "Blocks whose subscribed logs differ from the sealed", "endpoint"

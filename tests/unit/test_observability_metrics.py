@@ -11,6 +11,7 @@ PROMISED = [
     "chimera_block_to_decision_seconds_bucket",
     "chimera_event_to_cache_seconds_bucket",
     'chimera_rpc_requests_total{endpoint="e",method="m",purpose="p"}',
+    "chimera_rpc_requests_per_block_bucket",
     'chimera_accounts{protocol="aave"}',
     'chimera_unhealthy_accounts{protocol="aave"}',
     "chimera_reorgs_total",
@@ -28,7 +29,7 @@ def rendered(metrics: Metrics) -> list[str]:
 def test_every_promised_series_is_there(name: str) -> None:
     metrics = Metrics()
     metrics.follow(["aave"])
-    metrics.rpc_requests.labels("e", "m", "p").inc()
+    metrics.asked("e", "m", "p")
 
     assert any(line.startswith((f"{name} ", f"{name}{{")) for line in rendered(metrics))
 
@@ -74,3 +75,17 @@ def test_two_daemons_in_one_process_do_not_share_figures() -> None:
 
 def test_the_format_is_the_text_format() -> None:
     assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")
+
+
+def test_a_block_counts_the_requests_that_were_made_for_it_and_no_others() -> None:
+    metrics = Metrics()
+    for purpose in ("logs", "readings", "reconcile", "probe", "backfill"):
+        metrics.asked("e", "m", purpose)
+    metrics.sealed()
+    metrics.sealed()
+
+    lines = rendered(metrics)
+
+    assert "chimera_rpc_requests_per_block_sum 2.0" in lines
+    assert "chimera_rpc_requests_per_block_count 2.0" in lines
+    assert 'chimera_rpc_requests_per_block_bucket{le="1.0"} 1.0' in lines
