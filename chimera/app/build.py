@@ -12,6 +12,7 @@ from chimera.api.server import ApiServer, build_app
 from chimera.app import endpoints
 from chimera.app.condition import Facts
 from chimera.app.heartbeat import Labour, Progress, heartbeat, signs
+from chimera.app.snapshots import Snapshots, identity_of
 from chimera.chain.backfill import scan
 from chimera.chain.feed import ChainFeed
 from chimera.chain.quorum import Quorum, Witness
@@ -80,6 +81,7 @@ class Rooms:
     engine: StateEngine
     publisher: CachePublisher
     bootstrap: Bootstrap
+    snapshots: Snapshots
     subscription: Subscription
     quorum: Quorum | None
     feed: ChainFeed | RecordedFeed
@@ -128,7 +130,7 @@ class Rooms:
                 lambda: signs(operator.status(), self.labour, flags=self.detector.open_count),
                 block_time=self.settings.chain.block_time,
             ),
-            *(self.cache, self.writer, self.flags, self.publisher),
+            *(self.cache, self.writer, self.snapshots, self.flags, self.publisher),
         ]
         if self.reconciler is not None:
             services.append(self.reconciler)
@@ -218,17 +220,18 @@ def build_rooms(
         trust=Trust(window=settings.reconcile.within),
     )
     writer = HistoryWriter(history)
+    complete = frozenset(
+        its.name
+        for its in settings.protocols
+        if its.suppliers or chain.adapters[its.name].needs_suppliers
+    )
     bootstrap = Bootstrap(
         chain.reader.labelled("bootstrap"),
         writer,
         chain.adapters,
         book,
         scan=functools.partial(scan, initial_range=settings.rpc.max_log_range),
-        suppliers=frozenset(
-            its.name
-            for its in settings.protocols
-            if its.suppliers or chain.adapters[its.name].needs_suppliers
-        ),
+        suppliers=complete,
         chosen={
             its.name: its.market_ids for its in settings.protocols if its.market_ids is not None
         },
@@ -244,6 +247,13 @@ def build_rooms(
         engine=engine,
         publisher=CachePublisher(cache, engine.mirror, on_written=metrics.event_to_cache.observe),
         bootstrap=bootstrap,
+        snapshots=Snapshots(
+            settings.history.url,
+            identity_of(settings, complete),
+            engine,
+            bootstrap,
+            most_behind=settings.rpc.max_backfill_blocks,
+        ),
         subscription=subscription,
         quorum=quorum,
         feed=_feed(chain, subscription, engine, quorum, overheard),

@@ -204,6 +204,7 @@ class BlockPath:
         """Make `processed_block` true: the book, the flags and the streaks reflect this block."""
         rooms = self._rooms
         self.processed = block.number
+        rooms.snapshots.took(block)
         rooms.metrics.processed_block.set(block.number)
         rooms.metrics.complete_up_to_block.set(block.number)
         rooms.metrics.opportunities_open.set(rooms.detector.open_count)
