@@ -10,7 +10,13 @@ from chimera.domain.numeric import MAX_UINT256, RAY, Bps, Ray, Wad
 from chimera.errors import Skip
 from chimera.protocols.aave_v3.market import AaveMarket
 from chimera.protocols.aave_v3.math import OVERFLOWS
-from chimera.protocols.aave_v3.valuation import enabled_in, may_count, price_of, terms_of
+from chimera.protocols.aave_v3.valuation import (
+    enabled_in,
+    may_count,
+    price_of,
+    terms_of,
+    unpriced_terms_of,
+)
 
 MOST_PLANS = 1 << 16  # shapes remembered; a market has some thousands
 
@@ -57,11 +63,40 @@ def row_of(market: AaveMarket, place: Place, timestamp: int) -> Row:
 
 def _row(market: AaveMarket, place: Place, timestamp: int) -> Row:
     asset, mode = place
-    reserve, terms = market.reserves[asset], terms_of(market, mode)
-    price = price_of(market, reserve, terms)
+    parts = market.lasting(_no_parts)
+    part = parts.get(place)
+    if part is None:
+        part = parts[place] = _part(market, place)
+    price = market.prices[asset]
+    if part.may_differ or price is None:
+        price = price_of(market, market.reserves[asset], terms_of(market, mode))
     indexes = market.indexes(timestamp)[asset]
-    income = indexes.income if may_count(market, reserve) else Ray(0)
-    return Row(price, reserve.unit, income, indexes.debt, terms.threshold(reserve))
+    income = indexes.income if part.counts else Ray(0)
+    return Row(price, part.unit, income, indexes.debt, part.threshold)
+
+
+class Part(NamedTuple):
+    """What of a row lasts; `may_differ` where the eMode has a price source."""
+
+    unit: int
+    threshold: Bps
+    counts: bool
+    may_differ: bool
+
+
+def _part(market: AaveMarket, place: Place) -> Part:
+    asset, mode = place
+    reserve, terms = market.reserves[asset], unpriced_terms_of(market, mode)
+    return Part(
+        unit=reserve.unit,
+        threshold=terms.threshold(reserve),
+        counts=may_count(market, reserve),
+        may_differ=terms.source is not None,
+    )
+
+
+def _no_parts(_market: AaveMarket) -> dict[Place, Part]:
+    return {}
 
 
 def factor(market: AaveMarket, account: Account, timestamp: int) -> Wad | None:

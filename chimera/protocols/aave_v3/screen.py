@@ -32,12 +32,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from chimera.domain.market import FIRST_AMOUNT, Account, Cells, Column, Shape
-from chimera.domain.numeric import RAY
+from chimera.domain.numeric import BPS, RAY
 from chimera.errors import Skip
 from chimera.protocols.aave_v3.market import AaveMarket, Reserve
-from chimera.protocols.aave_v3.valuation import Terms, may_count, price_of, terms_of
+from chimera.protocols.aave_v3.valuation import may_count, price_of, terms_of, unpriced_terms_of
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.intp]
 
 RELATIVE_BAND = 4e-6  # float32, 64 legs
 ABSOLUTE_BAND = 1.0  # base units
@@ -70,16 +78,43 @@ def cells(shape: Shape) -> Cells:
     )
 
 
+class Frame(NamedTuple):
+    """
+    What of the weights of some columns lasts until governance acts; an array has each column's.
+
+    Attributes:
+        columns: Whose weights these are.
+        is_debt: Whether it weighs on the debt side.
+        asset: Number of its asset among the reserves.
+        rate: Number of its index, where all incomes stand first, then all debt indexes.
+        share: Of price times index: threshold over unit and ray, for debts one over them.
+        unlisted: Whether its asset is no reserve.
+        sourced: Those in an eMode with a price source.
+    """
+
+    columns: tuple[Column, ...]
+    is_debt: Bools
+    asset: Integers
+    rate: Integers
+    share: Floats
+    unlisted: Bools
+    sourced: tuple[int, ...]
+
+
 def weights(market: AaveMarket, columns: Sequence[Column], timestamp: int) -> Weights:
     """Return, per column, value per scaled unit: of collateral at its threshold, and of debt."""
-    collateral, debt = [], []
-    for asset, is_debt, mode in columns:
-        weight = math.inf
-        if asset in market.reserves:
-            weight = _weight(market, market.reserves[asset], mode, timestamp, is_debt=is_debt)
-        collateral.append(0.0 if is_debt else weight)
-        debt.append(weight if is_debt else 0.0)
-    return collateral, debt
+    frame = _frame_of(market, tuple(columns))
+    own, indexes = _prices(market), _indexes(market, timestamp)
+    prices = own[frame.asset]
+    for number in frame.sourced:
+        asset, _, mode = frame.columns[number]
+        prices[number] = _price(market, market.reserves[asset], mode)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = prices * indexes[frame.rate] * frame.share
+    unknown = frame.unlisted | ~np.isfinite(prices) | (indexes < RAY)[frame.rate]
+    found[unknown | ~(found < FLOAT32_MAX)] = math.inf
+    collateral, debt = np.where(frame.is_debt, 0.0, found), np.where(frame.is_debt, found, 0.0)
+    return collateral.tolist(), debt.tolist()
 
 
 def leg_bands(market: AaveMarket) -> tuple[float, float]:
@@ -87,32 +122,78 @@ def leg_bands(market: AaveMarket) -> tuple[float, float]:
     return 1.0, 0.0 if market.engine.rounds_to_nearest else 1.0
 
 
-def _weight(
-    market: AaveMarket, reserve: Reserve, mode: int, timestamp: int, *, is_debt: bool
-) -> float:
+def _prices(market: AaveMarket) -> Floats:
+    """Return the price of every reserve; infinite where nobody knows it."""
+    prices = (market.prices[asset] for asset in market.reserves)
+    return np.array([math.inf if price is None else _float(price) for price in prices], np.float64)
+
+
+def _price(market: AaveMarket, reserve: Reserve, mode: int) -> float:
     try:
-        terms = terms_of(market, mode)
-        price = price_of(market, reserve, terms)
+        return _float(price_of(market, reserve, terms_of(market, mode)))
     except Skip:
         return math.inf
-    indexes = market.indexes(timestamp)[reserve.asset]
-    if min(indexes.income, indexes.debt) < RAY:
-        return math.inf
-    unit = RAY * reserve.unit
-    if is_debt:
-        return _quotient(price * indexes.debt, unit)
-    threshold = _low_threshold(market, reserve, terms)
-    return _quotient(price * indexes.income * threshold, unit * 10_000)
 
 
-def _low_threshold(market: AaveMarket, reserve: Reserve, terms: Terms) -> int:
-    lost = 1 if market.engine.averages_threshold else 0
-    return max(terms.threshold(reserve) - lost, 0) if may_count(market, reserve) else 0
+def _indexes(market: AaveMarket, timestamp: int) -> Floats:
+    of = market.indexes(timestamp)
+    each = [of[asset] for asset in market.reserves]
+    exact = [indexes.income for indexes in each] + [indexes.debt for indexes in each]
+    return np.array([_float(index) for index in exact], np.float64)
 
 
-def _quotient(numerator: int, denominator: int) -> float:
+def _float(value: int) -> float:
     try:
-        quotient = numerator / denominator
+        return float(value)
     except OverflowError:
         return math.inf
-    return quotient if quotient < FLOAT32_MAX else math.inf
+
+
+# --- what lasts ----------------------------------------------------------------------------------
+
+
+def _frame_of(market: AaveMarket, columns: tuple[Column, ...]) -> Frame:
+    """Return the frame of these columns; the last one is remembered."""
+    frames = market.lasting(_no_frames)
+    if not frames or frames[0].columns != columns:
+        frames[:] = [_frame(market, columns)]
+    return frames[0]
+
+
+def _no_frames(_market: AaveMarket) -> list[Frame]:
+    return []
+
+
+def _frame(market: AaveMarket, columns: tuple[Column, ...]) -> Frame:
+    numbers = {asset: number for number, asset in enumerate(market.reserves)}
+    known = [column if column[0] in numbers else None for column in columns]
+    assets = [numbers.get(asset, 0) for asset, _, _ in columns]
+    is_debt = np.array([side for _, side, _ in columns], np.bool_)
+    return Frame(
+        columns=columns,
+        is_debt=is_debt,
+        asset=np.array(assets, np.intp),
+        rate=np.array(assets, np.intp) + is_debt * len(numbers),
+        share=np.array([0.0 if its is None else _share(market, its) for its in known], np.float64),
+        unlisted=np.array([its is None for its in known], np.bool_),
+        sourced=tuple(
+            number
+            for number, its in enumerate(known)
+            if its is not None and unpriced_terms_of(market, its[2]).source is not None
+        ),
+    )
+
+
+def _share(market: AaveMarket, column: Column) -> float:
+    asset, is_debt, mode = column
+    reserve = market.reserves[asset]
+    if is_debt:
+        return 1 / (RAY * reserve.unit)
+    return _low_threshold(market, reserve, mode) / (RAY * reserve.unit * BPS)
+
+
+def _low_threshold(market: AaveMarket, reserve: Reserve, mode: int) -> int:
+    if not may_count(market, reserve):
+        return 0
+    lost = 1 if market.engine.averages_threshold else 0
+    return max(unpriced_terms_of(market, mode).threshold(reserve) - lost, 0)

@@ -29,6 +29,13 @@ class Terms(NamedTuple):
     price: int
     by_bitmap: bool
 
+    @property
+    def source(self) -> Address | None:
+        """Return the category's price source, None where it has none."""
+        if self.by_bitmap or self.mode.price_source == ZERO_ADDRESS:
+            return None
+        return self.mode.price_source
+
     def cover(self, reserve: Reserve) -> bool:
         """
         Tell whether the asset is collateral of the user's category.
@@ -86,16 +93,20 @@ def terms_of(market: AaveMarket, number: int) -> Terms:
     Raises:
         Skip: The category's price source reverts.
     """
-    if not number:
-        return ORDINARY
-    mode = market.modes.get(number, NO_MODE)
-    by_bitmap = market.engine.has_mode_bitmaps
-    if by_bitmap or mode.price_source == ZERO_ADDRESS:
-        return Terms(number, mode, 0, by_bitmap)
-    price = market.prices[mode.price_source]
+    terms = unpriced_terms_of(market, number)
+    if terms.source is None:
+        return terms
+    price = market.prices[terms.source]
     if price is None:
         raise Skip(f"price source of eMode {number} reverts")
-    return Terms(number, mode, price, by_bitmap)
+    return terms._replace(price=price)
+
+
+def unpriced_terms_of(market: AaveMarket, number: int) -> Terms:
+    """Return what the eMode changes, as if its price source said 0: that much is lasting."""
+    if not number:
+        return ORDINARY
+    return Terms(number, market.modes.get(number, NO_MODE), 0, market.engine.has_mode_bitmaps)
 
 
 def price_of(market: AaveMarket, reserve: Reserve, terms: Terms) -> int:
