@@ -34,6 +34,7 @@ class Adapter(SimpleNamespace):
 
     relative_band = 4e-6
     absolute_band = 0.0
+    unit_band = 0.0
 
     def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
         """Yield collateral and debt."""
@@ -46,6 +47,11 @@ class Adapter(SimpleNamespace):
             *(((asset, False, 0), place) for asset, place in shape.supply_places.items()),
             *(((asset, True, 0), place) for asset, place in shape.debt_places.items()),
         )
+
+    def leg_bands(self, market: object) -> tuple[float, float]:
+        """Nothing is rounded."""
+        del market
+        return 0.0, 0.0
 
     def weights(
         self, market: object, columns: Sequence[Column], timestamp: int

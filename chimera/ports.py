@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from chimera.domain.block import (
     Address,
     Block,
@@ -26,6 +29,7 @@ from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.domain.position import Position
 
 M = TypeVar("M", bound=Market)
+Numbers = Sequence[float] | npt.NDArray[np.float64]
 
 
 MOST_ENDINGS = 1 << 12
@@ -211,7 +215,11 @@ class Adapter(Protocol[M]):
         """Compare an account with the answers to `proof` at `block`, to the last digit."""
 
     def columns(self, account: Account) -> Iterator[tuple[Column, int]]:
-        """Yield the screen's cells of an account: column, and amount in stored units."""
+        """
+        Yield the screen's cells of an account: column, and amount in stored units.
+
+        Which columns, and their order, follow from the account's shape.
+        """
 
     def cells(self, shape: Shape) -> Cells | None:
         """
@@ -222,7 +230,7 @@ class Adapter(Protocol[M]):
 
     def weights(
         self, market: M, columns: Sequence[Column], timestamp: int
-    ) -> tuple[Sequence[float], Sequence[float]]:
+    ) -> tuple[Numbers, Numbers]:
         """
         Return two values per column, in base currency per stored unit.
 
@@ -231,8 +239,17 @@ class Adapter(Protocol[M]):
         Infinite or NaN where the price is unknown: such accounts always go to the exact integers.
         """
 
+    def leg_bands(self, market: M) -> tuple[float, float]:
+        """
+        Return how much a leg may count less than its weight says as collateral, and more as debt.
+
+        In base currency units, besides `unit_band`. The contract counts whole ones: an account
+        whose debts come to less than one with all this has none.
+        """
+
     relative_band: float  # slack of the screen as a part of both sums
-    absolute_band: float  # slack of the screen, base currency units
+    absolute_band: float  # slack of the screen per account, base currency units
+    unit_band: float  # slack of each leg, stored units; of collateral half of it at most
 
 
 class Follower(Protocol):

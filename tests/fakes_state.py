@@ -93,6 +93,7 @@ class FakeAdapter:
     topics: frozenset[bytes] = frozenset({TOPIC})
     relative_band: float = 4e-6
     absolute_band: float = 2.0
+    unit_band: float = 0.0
     needs_suppliers: bool = False
     chain: dict[Address, Account] = field(default_factory=dict)
     prices: Mapping[Address, int] = field(default_factory=dict)
@@ -271,6 +272,10 @@ class FakeAdapter:
             yield (asset, False, account.mode), amount
         for asset, amount in account.owed.items():
             yield (asset, True, 0), amount
+
+    def leg_bands(self, market: FakeMarket) -> tuple[float, float]:
+        del market
+        return 0.0, 0.0
 
     def weights(
         self, market: FakeMarket, columns: Sequence[Column], timestamp: int

@@ -21,7 +21,8 @@ from chimera.state.face import CacheFace
 from chimera.state.mirror import Mirror
 from chimera.state.reckoning import Reckoning
 from chimera.state.routing import route
-from chimera.state.screen import Screen, Weights
+from chimera.state.screen import Screen
+from chimera.state.screen_weights import Weights
 from chimera.state.shelf import Shelf
 from chimera.state.trust import Trust
 from chimera.state.valuation import Adapters

@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from chimera.domain.block import Address
-from chimera.domain.market import Account, Cells, Column, Shape
+from chimera.domain.market import Account, Column, Shape
 from chimera.ports import Adapter
-from chimera.state.screen_dense import Bools, Dense, Floats, Integers
+from chimera.state.screen_dense import Bools, Dense, Floats, Slots
+from chimera.state.screen_patience import Patience, short_of
 from chimera.state.screen_ragged import Ragged
+from chimera.state.screen_ranking import Ranking
+from chimera.state.screen_weights import EPSILON, LARGEST, Weights, debts_of, weigh
 
-FLOAT32 = np.finfo(np.float32)
-LARGEST, SMALLEST = float(FLOAT32.max), float(FLOAT32.tiny)  # beyond these, precision is lost
-EPSILON = float(FLOAT32.eps)
-HEAVIEST = LARGEST / 2**31  # a weight that is still a number when multiplied by any limit
-MOST_PLANS = 1 << 16  # shapes remembered; a market has some thousands
+MOST_SHAPES = 1 << 16  # remembered; a market has some thousands
 DENSE_ROWS = 40  # columns up to which one product over everything beats gathering legs
+FEW = 256  # accounts that are looked at one by one whatever there is else
 
+Amounts = Callable[[Account], Iterable[int]]
+"""Takes the amounts of all legs out of an account."""
 
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """
-    The two weight vectors of a block; `unknown` are rows whose weight float32 cannot hold.
-
-    `numbering` tells which columns the rows were when these weights were made.
-    """
-
-    collateral: Floats
-    debt: Floats
-    unknown: Bools
-    numbering: int
-
-
-class Ranking:
-    """
-    Users with a lower bound of their health factor, as a ratio, lowest first.
-
-    The exact factor is never under the bound, which is minus infinity where float32 cannot tell.
-    """
-
-    def __init__(self, bounds: Floats, users: Sequence[Address]) -> None:
-        self._bounds = bounds
-        self._users = users
-        self._order = np.argsort(bounds)
-
-    def __iter__(self) -> Iterator[tuple[float, Address]]:
-        for start in range(0, len(self._order), 1024):  # readers rarely go far
-            slots = self._order[start : start + 1024]
-            for bound, slot in zip(self._bounds[slots].tolist(), slots.tolist(), strict=True):
-                yield bound, self._users[slot]
+Legs = tuple[Slots, Slots, Floats]
+"""Of some accounts: the row of each leg; how many legs each account has; amounts of all legs."""
 
 
 class Screen:
@@ -65,31 +38,48 @@ class Screen:
     how many columns there are. Rows that nobody uses any more are dropped when new ones need room,
     so there are never many more of them than of those in use.
 
-    **The band.** An account is passed over only when it is surely at or over the limit::
+    **The band.** Let C and D be the sums of weight times amount of collateral and debt, n the legs
+    of the account, c and d what rounding does to a leg of either (`leg_bands`). The adapter
+    promises that the contract finds no more debt than D + d n, and that whoever is under a limit
+    (of 1 at least) has ::
 
-        collateral * (1 - relative) - slack  >  debt * limit * (1 + relative)
+        C - c n - absolute_band  <  limit * (D + d n)
 
-    Both sides go into one sum of products, `weight * amount` over `n` terms, compared with
-    `slack`: `n` are all rows of a matrix, or the legs of the longest list (a term of amount 0 is
-    0, and adding it is exact). In whichever order and with however many terms at once it is added
-    up, its float32 error is at most (n + 3) epsilon of collateral + debt, however they cancel: half
-    an epsilon each for the two roundings of the weight, for the amount and for the product, and for
-    n - 1 additions. `relative` is the adapter's band, yet never under (n + 8) epsilon, so it covers
-    that error and what the contract's own rounding adds. `slack` is the adapter's absolute band,
-    which covers dust, times the limit if that is over 1: so much may be the debt's. Whatever is not
-    a number (a dead price, an amount or a weight that float32 cannot hold) fails the comparison and
-    goes to the exact integers, with the accounts that hold it and no others.
+    `unit_band` stands in the amounts: so many stored units less of collateral, yet half of it at
+    least, and more of debt. Hence an account is passed over only when ::
+
+        C (1 - relative)  >  limit * (D (1 + relative) + S),  S = absolute_band + max(c, d) * n
+
+    or when D (1 + relative) + d n < 1: the contract counts whole units, so it counts no debt.
+
+    `relative` is for float32. Each sum has at most m terms other than 0: all rows of a matrix, or
+    the legs of the longest list. In whichever order, and with however many terms at once it is
+    added up, the error of a sum of terms that are not negative is at most (m + 2) / 2 epsilon of
+    it: half an epsilon each for the weight, the amount and the product, and for m - 1 additions.
+    `relative` is the adapter's band, yet never under (m + 8) epsilon: that leaves 7 epsilon on both
+    sides for the five operations of `borne` and for the comparison. Whatever is not a number (a
+    dead price, an amount or a weight that float32 cannot hold) fails the comparison and goes to the
+    exact integers, with the accounts that hold it and no others.
+
+    **Whom a block costs anything.** Those who are near the limit, who have changed, or hold what
+    has no price. All others were found to bear more than the weights have drifted since, see
+    `Patience`: far from the limit or dust, they are one comparison each. Only when too many are in
+    doubt are the sums of all accounts made again.
     """
 
     def __init__(self, adapter: Adapter[Any]) -> None:
         self._adapter = adapter
         self._rows: dict[Column, int] = {}
+        self._columns: tuple[Column, ...] = ()  # by row
+        self._debts: Bools = debts_of(())
         self._room = DENSE_ROWS  # rows before those that nobody uses are looked for
         self._numbering = 0
         self._slots: dict[Address, int] = {}
         self._users: list[Address] = []
         self._layout: Dense | Ragged = Dense(0, 0)
-        self._plans: dict[Shape, Sequence[tuple[int, int]]] = {}  # row and place of each leg
+        self._patience = Patience(0)
+        self._sheets: dict[Shape, tuple[tuple[Column, ...], Amounts]] = {}
+        self._plans: dict[Shape, tuple[tuple[int, ...], Amounts]] = {}  # the same by row
 
     def __len__(self) -> int:
         return len(self._users)
@@ -103,23 +93,20 @@ class Screen:
 
     def load(self, accounts: Mapping[Address, Account]) -> None:
         """Replace everything by these accounts."""
-        self._slots.clear()
-        self._users.clear()
-        self._rows.clear()
-        self._renumbered()
-        owing = [(user, account) for user, account in accounts.items() if account.is_open]
-        for slot, (user, _) in enumerate(owing):
-            self._slots[user] = slot
-        self._users.extend(self._slots)
-        for column in self._plan(owing):
-            self._rows.setdefault(column, len(self._rows))
-        self._plan(owing)
-        legs = self._legs(owing)
-        count, room = len(self._rows), len(self._users)
+        owing = {user: account for user, account in accounts.items() if account[0].owed}
+        self._users = list(owing)
+        self._slots = {user: slot for slot, user in enumerate(self._users)}
+        # Collateral first: the rows of one side are then next to each other.
+        self._number(sorted(self._columns_of(owing.values()), key=itemgetter(1)))
+        rows, legs, amounts = self._legs(owing.values())
+        count, room = len(self._rows), len(owing)
         self._layout = Dense(count, room) if count <= DENSE_ROWS else Ragged(room)
-        self._room = self._room_after(len(self._rows))
-        self._layout.fill(*legs)
-        self._plans.clear()  # most shapes are not seen again for long
+        self._room = self._room_after(count)
+        slots = np.arange(room)
+        self._layout.fill(rows, np.repeat(slots, legs), amounts)
+        self._patience = Patience(room)
+        self._patience.changed(slots, legs)
+        self._forget_shapes()  # most are not seen again for long
 
     def update(self, user: Address, account: Account | None) -> None:
         """Take over one account as it is now."""
@@ -127,59 +114,62 @@ class Screen:
 
     def take(self, changed: Iterable[tuple[Address, Account | None]]) -> None:
         """Take over accounts as they are now; one without debt (or None) leaves the screen."""
-        owing = []
+        owing: dict[Address, Account] = {}
         for user, account in changed:
-            if account is not None and account.is_open:
-                owing.append((user, account))
+            if account is not None and account[0].owed:
+                owing[user] = account
             elif (slot := self._slots.get(user)) is not None:
                 self._free(user, slot)
-        for user, _ in owing:
+        for user in owing:
             if user not in self._slots:
                 self._new_slot(user)
-        columns = self._plan(owing)
-        if columns:
-            self._add_rows(columns)
-            self._plan(owing)
-        slots = [self._slots[user] for user, _ in owing]
-        self._layout.put_all(slots, *self._legs(owing))
+        unplanned = [account for account in owing.values() if account[0] not in self._plans]
+        if not self._columns_of(unplanned).keys() <= self._rows.keys():
+            self._add_rows(self._columns_of(owing.values()))
+        rows, legs, amounts = self._legs(owing.values())
+        slots = np.array([self._slots[user] for user in owing], np.intp)
+        self._layout.put_all(slots, rows, np.repeat(slots, legs), amounts)
+        self._patience.changed(slots, legs)
 
-    def _legs(
-        self, accounts: Iterable[tuple[Address, Account]]
-    ) -> tuple[Integers, Integers, Floats]:
-        """Return row, slot and amount of every leg; all columns have rows."""
+    def _columns_of(self, accounts: Iterable[Account]) -> dict[Column, None]:
+        """Return all columns of these accounts, and learn where their shapes have the amounts."""
+        if len(self._sheets) > MOST_SHAPES:
+            self._forget_shapes()
+        found: dict[Column, None] = {}
+        for shape, account in {account[0]: account for account in accounts}.items():
+            if shape not in self._sheets:
+                self._sheets[shape] = _sheet(self._adapter, account)
+            found |= dict.fromkeys(self._sheets[shape][0])
+        return found
+
+    def _legs(self, accounts: Iterable[Account]) -> Legs:
+        """Return the legs of these accounts, whose columns all have rows."""
         rows: list[int] = []
-        slots: list[int] = []
+        legs: list[int] = []
         amounts: list[int] = []
-        for user, account in accounts:
-            slot, plan = self._slots[user], self._plans.get(account.shape)
-            if plan is None:
-                rows.extend(self._rows[column] for column, _ in self._adapter.columns(account))
-                amounts.extend(amount for _, amount in self._adapter.columns(account))
-            else:
-                rows.extend([row for row, _ in plan])
-                amounts.extend([account[place] for _, place in plan])
-            slots.extend([slot] * (len(rows) - len(slots)))
-        return np.array(rows, np.int32), np.array(slots, np.int32), _floats(amounts)
+        for account in accounts:
+            shape = account[0]
+            if shape not in self._plans:
+                columns, take = self._sheets[shape]
+                self._plans[shape] = tuple([self._rows[column] for column in columns]), take
+            its_rows, take = self._plans[shape]
+            rows += its_rows
+            legs.append(len(its_rows))
+            amounts += take(account)
+        at = np.array(rows, np.intp)
+        return at, np.array(legs, np.intp), self._floats(at, amounts)
 
-    def _plan(self, accounts: Sequence[tuple[Address, Account]]) -> Sequence[Column]:
-        """Learn where new shapes have their amounts; return all columns if rows lack."""
-        if len(self._plans) > MOST_PLANS:
-            self._plans.clear()
-        cells: dict[Shape, Cells | None] = {}
-        lacking = False
-        for _, account in accounts:
-            shape = account.shape
-            if shape in self._plans or cells.get(shape) is not None:
-                continue
-            cells[shape] = found = self._adapter.cells(shape)
-            columns = found if found is not None else self._adapter.columns(account)
-            lacking |= any(column not in self._rows for column, _ in columns)
-        if lacking:
-            return list(dict.fromkeys(c for _, a in accounts for c, _ in self._adapter.columns(a)))
-        for shape, found in cells.items():
-            if found is not None:
-                self._plans[shape] = [(self._rows[column], place) for column, place in found]
-        return ()
+    def _floats(self, rows: Slots, amounts: Sequence[int]) -> Floats:
+        exact = np.array(amounts, np.float64)
+        if band := self._adapter.unit_band:
+            less = np.maximum(exact - band, exact / 2)
+            exact = np.where(self._debts[rows], exact + band, less)
+        exact[exact > LARGEST] = np.nan
+        return exact.astype(np.float32)
+
+    def _forget_shapes(self) -> None:
+        self._sheets.clear()
+        self._plans.clear()
 
     def _free(self, user: Address, slot: int) -> None:
         last = len(self._users) - 1
@@ -189,16 +179,17 @@ class Screen:
             self._layout.clear(slot)
         else:
             self._layout.move(last, slot)
+            self._patience.move(last, slot)
             self._users[slot] = mover
             self._slots[mover] = slot
 
-    def _new_slot(self, user: Address) -> int:
+    def _new_slot(self, user: Address) -> None:
         slot = self._slots[user] = len(self._users)
         self._users.append(user)
         self._layout.reserve(0, slot + 1)
-        return slot
+        self._patience.reserve(slot + 1)
 
-    def _add_rows(self, columns: Sequence[Column]) -> None:
+    def _add_rows(self, columns: Iterable[Column]) -> None:
         wanted = dict.fromkeys((*self._rows, *columns))
         if len(wanted) > self._room:
             self._drop_unused_rows()
@@ -206,13 +197,16 @@ class Screen:
             if len(wanted) > DENSE_ROWS * 3 // 4 and isinstance(self._layout, Dense):
                 self._layout = _ragged(self._layout, len(self._users))
             self._room = self._room_after(len(wanted))
-        self._rows = {column: row for row, column in enumerate(wanted)}
-        self._layout.reserve(len(self._rows), 0)
-        self._renumbered()
+        self._layout.reserve(len(wanted), 0)
+        self._number(wanted)
 
-    def _renumbered(self) -> None:
+    def _number(self, columns: Iterable[Column]) -> None:
+        self._columns = tuple(columns)
+        self._rows = {column: row for row, column in enumerate(self._columns)}
+        self._debts = debts_of(self._columns)
         self._numbering += 1
         self._plans.clear()
+        self._patience.forget()
 
     def _room_after(self, rows: int) -> int:
         # Looking for unused rows passes over all accounts: rows grow by a part in between.
@@ -221,25 +215,13 @@ class Screen:
     def _drop_unused_rows(self) -> None:
         used = self._layout.used(len(self._rows))
         self._layout.keep(used)
-        left = [column for column, row in self._rows.items() if used[row]]
-        self._rows = {column: row for row, column in enumerate(left)}
+        self._rows = {column: 0 for column, row in self._rows.items() if used[row]}
 
     # --- looking ---------------------------------------------------------------------------------
 
     def weigh(self, market: Any, timestamp: int) -> Weights:  # noqa: ANN401  (the adapter's own)
         """Ask the adapter for the weights of every row at this market and time."""
-        collateral, debt = self._adapter.weights(market, tuple(self._rows), timestamp)
-        sides = np.array([collateral, debt], np.float64).reshape(2, -1)
-        size = np.abs(sides)
-        known = ((size >= SMALLEST) & (size <= HEAVIEST)) | (size == 0)
-        unknown = ~known.all(axis=0)
-        sides[:, unknown] = 0
-        return Weights(
-            collateral=sides[0].astype(np.float32),
-            debt=sides[1].astype(np.float32),
-            unknown=unknown,
-            numbering=self._numbering,
-        )
+        return weigh(self._adapter, market, timestamp, self._columns, self._debts, self._numbering)
 
     def candidates(self, weights: Weights, limit: float = 1.0) -> list[Address]:
         """
@@ -247,43 +229,51 @@ class Screen:
 
         Args:
             weights: What `weigh` returned for the block.
-            limit: A health factor as a plain ratio, 1.0 or the edge of the watch list.
+            limit: A health factor as a plain ratio: 1.0, or the edge of the watch list above it.
         """
         self._check(weights)
-        band = self._relative_band()
-        with np.errstate(over="ignore", invalid="ignore"):
-            difference = weights.collateral * np.float32(1 - band)
-            difference -= weights.debt * np.float32(limit * (1 + band))
-            margin = self._sums(difference)
-            slack = np.float32(self._adapter.absolute_band * max(limit, 1.0))
-            healthy = (margin > slack) & (margin <= LARGEST)
-        found = ~healthy | self._unknown(weights)
-        return [self._users[slot] for slot in np.flatnonzero(found).tolist()]
+        count, limit = len(self._users), max(limit, 1.0)
+        doubtful = self._patience.doubtful(weights, limit, count)
+        if doubtful is None or len(doubtful) > FEW + count // 64:  # then all at once costs less
+            found = short_of(self._measure(weights, None), limit)
+        else:
+            found = doubtful[short_of(self._measure(weights, doubtful), limit)]
+        if weights.unknown.any():
+            found = np.union1d(found, np.flatnonzero(self._unknown(weights)))
+        return [self._users[slot] for slot in found.tolist()]
+
+    def _measure(self, weights: Weights, slots: Slots | None) -> Floats:
+        """Return what all accounts bear from these weights on, or those in these slots."""
+        with np.errstate(all="ignore"):
+            sums = self._sums(weights, slots)
+            return self._patience.measure(weights, sums, self._adapter.absolute_band, slots)
+
+    def _sums(self, weights: Weights, slots: Slots | None) -> tuple[Floats, Floats]:
+        """Return collateral and debt per account, both with the band."""
+        terms = self._layout.terms(len(self._rows))
+        banded = weights.banded(max(self._adapter.relative_band, (terms + 8) * EPSILON))
+        if slots is None:
+            return self._layout.sums(banded, self._debts, len(self._users))
+        return self._layout.sums_of(banded, self._debts, slots)
 
     def ranking(self, weights: Weights) -> Ranking:
         """
         Order every user by a lower bound of the health factor, as they are now.
 
-        What rounding takes or adds may be all on one side, so the slack is on both.
+        What rounding takes of the collateral is a part of the slack that stands with the debt: it
+        is taken off both.
         """
         self._check(weights)
-        band, slack = self._relative_band(), self._adapter.absolute_band
         with np.errstate(all="ignore"):
-            collateral = self._sums(weights.collateral) * (1 - band) - slack
-            bounds = collateral / (self._sums(weights.debt) * (1 + band) + slack)
-        bounds[~np.isfinite(bounds) | self._unknown(weights)] = -np.inf
+            bounds = self._patience.bounds(
+                weights, self._sums(weights, None), self._adapter.absolute_band
+            )
+        bounds[self._unknown(weights)] = -np.inf
         return Ranking(bounds, list(self._users))
-
-    def _relative_band(self) -> float:
-        terms = self._layout.terms(len(self._rows))
-        return max(self._adapter.relative_band, (terms + 8) * EPSILON)
 
     def _check(self, weights: Weights) -> None:
         if weights.numbering != self._numbering:
             raise ValueError("these weights are older than the newest column: weigh again")
-
-    def _sums(self, weights: Floats) -> Floats:
-        return self._layout.sums(weights, len(self._users))
 
     def _unknown(self, weights: Weights) -> Bools:
         return self._layout.holders(weights.unknown, len(self._users))
@@ -295,7 +285,14 @@ def _ragged(dense: Dense, slots: int) -> Ragged:
     return ragged
 
 
-def _floats(amounts: Sequence[int]) -> Floats:
-    exact = np.array(amounts, np.float64)
-    exact[exact > LARGEST] = np.nan
-    return exact.astype(np.float32)
+def _sheet(adapter: Adapter[Any], account: Account) -> tuple[tuple[Column, ...], Amounts]:
+    """Return the columns of all accounts of this shape, and what takes the amounts out of them."""
+    cells = adapter.cells(account[0])
+    if cells is None:
+        columns = tuple(column for column, _ in adapter.columns(account))
+        return columns, lambda its: [amount for _, amount in adapter.columns(its)]
+    places = [place for _, place in cells]
+    if len(places) == 1:  # of one place, a getter does not make a tuple
+        (place,) = places
+        return (cells[0][0],), lambda its: (its[place],)
+    return tuple(column for column, _ in cells), itemgetter(*places)

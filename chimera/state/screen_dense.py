@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
-Integers = npt.NDArray[np.int32]
-
-Cell = tuple[int, float]
-"""One leg of an account: the row of its column, and the amount."""
+Slots = npt.NDArray[np.intp]
+"""Places of accounts, or of rows."""
 
 
 class Dense:
@@ -25,6 +23,7 @@ class Dense:
 
     def __init__(self, rows: int, slots: int) -> None:
         self._matrix: Floats = np.zeros((max(rows, 16), max(slots, 1024)), np.float32)
+        self._sums: Floats = np.empty((2, max(slots, 1024)), np.float32)
 
     def terms(self, rows: int) -> int:
         """Return of how many products a sum over `rows` rows consists."""
@@ -32,19 +31,11 @@ class Dense:
 
     # --- keeping ---------------------------------------------------------------------------------
 
-    def fill(self, rows: Integers, slots: Integers, amounts: Floats) -> None:
+    def fill(self, rows: Slots, slots: Slots, amounts: Floats) -> None:
         """Add these legs, which may be many."""
         np.add.at(self._matrix, (rows, slots), amounts)
 
-    def put(self, slot: int, cells: Sequence[Cell]) -> None:
-        """Replace the legs of one account."""
-        self._matrix[:, slot] = 0
-        for row, amount in cells:
-            self._matrix[row, slot] += amount
-
-    def put_all(
-        self, accounts: Sequence[int], rows: Integers, slots: Integers, amounts: Floats
-    ) -> None:
+    def put_all(self, accounts: Slots, rows: Slots, slots: Slots, amounts: Floats) -> None:
         """Replace the legs of the accounts in these slots."""
         self._matrix[:, accounts] = 0
         np.add.at(self._matrix, (rows, slots), amounts)
@@ -65,6 +56,7 @@ class Dense:
             shape = (_grown(have_rows, rows), _grown(have_slots, slots))
             old, self._matrix = self._matrix, np.zeros(shape, np.float32)
             self._matrix[:have_rows, :have_slots] = old
+            self._sums = np.empty((2, shape[1]), np.float32)
 
     def used(self, rows: int) -> Bools:
         """Tell of each row whether any account has a leg there."""
@@ -77,17 +69,43 @@ class Dense:
         self._matrix[: len(kept)] = kept
         self._matrix[len(kept) :] = 0
 
-    def cells(self) -> tuple[Integers, Integers, Floats]:
+    def cells(self) -> tuple[Slots, Slots, Floats]:
         """Return every leg: rows, slots and amounts."""
         rows, slots = np.nonzero(self._matrix)
-        return rows.astype(np.int32), slots.astype(np.int32), self._matrix[rows, slots]
+        return rows, slots, self._matrix[rows, slots]
 
     # --- looking ---------------------------------------------------------------------------------
 
-    def sums(self, weights: Floats, count: int) -> Floats:
-        """Return weight times amount, added up per account, of the first `count` slots."""
-        product: Floats = weights @ self._matrix[: len(weights), :count]
-        return product
+    def sums(self, weights: Floats, debts: Bools, count: int) -> tuple[Floats, Floats]:
+        """
+        Return weight times amount, added up per account: of its collateral, and of its debt.
+
+        Args:
+            weights: Of every row.
+            debts: Which rows are debt.
+            count: How many slots, from the first on.
+
+        Returns:
+            Arrays that are used again at the next call.
+        """
+        sums: list[Floats | None] = [None, None]
+        edges = np.flatnonzero(np.diff(debts)) + 1
+        # Rows of one side are mostly neighbours: each is read once, and as fast as memory allows.
+        for first, end in pairwise((0, *edges.tolist(), len(weights))):
+            if first < end:
+                side, rows = int(debts[first]), self._matrix[first:end, :count]
+                known = sums[side]
+                if known is None:
+                    sums[side] = np.dot(weights[first:end], rows, out=self._sums[side, :count])
+                else:
+                    known += weights[first:end] @ rows
+        collateral, debt = (np.zeros(count, np.float32) if one is None else one for one in sums)
+        return collateral, debt
+
+    def sums_of(self, weights: Floats, debts: Bools, slots: Slots) -> tuple[Floats, Floats]:
+        """Return the same of the accounts in these slots, which are few and in order."""
+        part = self._matrix[: len(weights)].take(slots, axis=1)
+        return weights[~debts] @ part[~debts], weights[debts] @ part[debts]
 
     def holders(self, rows: Bools, count: int) -> Bools:
         """Tell of each of the first `count` slots whether it has a leg in one of these rows."""

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from chimera.state.screen_dense import Bools, Cell, Floats, Integers
+from chimera.state.screen_dense import Bools, Floats, Slots
+
+Integers = npt.NDArray[np.int32]
+
+Cell = tuple[int, float]
+"""One leg of an account: the row of its column, and the amount."""
 
 HEAD = 8  # legs in the arrays; an account with more keeps the rest apart, or all would pay for it
 
@@ -35,7 +41,7 @@ class Ragged:
 
     # --- keeping ---------------------------------------------------------------------------------
 
-    def fill(self, rows: Integers, slots: Integers, amounts: Floats) -> None:
+    def fill(self, rows: Slots, slots: Slots, amounts: Floats) -> None:
         """Take these legs, which may be many; none of the accounts may have any before."""
         order = np.argsort(slots, kind="stable")
         rows, slots, amounts = rows[order], slots[order], amounts[order]
@@ -59,9 +65,7 @@ class Ragged:
         if len(cells) > HEAD:
             self._set_tail(slot, cells[HEAD:])
 
-    def put_all(
-        self, accounts: Sequence[int], rows: Integers, slots: Integers, amounts: Floats
-    ) -> None:
+    def put_all(self, accounts: Slots, rows: Slots, slots: Slots, amounts: Floats) -> None:
         """Replace the legs of the accounts in these slots."""
         lists: dict[int, list[Cell]] = {slot: [] for slot in accounts}
         for row, slot, amount in zip(rows.tolist(), slots.tolist(), amounts.tolist(), strict=True):
@@ -136,18 +140,26 @@ class Ragged:
 
     # --- looking ---------------------------------------------------------------------------------
 
-    def sums(self, weights: Floats, count: int) -> Floats:
-        """Return weight times amount, added up per account, of the first `count` slots."""
-        total = np.zeros(count, np.float32)
-        if not len(weights):
-            return total
-        for index, amount in zip(self._index, self._amount, strict=True):
-            part = weights.take(index[:count])
-            part *= amount[:count]
-            total += part
-        rows, slots, amounts = self._tail_arrays()
-        np.add.at(total, slots, weights[rows] * amounts)
-        return total
+    def sums(self, weights: Floats, debts: Bools, count: int) -> tuple[Floats, Floats]:
+        """
+        Return weight times amount, added up per account: of its collateral, and of its debt.
+
+        Args:
+            weights: Of every row.
+            debts: Which rows are debt.
+            count: How many slots, from the first on.
+        """
+        tail = self._tail_arrays()
+        return _sides(weights, debts, self._index[:, :count], self._amount[:, :count], tail)
+
+    def sums_of(self, weights: Floats, debts: Bools, slots: Slots) -> tuple[Floats, Floats]:
+        """Return the same of the accounts in these slots, which are few and in order."""
+        rows, owners, amounts = self._tail_arrays()
+        place = np.searchsorted(slots, owners).clip(max=max(len(slots) - 1, 0))
+        mine = slots[place] == owners if len(slots) else np.zeros(len(owners), np.bool_)
+        tail = rows[mine], place[mine], amounts[mine]
+        index, amount = self._index.take(slots, axis=1), self._amount.take(slots, axis=1)
+        return _sides(weights, debts, index, amount, tail)
 
     def holders(self, rows: Bools, count: int) -> Bools:
         """Tell of each of the first `count` slots whether it has a leg in one of these rows."""
@@ -158,3 +170,28 @@ class Ragged:
             tail_rows, slots, _ = self._tail_arrays()
             found[slots[rows[tail_rows]]] = True
         return found
+
+
+def _sides(
+    weights: Floats,
+    debts: Bools,
+    index: Integers,
+    amount: Floats,
+    tail: tuple[Integers, Integers | Slots, Floats],
+) -> tuple[Floats, Floats]:
+    """Add up both sides; debts have the sign, so that each leg is looked up once."""
+    count = index.shape[1]
+    collateral, debt = np.zeros(count, np.float32), np.zeros(count, np.float32)
+    if not len(weights):
+        return collateral, debt
+    signed = np.where(debts, -weights, weights)
+    for rows, amounts in zip(index, amount, strict=True):
+        part = signed.take(rows)
+        part *= amounts
+        debt -= np.minimum(part, 0)
+        collateral += np.maximum(part, 0, out=part)
+    rows, owners, amounts = tail
+    part = signed[rows] * amounts
+    np.add.at(collateral, owners, np.maximum(part, 0))
+    np.subtract.at(debt, owners, np.minimum(part, 0))
+    return collateral, debt

@@ -14,7 +14,7 @@ from chimera.domain.numeric import WAD
 from chimera.domain.position import Position
 from chimera.ports import Adapter
 from chimera.state.engine import StateEngine
-from chimera.state.screen import Ranking
+from chimera.state.screen_ranking import Ranking
 from chimera.state.valuation import Draft
 
 UNPRICED, MAXIMAL, IDLE = 2, 1, 3  # what follows the numbers (0); IDLE: without debt

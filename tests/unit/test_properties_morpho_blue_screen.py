@@ -12,7 +12,7 @@ from chimera.domain.numeric import WAD, Wad
 from chimera.protocols.morpho_blue.adapter import MorphoBlue
 from chimera.protocols.morpho_blue.market import Id, MorphoMarket, Quote, Terms, holder_of
 from chimera.protocols.morpho_blue.math import ORACLE_SCALE, Totals, to_assets_up
-from chimera.protocols.morpho_blue.screen import ABSOLUTE_BAND
+from chimera.protocols.morpho_blue.screen import LEG_BANDS
 from chimera.state.screen import Screen
 from tests.fakes_morpho_blue import NAME, NOW, SINGLETON, TERMS, TOTALS, at, market
 
@@ -97,7 +97,7 @@ def test_the_absolute_band_is_as_wide_as_the_rounding_and_needed() -> None:
 
     excess = 2 * collateral - (10**6 + 1) * debt
 
-    assert 0 < excess < ABSOLUTE_BAND
+    assert 0 < excess < sum(LEG_BANDS)
     screen = Screen(MORPHO)
     screen.load({holder_of(terms.id, at(1)): account})
     assert screen.candidates(screen.weigh(of, NOW))

@@ -185,7 +185,7 @@ def layout_of(screen: Screen) -> type:
 
 
 def rows_of(screen: Screen, market: FakeMarket) -> int:
-    return len(screen.weigh(market, 0).debt)
+    return len(screen.weigh(market, 0).values)
 
 
 def one_leg(number: int, owed: int) -> Account:
@@ -290,7 +290,7 @@ def test_weights_do_not_outlive_the_numbers_of_their_rows() -> None:
     for number in range(30):
         screen.update(person(number), one_leg(number, 1))
     weights = screen.weigh(market, 0)
-    rows = len(weights.debt)
+    rows = len(weights.values)
     for number in range(30):
         screen.update(person(number), None)
     for number in range(200):  # until as many rows are in use, but others

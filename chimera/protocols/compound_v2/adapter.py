@@ -60,7 +60,8 @@ class CompoundV2:
     topics = fold.TOPICS
     needs_suppliers = False
     relative_band = screen.RELATIVE_BAND
-    absolute_band = screen.ABSOLUTE_BAND
+    absolute_band = 0.0
+    unit_band = 0.0
 
     def __init__(self, *, name: str, address: Address, from_block: int) -> None:
         self.name = name
@@ -260,6 +261,10 @@ class CompoundV2:
     def cells(self, shape: Shape) -> Cells | None:  # noqa: ARG002
         """Return None: a debt's cell is reckoned from its principal and its mark."""
         return None
+
+    def leg_bands(self, market: CompoundMarket) -> tuple[float, float]:  # noqa: ARG002  (always the same)
+        """Return what rounding takes of a leg of collateral and adds to one of debt."""
+        return screen.LEG_BANDS
 
     def weights(
         self,

@@ -10,7 +10,7 @@ at which P was settled, all as stored.
 2. A debt counts as floor(p floor(P I / J) / 10**18). The cell is P 10**6 / J rounded up, times
    10**18, and the weight is p I / 10**42: never less than the contract's figure.
 3. Hence "health factor < 1" implies collateral < debt + n by the weights, n being the legs of
-   collateral; `ABSOLUTE_BAND` covers 1,000 of them.
+   collateral: `LEG_BANDS`. A debt that floors to 0 makes no shortfall.
 4. float32 rounds a weight, an amount and each product by 2**-24 of itself, and a sum of n terms by
    at most n 2**-24 more: 4e-6 of both sums covers 64 legs a side.
 
@@ -30,7 +30,7 @@ from chimera.domain.numeric import WAD
 from chimera.protocols.compound_v2.market import CompoundMarket
 
 RELATIVE_BAND = 4e-6  # float32, 64 legs
-ABSOLUTE_BAND = 1_000.0  # base units: 10**-15 USD
+LEG_BANDS = 1.0, 0.0  # base units, 10**-18 USD: of collateral, of debt
 FLOAT32_MAX = 3.4e38
 FINENESS = 10**6  # cells of a debt are this part of a unit, at an index of 1
 

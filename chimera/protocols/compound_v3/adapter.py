@@ -51,7 +51,8 @@ class CompoundV3:
     topics = fold.TOPICS
     needs_suppliers = True  # whoever holds collateral can get into debt without a log
     relative_band = screen.RELATIVE_BAND
-    absolute_band = screen.ABSOLUTE_BAND
+    absolute_band = 0.0
+    unit_band = 0.0
 
     def __init__(self, *, name: str, address: Address, from_block: int) -> None:
         self.name = name
@@ -233,6 +234,10 @@ class CompoundV3:
     def cells(self, shape: Shape) -> Cells | None:
         """Tell where the amounts of `columns` stand."""
         return screen.cells(shape)
+
+    def leg_bands(self, market: CometMarket) -> tuple[float, float]:  # noqa: ARG002  (always the same)
+        """Return what rounding takes of a leg of collateral and adds to one of debt."""
+        return screen.LEG_BANDS
 
     def weights(
         self, market: CometMarket, columns: Sequence[Column], timestamp: int

@@ -5,10 +5,10 @@ Why no account under a limit escapes the band, for any timestamp. Let x be the t
 for collateral times its factor.
 
 1. The contract rounds the value of each collateral down, and that value times the factor again: it
-   counts at least x - 2 for each of at most 24 collaterals. Together it loses less than 48 units.
+   counts more than x - 2 for each.
 2. It rounds the present value of the debt down, and its value again: it counts at most x.
-3. Hence "health factor < limit" implies sum(x of collateral) - 48 < limit * (x of debt), and the
-   `absolute_band` is more than 48 units of a price with 8 places.
+3. Hence "health factor < limit" implies sum(x - 2 of collateral) < limit * (x of debt), which is
+   what `LEG_BANDS` say. A debt without any value is none.
 4. float32 rounds a weight, an amount and each product by 2**-24 of itself, and a sum of n terms by
    at most n 2**-24 more: 4e-6 of both sums covers 64 legs; there are 25.
 
@@ -27,7 +27,7 @@ from chimera.protocols.compound_v3.market import CometMarket
 from chimera.protocols.compound_v3.math import FACTOR_SCALE, INDEX_SCALE
 
 RELATIVE_BAND = 4e-6  # float32, 64 legs
-ABSOLUTE_BAND = 64.0  # units of a price: 8 places
+LEG_BANDS = 2.0, 0.0  # units of a price, 8 places: of collateral, of debt
 FLOAT32_MAX = 3.4e38
 
 Weights = tuple[list[float], list[float]]

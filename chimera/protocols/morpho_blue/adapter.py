@@ -53,7 +53,8 @@ class MorphoBlue:
     topics = fold.TOPICS
     needs_suppliers = False
     relative_band = screen.RELATIVE_BAND
-    absolute_band = screen.ABSOLUTE_BAND
+    absolute_band = 0.0
+    unit_band = 0.0
 
     def __init__(
         self,
@@ -266,6 +267,10 @@ class MorphoBlue:
     def cells(self, shape: Shape) -> Cells | None:
         """Tell where the amounts of `columns` stand."""
         return screen.cells(shape)
+
+    def leg_bands(self, market: MorphoMarket) -> tuple[float, float]:  # noqa: ARG002  (always the same)
+        """Return what rounding takes of a leg of collateral and adds to one of debt."""
+        return screen.LEG_BANDS
 
     def weights(
         self, market: MorphoMarket, columns: Sequence[Column], timestamp: int

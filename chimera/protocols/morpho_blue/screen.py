@@ -10,7 +10,7 @@ the true values of both sides.
    and once after (less than 1). What may be owed is more than x - 2.
 2. It rounds the debt up: what is owed is less than y + 1.
 3. "Health factor < 1" means that the first integer is smaller, so it is smaller by 1 at least:
-   x - 2 < allowed <= owed - 1 < y. Hence x < y + 2, and a band of 3 units covers it.
+   x - 2 < allowed <= owed - 1 < y. Hence x < y + 2, which `LEG_BANDS` say.
 4. Two legs: float32 rounds weights, amounts, products and their sum by less than 8 x 2**-24.
 5. Accounts whose product c p leaves 256 bits have no health factor and must be seen, too. Then x is
    at least 2**256 l / 1e36 > 1e41 l. From an LLTV of 1 % on float32 cannot hold that: the sum is no
@@ -37,7 +37,7 @@ from chimera.protocols.morpho_blue.math import (
 )
 
 RELATIVE_BAND = 1e-6  # float32, two legs
-ABSOLUTE_BAND = 3.0  # raw units of the loan token
+LEG_BANDS = 2.0, 1.0  # raw units of the loan token: of collateral, of debt
 
 LEAST_LLTV = WAD // 100  # see 5
 SCALE = ORACLE_SCALE * WAD

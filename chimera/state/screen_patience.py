@@ -1,0 +1,140 @@
+"""How much worse the weights may become before an account has to be looked at again."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from chimera.state.screen_dense import Floats, Slots
+from chimera.state.screen_weights import EPSILON, LARGEST, LEAP, Weights
+
+NEVER = np.float32(-np.inf)  # looked at since it changed
+MOST = np.float32(LARGEST / LEAP**2)  # a sum of collateral that stays a number for two leaps
+
+
+class Patience:
+    """
+    What each account was found to bear, one number per slot.
+
+    Let C be the sum of collateral at some weights, D that of debt, each with the relative band r
+    against the account; S its slack (see `Screen`), d what rounding adds to a leg of debt. What the
+    account bears is ::
+
+        p = max( C (1 - r) / (D (1 + r) + S),  1 / (D (1 + r) + d * legs) )
+
+    Let later weights drift by q: no debt's has grown more than g-fold, no collateral's has fallen
+    below the part f of what it was, g >= 1 >= f, and q = g / f. If p > q * limit, then either
+
+        C' (1 - r) >= f C (1 - r) > f q limit (D (1 + r) + S) >= limit (D' (1 + r) + S),
+
+    since f q = g >= 1: the account is surely not under the limit; or D' + d * legs <= q (D + ...)
+    is under 1, and what the contract counts as debt is an integer under 1, none. So one comparison
+    of q with p replaces the sums over all legs, until an account changes.
+
+    Everybody is measured at the weights `since`. Who is measured again at others, w, is known to
+    bear p from w on, hence p / drift(w -> since) from `since` on: drifts multiply at most.
+
+    Whose collateral comes near the end of float32 bears nothing, and `drift_since` is infinite for
+    a leap of a collateral's weight: nobody is passed over whose sum is no number any more.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._bears: Floats = np.full(max(slots, 1024), NEVER)
+        self._legs: Floats = np.zeros(max(slots, 1024), np.float32)
+        self._since: Weights | None = None
+
+    # --- keeping ---------------------------------------------------------------------------------
+
+    def reserve(self, slots: int) -> None:
+        """Make room for so many slots."""
+        have = len(self._bears)
+        if slots > have:
+            more = max(slots - have, have)
+            self._bears = np.concatenate((self._bears, np.full(more, NEVER)))
+            self._legs = np.concatenate((self._legs, np.zeros(more, np.float32)))
+
+    def changed(self, slots: Slots, legs: Slots) -> None:
+        """Note that the accounts in these slots are others now, of so many legs."""
+        self._bears[slots] = NEVER
+        self._legs[slots] = legs
+
+    def move(self, source: int, target: int) -> None:
+        """Give what is known of one slot to another."""
+        self._bears[target] = self._bears[source]
+        self._legs[target] = self._legs[source]
+
+    def forget(self) -> None:
+        """Measure everybody anew: the rows have other numbers."""
+        self._since = None
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def doubtful(self, weights: Weights, limit: float, count: int) -> Slots | None:
+        """Return who, of `count` slots, is not known to be safe; None if that is not known."""
+        if self._since is None:
+            return None
+        drift = weights.drift_since(self._since)
+        return None if math.isinf(drift) else short_of(self._bears[:count], limit * drift)
+
+    def measure(
+        self, weights: Weights, sums: tuple[Floats, Floats], slack: float, slots: Slots | None
+    ) -> Floats:
+        """
+        Return what accounts bear from these weights on, and remember it.
+
+        Args:
+            weights: Of now.
+            sums: Collateral and debt of each account, with the relative band; overwritten.
+            slack: What rounding does to an account, besides what it does to its legs.
+            slots: Which accounts; None for everybody.
+        """
+        collateral, debt = sums
+        count = len(collateral)
+        legs = self._legs[:count] if slots is None else self._legs[slots]
+        bears = borne(collateral, debt, legs, slack, weights.leg_bands)
+        if slots is None:
+            self._bears[:count] = bears
+            self._since = weights
+        elif self._since is not None:
+            back = np.float32(self._since.drift_since(weights) * (1 + EPSILON))
+            self._bears[slots] = np.fmax(self._bears[slots], bears / back)
+        return bears
+
+    def bounds(self, weights: Weights, sums: tuple[Floats, Floats], slack: float) -> Floats:
+        """
+        Return lower bounds of health factors, infinite where no debt counts.
+
+        Args:
+            weights: Of now.
+            sums: Collateral and debt of everybody, with the relative band.
+            slack: What rounding does to an account, besides what it does to its legs.
+        """
+        collateral, debt = sums
+        legs = self._legs[: len(debt)]
+        for_collateral, for_debt = (legs * np.float32(band) for band in weights.leg_bands)
+        owed = debt + for_debt
+        bounds: Floats = np.subtract(collateral, for_collateral + np.float32(slack)) / owed
+        bounds[owed < 1] = np.inf
+        bounds[~np.isfinite(collateral + owed)] = NEVER
+        return bounds
+
+
+def borne(
+    collateral: Floats, debt: Floats, legs: Floats, slack: float, leg_bands: tuple[float, float]
+) -> Floats:
+    """Return what accounts of these sums bear; minus infinity where float32 cannot tell."""
+    bears: Floats = legs * np.float32(max(leg_bands))
+    bears += np.float32(slack)
+    bears += debt
+    np.divide(collateral, bears, out=bears)
+    if leg_bands[1] < 1:  # else there is no debt so small that it does not count
+        debt = debt + legs * np.float32(leg_bands[1]) if leg_bands[1] else debt
+        np.maximum(bears, np.float32(1) / debt, out=bears)
+    bears[~(collateral <= MOST)] = NEVER
+    return bears
+
+
+def short_of(bears: Floats, growth: float) -> Slots:
+    """Return the places of those that do not bear this growth, or of which that is unknown."""
+    return np.flatnonzero(~(bears > np.float32(growth * (1 + EPSILON))))
