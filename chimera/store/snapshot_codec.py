@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from chimera.domain.block import Address
 from chimera.domain.market import Account, Holder, Shape, shape_of
 
-PAGE = 512  # accounts; one is encoded within a few milliseconds
+PAGE = 256  # accounts; one is encoded within a few milliseconds
 WORD = 8  # bytes
 LENGTH = 4  # bytes
 NUMBER, INDEX = np.dtype("<u8"), np.dtype("<u4")
@@ -67,7 +67,8 @@ class Encoder:
     @property
     def names(self) -> Names:
         """What the shapes of all pages so far are made of."""
-        return Names(tuple(self._assets), tuple(map(self._places, self._sets)))
+        sets = tuple(map(self._places, self._sets))  # some of them may have been on no leg
+        return Names(tuple(self._assets), sets)
 
     def page(self, items: Sequence[Item]) -> bytes:
         """Write accounts with the same number of amounts down."""

@@ -188,7 +188,7 @@ def read_header(content: memoryview, identity: Identity) -> Header:
     end = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES], "little")
     try:
         header = msgspec.msgpack.decode(content[LENGTH_BYTES:end], type=Header)
-    except msgspec.MsgspecError as error:
+    except (ValueError, msgspec.MsgspecError) as error:
         raise Skip(f"its header is none: {error}") from error
     difference = identity.difference(header.identity)
     if difference is not None:
@@ -212,7 +212,7 @@ def read_snapshot(content: memoryview, header: Header) -> Snapshot:
     try:
         with _uncollected():
             return Snapshot(block_of(header), dict(_read_parts(content, header)))
-    except (ValueError, IndexError, msgspec.MsgspecError) as error:
+    except (ValueError, IndexError, OverflowError, msgspec.MsgspecError) as error:
         raise Skip(f"its accounts are not what they should be: {error}") from error
 
 
