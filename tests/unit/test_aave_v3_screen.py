@@ -14,7 +14,7 @@ from chimera.domain.block import Address
 from chimera.domain.market import Account
 from chimera.domain.numeric import RAY, Bps
 from chimera.protocols.aave_v3.adapter import AaveV3
-from chimera.protocols.aave_v3.engine import ENGINES, V3_0, V3_4, V3_5, V3_6, Engine
+from chimera.protocols.aave_v3.engine import ENGINES, V3_0, V3_5, V3_6, Engine
 from chimera.protocols.aave_v3.market import AaveMarket, Mode, Reserve
 from chimera.protocols.aave_v3.valuation import account_data
 from chimera.state.screen import Screen
@@ -36,6 +36,7 @@ from tests.fakes_aave_v3 import (
 AAVE = AaveV3(name="aave", address=PROVIDER, from_block=0)
 NOW = 1_800_000_000
 ASSETS = (WETH, USDC, WBTC, WSTETH)
+FINE = (WETH, WSTETH)  # a unit of them is next to nothing: all that counts is the value's rounding
 
 
 def candidates(pool: AaveMarket, account: Account) -> list[Address]:
@@ -88,7 +89,8 @@ EACH = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 class Attack:
     """Made-up accounts within a few units of 1: dust, whales, mixed thresholds, many legs."""
 
-    def __init__(self, engine: Engine, seed: int) -> None:
+    def __init__(self, engine: Engine, seed: int, assets: tuple[Address, ...] = ASSETS) -> None:
+        self.assets = assets
         self.random = Random(f"{engine.version} {seed}")  # noqa: S311  (a seeded life, no secret)
         indexes = {asset: (self._index(), self._index()) for asset in ASSETS}
         rates = {a: standing(NOW, income=i, debt=d) for a, (i, d) in indexes.items()}
@@ -107,7 +109,7 @@ class Attack:
 
     def _account(self) -> Account:
         random, market = self.random, self.market
-        held = random.sample(ASSETS, random.randint(1, 4))
+        held = random.sample(self.assets, random.randint(1, len(self.assets)))
         digits = random.choice((-5, -4, -2, 2, 8))  # from dust to whales, in token units
         supplied = {
             asset: 1 + random.randrange(1 + int(RESERVES[asset].unit * 10 ** (digits - 4)))
@@ -117,9 +119,9 @@ class Attack:
         account = Account(supplied, {}, frozenset(held), mode)
         data = account_data(market, account, NOW)
         truncated = data.collateral * data.threshold // 10_000  # what decides up to v3.4
-        limit = random.choice((truncated, data.weighted // 10_000))
+        limit = random.choice((truncated, data.weighted // 10_000)) + random.randrange(2)
         owed = {}
-        borrowed = random.sample(ASSETS, random.randint(1, 4))
+        borrowed = random.sample(self.assets, random.randint(1, len(self.assets)))
         for number, asset in enumerate(borrowed, 1):
             part = limit if number == len(borrowed) else random.randrange(limit + 1)
             limit -= part
@@ -129,11 +131,20 @@ class Attack:
         return account.but(owed=owed)
 
 
-class Unbanded(AaveV3):
-    """The same adapter, with no room for what rounding may do."""
+class WithoutUnits(AaveV3):
+    """The same adapter, with no room for what rounding does to a balance."""
 
-    relative_band = 0.0
+    unit_band = 0.0
+
+
+class WithoutValues(AaveV3):
+    """The same adapter, with no room for what rounding does to a value."""
+
     absolute_band = 0.0
+
+    def leg_bands(self, market: AaveMarket) -> tuple[float, float]:
+        del market
+        return 0.0, 0.0
 
 
 def missed(adapter: AaveV3, attack: Attack) -> tuple[int, int]:
@@ -158,10 +169,15 @@ def test_of_ten_thousand_adversarial_accounts_none_is_passed_over(engine: Engine
 
 
 @pytest.mark.parametrize("engine", [V3_0, V3_6])
-def test_without_the_band_some_would_be(engine: Engine) -> None:
-    unbanded = Unbanded(name="aave", address=PROVIDER, from_block=0)
+@pytest.mark.parametrize(("sabotaged", "assets"), [(WithoutUnits, ASSETS), (WithoutValues, FINE)])
+def test_without_the_bands_some_would_be(
+    sabotaged: type[AaveV3], assets: tuple[Address, ...], engine: Engine
+) -> None:
+    unbanded = sabotaged(name="aave", address=PROVIDER, from_block=0)
 
-    assert sum(missed(unbanded, Attack(engine, seed))[1] for seed in range(10)) > 0
+    attacks = [Attack(engine, seed, assets) for seed in range(5)]
+    assert sum(missed(unbanded, attack)[1] for attack in attacks) > 0
+    assert sum(missed(AAVE, attack)[1] for attack in attacks) == 0
 
 
 def test_since_v3_5_collateral_weighs_its_whole_threshold() -> None:
@@ -169,14 +185,6 @@ def test_since_v3_5_collateral_weighs_its_whole_threshold() -> None:
 
     assert math.isclose(weight(market(engine=V3_6), WETH), price * 0.83)
     assert math.isclose(weight(market(engine=V3_6), WETH, mode=1), price * 0.93)
-
-
-def test_since_v3_5_a_balance_may_be_off_by_a_whole_unit() -> None:
-    coarse = {**market().reserves, WBTC: configured(WBTC, decimals=0)[WBTC]}
-
-    dear = market(reserves=coarse, prices={WBTC: 1_100_000}, engine=V3_4)
-    assert weight(dear, WBTC) < math.inf
-    assert weight(replace(dear, engine=V3_5), WBTC) == math.inf
 
 
 def test_an_account_that_is_clearly_healthy_is_passed_over() -> None:
@@ -219,12 +227,21 @@ def test_a_price_beyond_all_measure_breaks_nothing() -> None:
     assert weight(huge, USDC) < math.inf
 
 
-def test_an_asset_too_coarse_for_the_band_is_left_to_the_integers() -> None:
-    """Half a unit of it is worth more than the band: no float bound could hold."""
+def test_a_coarse_asset_widens_the_band_of_its_holders_only() -> None:
+    """A unit of it is worth 97,000 USD, and a balance may be off by one."""
     coarse = market(reserves=configured(WBTC, decimals=0))
 
-    assert weight(coarse, WBTC) == weight(coarse, WBTC, debt=True) == math.inf
-    assert weight(coarse, WETH) < math.inf
+    assert candidates(coarse, Account({WBTC: 2}, {USDC: 10**6}, frozenset({WBTC}))) == []
+    assert candidates(coarse, Account({USDC: 6 * 10**11}, {WBTC: 4}, frozenset({USDC}))) == [ALICE]
+    assert candidates(coarse, Account({USDC: 10**6}, {USDC: 10**5}, frozenset({USDC}))) == []
+
+
+def test_an_index_under_one_sends_its_holders_to_the_integers() -> None:
+    """Then a unit of a balance is no part of a scaled one any more."""
+    rates = {WETH: standing(NOW, income=RAY // 2, debt=RAY // 2)}
+
+    assert weight(market(rates=rates), WETH) == weight(market(rates=rates), WETH, debt=True)
+    assert weight(market(rates=rates), WETH) == math.inf
 
 
 def test_an_asset_without_threshold_weighs_nothing_up_to_v3_5() -> None:
