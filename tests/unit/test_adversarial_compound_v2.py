@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
 
 import pytest
 
 from benchmarks import edges_compound_v2
 from benchmarks.edges import Tally, judged
+from chimera.ports import Numbers
 from chimera.protocols.compound_v2.adapter import CompoundV2
 
 ACCOUNTS = 6_000
@@ -32,7 +32,7 @@ def test_at_the_edge_nobody_is_missed_and_nobody_taken_for_another() -> None:
 def test_debts_that_are_weighed_too_low_make_it_miss_some(monkeypatch: pytest.MonkeyPatch) -> None:
     true = CompoundV2.weights
 
-    def flattering(*asked: object) -> tuple[Sequence[float], Sequence[float]]:
+    def flattering(*asked: object) -> tuple[Numbers, Numbers]:
         collateral, debt = true(*asked)  # type: ignore[arg-type]
         return collateral, [weight * (1 - 1e-5) for weight in debt]
 

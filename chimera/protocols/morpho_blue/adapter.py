@@ -68,6 +68,7 @@ class MorphoBlue:
         self.address = address
         self.from_block = from_block
         self.markets = None if markets is None else frozenset(markets)
+        self._weigher = screen.Weigher()  # of the newest market
 
     # --- names -----------------------------------------------------------------------------------
 
@@ -276,4 +277,4 @@ class MorphoBlue:
         self, market: MorphoMarket, columns: Sequence[Column], timestamp: int
     ) -> screen.Weights:
         """Return the two weights of every column; `screen` proves that they miss nobody."""
-        return screen.weights(market, columns, timestamp)
+        return self._weigher.weights(market, columns, timestamp)
