@@ -116,6 +116,7 @@ class ChainFeed:
                 the state of a block that was missed, or the head is too far away.
         """
         trail = Trail(start, window=self._undo_window)
+        self._sealer.answers.clear()  # whoever begins anew may do so because a node misled him
         self._told = False
         self._horizon, self._audit = Horizon(newest=start), LogAudit()
         self._connected, self._must_ask, self._silent = False, True, False
@@ -271,11 +272,18 @@ class ChainFeed:
         self._log.warning("reorg", depth=depth, ancestor=ancestor.number)
         return Rollback(ancestor)
 
+    async def _agree(self, sealed: Draft, quorum: Quorum) -> None:
+        try:
+            await quorum.confirm(sealed.block, sealed.query, sealed.logs)
+        except Retry:
+            self._sealer.answers.forget(sealed.block)  # perhaps what was answered is not true
+            raise
+
     async def _seal(self, trail: Trail, draft: Draft) -> BlockBatch:
         sealed = await self._sealer.finish(draft)
         block = sealed.block
         if self._quorum is not None:
-            await self._quorum.confirm(block, sealed.query, sealed.logs)
+            await self._agree(sealed, self._quorum)
         self._heads.watch(sealed.query)
         for difference in self._audit.sealed(block, sealed.query, sealed.logs):
             self._on_log_difference(difference.endpoint)

@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from chimera.chain.answers import Answers
 from chimera.domain.block import Address, Block, Log, LogQuery
 from chimera.domain.call import Call, Readings
 from chimera.errors import Rebuild
@@ -30,17 +31,22 @@ class Draft:
 
 
 class Sealer:
-    """Seals blocks for one follower."""
+    """
+    Seals blocks for one follower.
+
+    What was answered at a block's hash is in `answers`: a block that is drafted anew, because one
+    of its requests failed, asks for the others no more.
+    """
 
     def __init__(self, reader: ChainReader, follower: Follower) -> None:
-        self._reader = reader
+        self.answers = Answers(reader)
         self._follower = follower
 
     async def draft(self, block: Block) -> Draft:
         """Fetch logs and polls, as two requests in parallel."""
         query, polls = self._follower.interest(), self._follower.polls(block)
         logs, readings = await both(
-            self._reader.logs_of(block, query), self._reader.read(polls, block)
+            self.answers.logs_of(block, query), self.answers.read(polls, block)
         )
         return Draft(block, query, logs, readings)
 
@@ -73,8 +79,8 @@ class Sealer:
             raise Rebuild(f"block {draft.block.number}: what it needs is there already")
         query = LogQuery(draft.query.addresses | addresses, draft.query.topics)
         logs, readings = await both(
-            self._reader.logs_of(draft.block, query) if addresses else _ready(draft.logs),
-            self._reader.read(calls, draft.block),
+            self.answers.logs_of(draft.block, query) if addresses else _ready(draft.logs),
+            self.answers.read(calls, draft.block),
         )
         return Draft(draft.block, query, logs, {**draft.readings, **readings})
 
