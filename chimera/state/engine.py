@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 from chimera.domain.block import Address, Block, BlockBatch, Log, LogQuery, Needs, Rollback
@@ -89,8 +90,8 @@ class StateEngine(CacheFace):
             for name, weights in self._weights.items():
                 found = self.screens[name].candidates(weights, self._watch_below)
                 self.book.accounts(name).near = frozenset(found)
-            self._near = frozenset(
-                (name, holder) for name in self._weights for holder in self.book.accounts(name).near
+            self._near = frozenset().union(
+                *(zip(repeat(name), self.book.accounts(name).near) for name in self._weights)
             )
         return self._near
 
