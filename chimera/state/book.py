@@ -221,7 +221,10 @@ class Book:
         if new is old or (old is None and new is EMPTY):
             return
         pending.accounts.setdefault((protocol, holder), old)
-        shelf.put(holder, None if new.is_blank and shelf.complete else new)
+        if old is not None and new[0] is old[0]:
+            shelf.users[holder] = new  # the same legs: no index moves
+        else:
+            shelf.put(holder, None if new.is_blank and shelf.complete else new)
 
     def commit(self) -> None:
         """Close the block: it is now the newest."""

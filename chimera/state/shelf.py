@@ -113,9 +113,6 @@ class Shelf:
     def put(self, user: Address, new: Account | None) -> None:
         """Replace an account (None removes it) and keep the indexes in step."""
         known = self.users.get(user)
-        if known is not None and new is not None and new[0] is known[0]:
-            self.users[user] = new  # the same legs: no index moves
-            return
         if self.ends:
             self._end(user, known, new)
         old = EMPTY if known is None else known

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from chimera.domain.abi import address_of
 from chimera.domain.block import Address, BlockBatch, Log
 from chimera.domain.changes import Change
 from chimera.errors import Rebuild
@@ -96,7 +97,7 @@ class Draft:
         self.sentinel = market.sentinel
         self.reserves = market.reserves
         self.rates = dict(market.rates)
-        self.announced: dict[Address, Log] = {}  # by asset: the newest rates, not yet in `rates`
+        self.announced: dict[bytes, Log] = {}  # by asset as a topic: rates not yet in `rates`
         self.debt_totals = dict(market.debt_totals)
         self.modes = {**market.modes, **found.modes} if found.modes else market.modes
         self.dropped = market.dropped
@@ -105,6 +106,7 @@ class Draft:
         self._strangers: dict[tuple[Address, Address], int] = {}  # (user, asset) -> scaled debt
         self._switched: set[Address] = set()
         # What was read holds the end of this block, so this block's logs must not be added to it.
+        self._everybody = accounts.complete  # then nobody has to be read
         self._followed: dict[Address, bool] = dict.fromkeys(found.accounts, False)
 
     def list(self, reserve: Reserve) -> None:
@@ -134,10 +136,11 @@ class Draft:
 
     def follows(self, user: Address) -> bool:
         """Tell whether this block's logs move the user's account, as decided at the first one."""
+        if self._everybody:
+            return True
         known = self._followed.get(user)
         if known is None:
-            known = self.accounts.complete or self.accounts.get(user) is not None
-            self._followed[user] = known
+            known = self._followed[user] = self.accounts.get(user) is not None
         return known
 
     def configure(self, asset: Address, change: Callable[[Configuration], Configuration]) -> None:
@@ -149,13 +152,13 @@ class Draft:
     def supply_of(self, user: Address, asset: Address) -> int:
         """Return the user's scaled supply as it stands before the next log."""
         account = self.accounts.get(user)
-        place = account.shape.supply_place(asset) if account else None
+        place = account[0].supply_place(asset) if account else None
         return account[place] if account and place else 0
 
     def debt_of(self, user: Address, asset: Address) -> int:
         """Return the user's scaled debt as it stands before the next log."""
         account = self.accounts.get(user)
-        place = account.shape.debt_place(asset) if account else None
+        place = account[0].debt_place(asset) if account else None
         return account[place] if account and place else 0
 
     def move_debt(self, user: Address, asset: Address, token: Address, words: Words) -> int:
@@ -172,7 +175,8 @@ class Draft:
 
     def read_rates(self) -> None:
         """Take the rates that were announced last."""
-        for asset, log in self.announced.items():
+        for topic, log in self.announced.items():
+            asset = address_of(topic)
             if asset in self.rates:
                 self.rates[asset] = rates_of(log, self.batch.block.timestamp)
         self.announced.clear()

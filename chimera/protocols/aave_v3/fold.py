@@ -107,8 +107,7 @@ def _stable_debt_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
 
 
 def _rates_updated(draft: Draft, log: Log) -> tuple[Change, ...]:
-    asset = abi.address_of(log.topics[1])
-    draft.announced[asset] = log
+    draft.announced[log.topics[1]] = log
     return ()
 
 
@@ -154,7 +153,7 @@ def _listed(draft: Draft, log: Log) -> tuple[Change, ...]:
     heirs |= {old: asset for old, bit in dropped.items() if bit == reserve.bit}
     heirs.pop(asset, None)
     draft.dropped, draft.heirs = dropped, heirs
-    draft.announced.pop(asset, None)
+    draft.announced.pop(log.topics[1], None)
     draft.rates[asset] = UNTOUCHED
     draft.debt_totals[asset] = 0
     draft.list(reserve)

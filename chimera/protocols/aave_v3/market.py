@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.market import Market
@@ -79,8 +79,7 @@ class Mode:
 NO_MODE = Mode(Bps(0), Bps(0))  # what the pool's storage holds for any other id
 
 
-@dataclass(frozen=True, slots=True)
-class Indexes:
+class Indexes(NamedTuple):
     """Normalized income and debt of one reserve at one second."""
 
     income: Ray
