@@ -109,7 +109,8 @@ async def _in_memory() -> list[Row]:
 
 
 def _drafts(mirror: Mirror) -> Sequence[Draft]:
-    drafts = [mirror.engine.mirror.draft(key) for key in mirror.engine.mirror.open_keys()]
+    its = mirror.engine.mirror
+    drafts = [its.draft(key) for key in its.roll().between(0, COUNT)]
     return [draft for draft in drafts if draft is not None]
 
 

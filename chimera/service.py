@@ -17,23 +17,22 @@ class Turn:
     A turn at the event loop, for work on many things of which each takes little.
 
     How long one takes depends on machine and market, so a turn has an end and not a number of
-    things: `await turn.give_way()` after each lets everybody else go first once it is over.
+    things: `await turn.give_way()` after each lets others go first once it is over.
+
+    Args:
+        rest: Seconds that are left to the others then; 0 for as long as they need at once.
     """
 
-    __slots__ = ("_ends",)
+    __slots__ = ("_ends", "_rest")
 
-    def __init__(self) -> None:
+    def __init__(self, *, rest: float = 0.0) -> None:
+        self._rest = rest
         self._ends = time.perf_counter() + LONGEST_TURN
-
-    @property
-    def is_over(self) -> bool:
-        """Tell whether others should go first."""
-        return time.perf_counter() >= self._ends
 
     async def give_way(self) -> None:
         """Let others go first if the turn is over, and begin the next one."""
-        if self.is_over:
-            await asyncio.sleep(0)
+        if time.perf_counter() >= self._ends:
+            await asyncio.sleep(self._rest)
             self._ends = time.perf_counter() + LONGEST_TURN
 
 

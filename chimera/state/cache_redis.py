@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from secrets import token_hex
 from typing import Any, TypeVar
 
@@ -15,10 +16,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
+from chimera.domain.market import MARKET_FOLLOWS, instance_of
 from chimera.domain.position import Position
-from chimera.state.valuation import PREFIX, Publishable
+from chimera.service import Turn
+from chimera.state.valuation import PREFIX, Publishable, instance_in
 
-CHUNK = 500  # keys per command: a script of 500 keys holds Redis for about 2 ms
+CHUNK = 1_000  # keys per command: a script of so many holds Redis for about 5 ms
 TIMEOUT = 2.0  # seconds; a Redis that hangs must be noticed within 10
 DECIMAL = re.compile(r"[0-9]{1,60}(\.[0-9]{1,60})?")  # more digits than any figure of a contract
 
@@ -26,7 +29,7 @@ DECIMAL = re.compile(r"[0-9]{1,60}(\.[0-9]{1,60})?")  # more digits than any fig
 # `over`) or is none that there can be (it is past the `horizon`). Without a time to live it is
 # nobody's, and would stay for ever. The server itself compares: others write beside us.
 LATER = """
-local over, horizon = tonumber(ARGV[1]), tonumber(ARGV[2])
+local over, horizon, ranking = tonumber(ARGV[1]), tonumber(ARGV[2]), KEYS[1]
 local function later(key, ours)
   local old = redis.pcall('GET', key)
   if type(old) ~= 'string' then return false end
@@ -34,17 +37,31 @@ local function later(key, ours)
   return there and there > ours and there > over and there <= horizon
     and redis.call('PTTL', key) > 0
 end
+local function member(key) return string.sub(key, tonumber(ARGV[3])) end
 local done = 0
 """
+# A ranking of another type is nobody's: it is replaced, as a position is.
 WRITE = (
     LATER
     + """
-for i, key in ipairs(KEYS) do
-  local new = ARGV[i + 3]
+local ranked, i = {}, 1
+for new in string.gmatch(ARGV[5], '[^\\n]+') do
+  i = i + 1
+  local key = KEYS[i]
   if not later(key, tonumber(string.match(new, '^{"block":(%d+)'))) then
-    redis.call('SET', key, new, 'PX', ARGV[3])
+    redis.call('SET', key, new, 'PX', ARGV[4])
+    ranked[#ranked + 1] = string.match(new, '"health_factor":"([%d.]+)"') or '+inf'
+    ranked[#ranked + 1] = member(key)
     done = done + 1
   end
+end
+if done > 0 then
+  local answer = redis.pcall('ZADD', ranking, unpack(ranked))
+  if type(answer) == 'table' and answer.err then
+    redis.call('UNLINK', ranking)
+    redis.call('ZADD', ranking, unpack(ranked))
+  end
+  redis.call('PEXPIRE', ranking, ARGV[4])
 end
 return done
 """
@@ -52,12 +69,17 @@ return done
 REMOVE = (
     LATER
     + """
-for _, key in ipairs(KEYS) do
-  if not later(key, tonumber(ARGV[3])) then done = done + redis.call('UNLINK', key) end
+for i = 2, #KEYS do
+  local key = KEYS[i]
+  if not later(key, tonumber(ARGV[4])) then
+    done = done + redis.call('UNLINK', key)
+    redis.pcall('ZREM', ranking, member(key))
+  end
 end
 return done
 """
 )
+RANKING = "chimera:risk:"  # and the name of an instance: its accounts by health factor
 MARK = "chimera:published:"  # and something of our own: lives exactly as long as our keys
 NO_HORIZON = 2**53 - 1  # the largest whole number in a script
 
@@ -83,6 +105,11 @@ class RedisPositions:
 
     A write is one script per chunk: an older `block` never replaces a newer one, whoever wrote it,
     and the time to live is set by the same command. What is there and is no position is replaced.
+
+    The same script ranks what it writes by health factor, in one sorted set per instance. Its
+    members are what follows the instance in the name of a key: the user, and before it, where a
+    family has isolated markets, the market. What has none (an error, or the contract's maximum) is
+    last. It lives as long as the key that was written last, so a member may have no key any more.
     """
 
     def __init__(self, client: Any, *, ttl: float) -> None:  # noqa: ANN401  (Redis, or a test's own)
@@ -91,6 +118,7 @@ class RedisPositions:
         self._write = client.register_script(WRITE)
         self._remove = client.register_script(REMOVE)
         self._mark = MARK + token_hex(8)
+        self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Position)
 
     async def identity(self) -> str:
@@ -129,12 +157,17 @@ class RedisPositions:
         self, contents: Iterable[Publishable], *, over: int = 0, horizon: int = NO_HORIZON
     ) -> int:
         """Write all, but for those older than what stands there (see `LATER`); count them."""
-        written = 0
-        for chunk in _chunks(contents):
-            documents = [msgspec.json.encode(content.position()) for content in chunk]
-            names = [content.name for content in chunk]
-            arguments = [over, horizon, self._ttl_ms, *documents]
-            written += int(await self._write(keys=names, args=arguments))
+        written, turn = 0, Turn()
+        for instance, group in groupby(contents, _instance):
+            for chunk in _chunks(group):
+                names, documents = [_ranking(instance)], []
+                for content in chunk:
+                    names.append(content.name)
+                    documents.append(self._encoder.encode(content.position()))
+                    await turn.give_way()
+                options = [over, horizon, _place_of_member(instance), self._ttl_ms]
+                args = [*options, b"\n".join(documents)]  # one: each costs the client a microsecond
+                written += int(await self._write(keys=names, args=args))
         return written
 
     async def read(self, name: str) -> Position | None:
@@ -143,33 +176,49 @@ class RedisPositions:
 
     async def read_many(self, names: Sequence[str]) -> list[Position | None]:
         """Return what stands under each key; bad JSON is logged and is None."""
-        answers = [answer for chunk in _chunks(names) for answer in await self._client.mget(chunk)]
-        return [self._decoded(*entry) for entry in zip(names, answers, strict=True)]
+        found, turn = [], Turn()
+        for chunk in _chunks(names):
+            for name, answer in zip(chunk, await self._client.mget(chunk), strict=True):
+                found.append(self._decoded(name, answer))
+                await turn.give_way()
+        return found
 
     async def read_all(self) -> list[Position]:
         """Return every position; bad JSON is logged and left out."""
-        found: list[Position] = []
-        for chunk in _chunks(await self.names()):
-            answers = await self._client.mget(chunk)
-            decoded = (self._decoded(*entry) for entry in zip(chunk, answers, strict=True))
-            found += [position for position in decoded if position is not None]
-        return found
+        return [found for found in await self.read_many(await self.names()) if found is not None]
 
     async def names(self) -> list[str]:
         """Return every key of a position."""
-        found: dict[bytes, None] = {}  # SCAN may tell a key twice
+        found: dict[str, None] = {}  # SCAN may tell a key twice
         cursor: int | None = None
         while cursor != 0:
-            cursor, part = await self._client.scan(cursor or 0, match=f"{PREFIX}*", count=2 * CHUNK)
-            found |= dict.fromkeys(part)
-        return [name.decode(errors="replace") for name in found]  # others may write there, too
+            cursor, part = await self._client.scan(cursor or 0, match=f"{PREFIX}*", count=CHUNK)
+            found.update((name.decode(errors="replace"), None) for name in part)  # also others'
+        return list(found)
 
     async def remove(
         self, names: Iterable[str], *, block: int, over: int = 0, horizon: int = NO_HORIZON
     ) -> int:
         """Remove keys, but for those of later blocks (see `LATER`); count those that were there."""
-        arguments = [over, horizon, block]
-        return sum([int(await self._remove(keys=c, args=arguments)) for c in _chunks(names)])
+        removed = 0
+        for instance, group in groupby(names, instance_in):
+            options = [over, horizon, _place_of_member(instance), block]
+            for chunk in _chunks(group):
+                removed += int(await self._remove(keys=[_ranking(instance), *chunk], args=options))
+        return removed
+
+    async def riskiest(self, instance: str, count: int) -> list[str]:
+        """
+        Return the keys with the lowest health factors of an instance: `count` and ties.
+
+        Ranks are floats: they say whom to read, the documents say in which order.
+        """
+        ranking, begin = _ranking(instance), PREFIX + instance
+        last = await self._client.zrange(ranking, count - 1, count - 1, withscores=True)
+        highest = last[0][1] if last else math.inf
+        members = await self._client.zrange(ranking, "-inf", highest, byscore=True)
+        texts = [member.decode(errors="replace") for member in members]
+        return [f"{begin}{MARKET_FOLLOWS if ':' in text else ':'}{text}" for text in texts]
 
     async def drop_connections(self) -> None:
         """Close idle sockets, which lead to a server that is gone."""
@@ -198,6 +247,19 @@ def _prove_decimals(position: Position) -> None:
     for text in (position.health_factor or "0", *values):
         if DECIMAL.fullmatch(text) is None:
             raise ValueError(f"expected a decimal, found {text[:40]!r}")
+
+
+def _instance(content: Publishable) -> str:
+    return instance_of(content.published[0])
+
+
+def _ranking(instance: str) -> str:
+    return RANKING + instance
+
+
+def _place_of_member(instance: str) -> int:
+    """Return where, counted from 1, the member of the ranking begins in the name of a key."""
+    return len(PREFIX + instance) + len(MARKET_FOLLOWS) + 1
 
 
 def _chunks(items: Iterable[T]) -> Iterator[Sequence[T]]:

@@ -12,10 +12,11 @@ from chimera.domain.block import Address
 from chimera.domain.market import MARKET_FOLLOWS, Key
 from chimera.service import Service
 from chimera.state.cache import PositionCache
-from chimera.state.mirror import Mirror
+from chimera.state.mirror import Mirror, Roll
 from chimera.state.valuation import PREFIX, checksummed, name_of
 
-SLICE = 100  # positions valued in one go, about 3 ms of the event loop
+SLICE = 1_000  # accounts written by one command
+SAMPLED = 100  # accounts of a sample that are looked at in one go
 ENDS = (":", MARKET_FOLLOWS)  # of an instance's name, within the name of a key
 ROUNDS_PER_TTL = 3  # every key is rewritten this often while it lives
 
@@ -58,7 +59,7 @@ class CachePublisher(Service):
         self._arrived: float | None = None
         self._everything = False
         self._highest = self._over = 0
-        self._round: Sequence[Key] = ()
+        self._round: Roll | None = None  # before the first one
         self._done, self._started = 0, clock()
         cache.on_returned = self.publish_everything
 
@@ -106,12 +107,12 @@ class CachePublisher(Service):
     async def write_everything(self) -> int:
         """Write every account with debt, remove the keys of all others of ours; count writes."""
         self._everything = False
-        keys, written = self._mirror.open_keys(), 0
-        for part in slices(keys):
-            written += await self._write(part)
+        roll, written = self._mirror.roll(), 0
+        for start in range(0, len(roll), SLICE):
+            written += await self._put(roll.between(start, start + SLICE))
             await self._write_pending()
         removed = await remove_strays(self._cache, self._mirror, over=self._over)
-        self._round, self._done, self._started = keys, len(keys), self._clock()
+        self._round, self._done, self._started = roll, len(roll), self._clock()
         log.info("cache_rewritten", written=written, removed=removed)
         return written
 
@@ -122,15 +123,18 @@ class CachePublisher(Service):
         except TimeoutError:
             return
 
-    async def _write(self, keys: Sequence[Key]) -> int:
+    async def _put(self, keys: Sequence[Key]) -> int:
+        """Write those with debt; whoever has lost it is among what a block changed."""
         self.wrote_up_to(self._mirror.book.block.number)
-        return await write_slice(self._cache, self._mirror, keys, over=self._over)
+        return await put(self._cache, self._mirror, keys, over=self._over)
 
     async def _write_pending(self) -> None:
         keys, self._pending = list(self._pending), {}
         arrived, self._arrived = self._arrived, None
-        for part in slices(keys):
-            await self._write(part)
+        for start in range(0, len(keys), SLICE):
+            self.wrote_up_to(self._mirror.book.block.number)
+            part = keys[start : start + SLICE]
+            await write_slice(self._cache, self._mirror, part, over=self._over)
         if arrived is not None and self._on_written is not None:
             self._on_written(self._clock() - arrived)
 
@@ -138,46 +142,53 @@ class CachePublisher(Service):
         """Write as much of the round as its time has come for."""
         period = self._cache.ttl / ROUNDS_PER_TTL
         elapsed = self._clock() - self._started
-        due = round(len(self._round) * min(1.0, elapsed / period))
-        for part in slices(self._round[self._done : due]):
-            await self._write(part)
-        self._done = max(self._done, due)
+        if self._round is not None:
+            due = round(len(self._round) * min(1.0, elapsed / period))
+            for start in range(self._done, due, SLICE):
+                await self._put(self._round.between(start, min(start + SLICE, due)))
+            self._done = max(self._done, due)
         if elapsed >= period:
-            self._round, self._done, self._started = self._mirror.open_keys(), 0, self._clock()
+            self._round, self._done, self._started = self._mirror.roll(), 0, self._clock()
 
 
 def slices(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
-    """Cut keys into parts that are valued without anybody having to wait for long."""
-    return (keys[start : start + SLICE] for start in range(0, len(keys), SLICE))
+    """Cut a sample into parts that are looked at without anybody having to wait for long."""
+    return (keys[start : start + SAMPLED] for start in range(0, len(keys), SAMPLED))
+
+
+async def put(cache: PositionCache, mirror: Mirror, keys: Iterable[Key], *, over: int = 0) -> int:
+    """Write the accounts with debt among `keys`; count writes."""
+    written = await cache.write(mirror.drafts(keys), over=over)
+    await asyncio.sleep(0)
+    return written
 
 
 async def write_slice(
     cache: PositionCache, mirror: Mirror, keys: Sequence[Key], *, over: int = 0
 ) -> int:
     """Write the accounts with debt among `keys`, remove the keys of the others; count writes."""
-    drafts, block = [(key, mirror.draft(key)) for key in keys], mirror.book.block.number
-    written = await cache.write([draft for _, draft in drafts if draft is not None], over=over)
-    closed = [_name(key, mirror) for key, draft in drafts if draft is None]
+    block, closed = mirror.book.block.number, [key for key in keys if not mirror.owes(key)]
+    written = await put(cache, mirror, keys, over=over)
     if closed:
-        await cache.remove(closed, block=block, over=over)
-    await asyncio.sleep(0)
+        await cache.remove([_name(key, mirror) for key in closed], block=block, over=over)
     return written
 
 
 async def write_mirror(cache: PositionCache, mirror: Mirror) -> int:
     """Write every account with debt, and remove the keys of all others; count writes."""
-    written = sum([await write_slice(cache, mirror, part) for part in slices(mirror.open_keys())])
+    roll, written = mirror.roll(), 0
+    for start in range(0, len(roll), SLICE):
+        written += await put(cache, mirror, roll.between(start, start + SLICE))
     await remove_strays(cache, mirror)
     return written
 
 
 async def remove_strays(cache: PositionCache, mirror: Mirror, *, over: int = 0) -> int:
     """Remove the keys of accounts that have no debt (any more) in our protocols; count them."""
-    names = await cache.names()
     ours = tuple(f"{PREFIX}{name}{mark}" for name in mirror.protocols for mark in ENDS)
-    removed = 0
-    for start in range(0, len(names), 10 * SLICE):
-        part = names[start : start + 10 * SLICE]
+    names, removed = await cache.names(), 0
+    for start in range(0, len(names), SLICE):
+        part = names[start : start + SLICE]
         strays = [name for name in part if name.startswith(ours) and _is_stray(name, mirror)]
         if strays:
             removed += await cache.remove(strays, block=mirror.book.block.number, over=over)
@@ -191,7 +202,7 @@ def _is_stray(name: str, mirror: Mirror) -> bool:
         key = mirror.key(protocol, Address(bytes.fromhex(user.removeprefix("0x"))))
     except ValueError:
         return False  # nobody's position; left to whoever wrote it
-    return key is None or mirror.draft(key) is None
+    return key is None or not mirror.owes(key)
 
 
 def _name(key: Key, mirror: Mirror) -> str:

@@ -71,6 +71,11 @@ def key_in(name: str) -> tuple[str, Owner]:
     return protocol, owner_of(user)
 
 
+def instance_in(name: str) -> str:
+    """Return the name of the instance in a key of the cache."""
+    return instance_of(name.removeprefix(PREFIX).rpartition(":")[0])
+
+
 def written(owner: Owner) -> str:
     """Return how an owner stands in a key: an address in its EIP-55 form."""
     return checksummed(owner) if isinstance(owner, bytes) else owner
