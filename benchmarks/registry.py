@@ -23,6 +23,7 @@ MEASUREMENTS: Mapping[str, Terms] = {
     "wide": Terms(),
     "events": Terms(),
     "block": Terms(),
+    "adversarial": Terms(checked=False),
     "growth": Terms(seconds=400.0, checked=False),
     "memory": Terms(),
     "stalls": Terms(checked=False),
