@@ -115,6 +115,17 @@ class PositionCache(Service):
                 return await self._redis.read_all()
         return await self._memory.read_all()
 
+    async def riskiest(self, instance: str, count: int) -> list[str] | None:
+        """
+        Return the keys of an instance with the lowest health factors, about `count` of them.
+
+        They are ranked by floats in Redis. None where Redis is not there.
+        """
+        if self._redis is not None and self._connected:
+            with self._watched():
+                return await self._redis.riskiest(instance, count)
+        return None
+
     async def names(self) -> list[str]:
         """Return the key of every published position."""
         if self._redis is not None and self._connected:
