@@ -21,6 +21,7 @@ from chimera.domain.block import (
 )
 from chimera.domain.call import Call, Inquiry, Readings
 from chimera.domain.changes import Change
+from chimera.domain.endings import Endings
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
 from chimera.domain.market import Account, Cells, Column, Holder, Key, Market, Quoted, Shape, Token
 from chimera.domain.notices import RebuildReport, Status
@@ -30,30 +31,7 @@ from chimera.domain.position import Position
 
 M = TypeVar("M", bound=Market)
 Numbers = Sequence[float] | npt.NDArray[np.float64]
-
-
-MOST_ENDINGS = 1 << 12
-"""In how many ways `Endings` can tell the ends of addresses apart."""
-
-
-class Endings(Protocol):
-    """A set of holders who are found by the last bits of their addresses, a live view."""
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-
-    def __contains__(self, holder: Holder) -> bool:
-        """Tell whether this one is here."""
-
-    def alike(self, number: int, turns: int) -> Sequence[Holder]:
-        """
-        Return those whose last bits are those of `number`, in no particular order.
-
-        `turns` is the power of two, up to `MOST_ENDINGS`, that says how many bits count.
-        """
-
-    def crowds(self, turns: int) -> Sequence[int]:
-        """Return how many end in each of the `turns` ways."""
+LegBands = tuple[float, float]  # of collateral, of debt
 
 
 class Accounts(Protocol):
@@ -218,7 +196,7 @@ class Adapter(Protocol[M]):
         """
         Yield the screen's cells of an account: column, and amount in stored units.
 
-        Which columns, and their order, follow from the account's shape.
+        Which columns, in which order, follows from the account's shape.
         """
 
     def cells(self, shape: Shape) -> Cells | None:
@@ -239,7 +217,7 @@ class Adapter(Protocol[M]):
         Infinite or NaN where the price is unknown: such accounts always go to the exact integers.
         """
 
-    def leg_bands(self, market: M) -> tuple[float, float]:
+    def leg_bands(self, market: M) -> LegBands:
         """
         Return how much a leg may count less than its weight says as collateral, and more as debt.
 
@@ -365,7 +343,7 @@ class History(Users, Protocol):
 class Positions(Protocol):
     """The book as the HTTP API reads it: every item valued at one block."""
 
-    def page(
+    async def page(
         self,
         *,
         protocol: str | None,

@@ -10,9 +10,9 @@ from chimera.domain import abi
 from chimera.domain.block import Address, Block, BlockBatch, BlockHash, Log
 from chimera.domain.call import Answer, Call, Inquiry, Readings, T
 from chimera.domain.changes import Change
+from chimera.domain.endings import Endings
 from chimera.domain.market import Account
 from chimera.domain.numeric import RAY, Bps, Ray
-from chimera.ports import Endings
 from chimera.protocols.aave_v3 import calls
 from chimera.protocols.aave_v3.engine import V3_0, Engine
 from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, Reserve

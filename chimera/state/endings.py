@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
+from chimera.domain.endings import MOST_ENDINGS
 from chimera.domain.market import Holder
-from chimera.ports import MOST_ENDINGS
 
 
 class Endings:

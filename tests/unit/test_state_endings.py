@@ -7,8 +7,8 @@ from hashlib import shake_128
 import pytest
 
 from chimera.domain.block import Address
+from chimera.domain.endings import MOST_ENDINGS
 from chimera.domain.market import Account, Holder
-from chimera.ports import MOST_ENDINGS
 from chimera.state.endings import Endings
 from chimera.state.shelf import Shelf
 from tests.fakes_state import FakeMarket, address

@@ -11,7 +11,7 @@ from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
 from chimera.domain.market import Account, Cells, Column, Holder, Quoted, Shape, Token
 from chimera.domain.numeric import Wad
-from chimera.ports import Accounts
+from chimera.ports import Accounts, LegBands
 from chimera.protocols.aave_v3 import (
     events,
     fold,
@@ -240,7 +240,7 @@ class AaveV3:
         """Tell where the amounts of `columns` stand."""
         return screen.cells(shape)
 
-    def leg_bands(self, market: AaveMarket) -> tuple[float, float]:
+    def leg_bands(self, market: AaveMarket) -> LegBands:
         """Return what rounding takes of a leg of collateral and adds to one of debt."""
         return screen.leg_bands(market)
 

@@ -16,7 +16,7 @@ x(s) = s N p / u is the leg's true value.
    compares with the debt is at least sum(value (T - 1) / 10,000) - 1/2. The weights take T - 1, and
    `absolute_band` is more than 1/2. From v3.5 on it divides the whole sum by the debt, rounds half
    up and then drops four digits, so that "under 1" implies sum(value T / 10,000) < debt: the
-   weights take T.
+   weights take T. What counts at a threshold of 0 takes from an average: its weight is infinite.
 4. Hence "health factor < 1" implies sum(x(s - 1) T' / 10,000) < sum(debt x(s + 1)) + slack, T'
    being T - 1 or T and slack one per leg and 1/2 (no T exceeds 10,000): whatever the price of a
    unit, an account's own legs say how wrong it can be. A pool without any value of debt has no
@@ -38,8 +38,9 @@ import numpy as np
 import numpy.typing as npt
 
 from chimera.domain.market import FIRST_AMOUNT, Account, Cells, Column, Shape
-from chimera.domain.numeric import BPS, RAY
+from chimera.domain.numeric import BPS, RAY, Bps
 from chimera.errors import Skip
+from chimera.ports import LegBands
 from chimera.protocols.aave_v3.market import AaveMarket, Reserve
 from chimera.protocols.aave_v3.valuation import may_count, price_of, terms_of, unpriced_terms_of
 
@@ -117,7 +118,7 @@ def weights(market: AaveMarket, columns: Sequence[Column], timestamp: int) -> We
     return collateral.tolist(), debt.tolist()
 
 
-def leg_bands(market: AaveMarket) -> tuple[float, float]:
+def leg_bands(market: AaveMarket) -> LegBands:
     """Return what rounding takes of a leg of collateral and adds to one of debt, base units."""
     return 1.0, 0.0 if market.engine.rounds_to_nearest else 1.0
 
@@ -189,11 +190,9 @@ def _share(market: AaveMarket, column: Column) -> float:
     reserve = market.reserves[asset]
     if is_debt:
         return 1 / (RAY * reserve.unit)
-    return _low_threshold(market, reserve, mode) / (RAY * reserve.unit * BPS)
-
-
-def _low_threshold(market: AaveMarket, reserve: Reserve, mode: int) -> int:
     if not may_count(market, reserve):
-        return 0
-    lost = 1 if market.engine.averages_threshold else 0
-    return max(unpriced_terms_of(market, mode).threshold(reserve) - lost, 0)
+        return 0.0
+    threshold = unpriced_terms_of(market, mode).threshold(reserve)
+    if market.engine.averages_threshold:
+        threshold = Bps(threshold - 1)
+    return threshold / (RAY * reserve.unit * BPS) if threshold >= 0 else math.inf

@@ -23,7 +23,7 @@ from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
 from chimera.domain.market import Account, Cells, Column, Holder, Quoted, Shape, Token
 from chimera.domain.numeric import Wad
-from chimera.ports import Accounts
+from chimera.ports import Accounts, LegBands
 from chimera.protocols.compound_v2 import (
     events,
     fold,
@@ -60,8 +60,8 @@ class CompoundV2:
     topics = fold.TOPICS
     needs_suppliers = False
     relative_band = screen.RELATIVE_BAND
-    absolute_band = 0.0
-    unit_band = 0.0
+    absolute_band = screen.ABSOLUTE_BAND
+    unit_band = screen.UNIT_BAND
 
     def __init__(self, *, name: str, address: Address, from_block: int) -> None:
         self.name = name
@@ -262,7 +262,7 @@ class CompoundV2:
         """Return None: a debt's cell is reckoned from its principal and its mark."""
         return None
 
-    def leg_bands(self, market: CompoundMarket) -> tuple[float, float]:  # noqa: ARG002  (always the same)
+    def leg_bands(self, market: CompoundMarket) -> LegBands:  # noqa: ARG002
         """Return what rounding takes of a leg of collateral and adds to one of debt."""
         return screen.LEG_BANDS
 

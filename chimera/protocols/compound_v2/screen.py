@@ -27,10 +27,12 @@ from collections.abc import Iterator, Sequence
 from chimera.domain.block import Address
 from chimera.domain.market import Account, Column
 from chimera.domain.numeric import WAD
+from chimera.ports import LegBands
 from chimera.protocols.compound_v2.market import CompoundMarket
 
 RELATIVE_BAND = 4e-6  # float32, 64 legs
-LEG_BANDS = 1.0, 0.0  # base units, 10**-18 USD: of collateral, of debt
+ABSOLUTE_BAND = UNIT_BAND = 0.0
+LEG_BANDS: LegBands = 1.0, 0.0  # base units, 10**-18 USD: of collateral, of debt
 FLOAT32_MAX = 3.4e38
 FINENESS = 10**6  # cells of a debt are this part of a unit, at an index of 1
 

@@ -11,7 +11,7 @@ from chimera.domain.changes import Change
 from chimera.domain.health import Difference, Health, Step, Valuation, Verdict
 from chimera.domain.market import Account, Cells, Column, Holder, Quoted, Shape, Token
 from chimera.domain.numeric import Wad
-from chimera.ports import Accounts
+from chimera.ports import Accounts, LegBands
 from chimera.protocols.compound_v3 import (
     calls,
     events,
@@ -51,8 +51,8 @@ class CompoundV3:
     topics = fold.TOPICS
     needs_suppliers = True  # whoever holds collateral can get into debt without a log
     relative_band = screen.RELATIVE_BAND
-    absolute_band = 0.0
-    unit_band = 0.0
+    absolute_band = screen.ABSOLUTE_BAND
+    unit_band = screen.UNIT_BAND
 
     def __init__(self, *, name: str, address: Address, from_block: int) -> None:
         self.name = name
@@ -235,7 +235,7 @@ class CompoundV3:
         """Tell where the amounts of `columns` stand."""
         return screen.cells(shape)
 
-    def leg_bands(self, market: CometMarket) -> tuple[float, float]:  # noqa: ARG002  (always the same)
+    def leg_bands(self, market: CometMarket) -> LegBands:  # noqa: ARG002
         """Return what rounding takes of a leg of collateral and adds to one of debt."""
         return screen.LEG_BANDS
 

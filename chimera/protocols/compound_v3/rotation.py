@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from chimera.domain.block import Address, Block
-from chimera.ports import MOST_ENDINGS, Accounts, Endings
+from chimera.domain.endings import MOST_ENDINGS, Endings
+from chimera.ports import Accounts
 from chimera.protocols.compound_v3.market import CometMarket
 
 BOUND = 500  # reads of accounts per block

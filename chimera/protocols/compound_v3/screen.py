@@ -23,11 +23,13 @@ from collections.abc import Iterator, Sequence
 
 from chimera.domain.market import Account, Cells, Column, Shape
 from chimera.errors import Skip
+from chimera.ports import LegBands
 from chimera.protocols.compound_v3.market import CometMarket
 from chimera.protocols.compound_v3.math import FACTOR_SCALE, INDEX_SCALE
 
 RELATIVE_BAND = 4e-6  # float32, 64 legs
-LEG_BANDS = 2.0, 0.0  # units of a price, 8 places: of collateral, of debt
+ABSOLUTE_BAND = UNIT_BAND = 0.0
+LEG_BANDS: LegBands = 2.0, 0.0  # units of a price, 8 places: of collateral, of debt
 FLOAT32_MAX = 3.4e38
 
 Weights = tuple[list[float], list[float]]

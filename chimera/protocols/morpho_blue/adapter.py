@@ -11,7 +11,7 @@ from chimera.domain.changes import Change
 from chimera.domain.health import VERDICT, Difference, Health, Step, Valuation, Verdict
 from chimera.domain.market import Account, Cells, Column, Holder, Quoted, Shape, Token
 from chimera.domain.numeric import Wad
-from chimera.ports import Accounts
+from chimera.ports import Accounts, LegBands
 from chimera.protocols.morpho_blue import (
     events,
     explaining,
@@ -53,8 +53,8 @@ class MorphoBlue:
     topics = fold.TOPICS
     needs_suppliers = False
     relative_band = screen.RELATIVE_BAND
-    absolute_band = 0.0
-    unit_band = 0.0
+    absolute_band = screen.ABSOLUTE_BAND
+    unit_band = screen.UNIT_BAND
 
     def __init__(
         self,
@@ -269,7 +269,7 @@ class MorphoBlue:
         """Tell where the amounts of `columns` stand."""
         return screen.cells(shape)
 
-    def leg_bands(self, market: MorphoMarket) -> tuple[float, float]:  # noqa: ARG002  (always the same)
+    def leg_bands(self, market: MorphoMarket) -> LegBands:  # noqa: ARG002
         """Return what rounding takes of a leg of collateral and adds to one of debt."""
         return screen.LEG_BANDS
 

@@ -50,6 +50,7 @@ from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.market import Account, Cells, Column, Shape, Token
 from chimera.domain.numeric import WAD
 from chimera.errors import Skip
+from chimera.ports import LegBands
 from chimera.protocols.morpho_blue.market import NOT_ASKED, Id, MorphoMarket, Terms
 from chimera.protocols.morpho_blue.math import (
     ADJUSTMENT_SPEED,
@@ -68,7 +69,8 @@ from chimera.protocols.morpho_blue.math import (
 )
 
 RELATIVE_BAND = 1e-6  # float32, two legs
-LEG_BANDS = 2.0, 1.0  # raw units of the loan token: of collateral, of debt
+ABSOLUTE_BAND = UNIT_BAND = 0.0
+LEG_BANDS: LegBands = 2.0, 1.0  # raw units of the loan token: of collateral, of debt
 
 LEAST_LLTV = WAD // 100  # see 5
 SCALE = ORACLE_SCALE * WAD
