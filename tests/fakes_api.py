@@ -76,7 +76,7 @@ class FakePositions:
     asked: dict[str, Any] = field(default_factory=dict)
     contract: str = "liquidatable"
 
-    def page(self, **asked: Any) -> tuple[int, list[Position], str | None]:  # noqa: ANN401  (any filter)
+    async def page(self, **asked: Any) -> tuple[int, list[Position], str | None]:  # noqa: ANN401  (any filter)
         self.asked = asked
         start = _start(asked["cursor"])
         end = start + asked["limit"]

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
+import msgspec
 from eth_utils.address import to_checksum_address
 from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -34,8 +35,7 @@ from chimera.domain.position import Position
 from chimera.domain.standing import Standing
 from chimera.observability.metrics import CONTENT_TYPE
 from chimera.ports import Operator, Opportunities, Positions
-
-AT_ONCE = 50  # documents written before the next block gets its turn
+from chimera.service import Turn
 
 ProtocolInPath = Annotated[str, Path(min_length=1, max_length=128)]
 UserInPath = Annotated[AddressText, Path()]
@@ -107,7 +107,7 @@ def positions_router(positions: Positions, confirmation_blocks: int) -> APIRoute
     )
     async def listing(asked: Annotated[PositionsAsked, Query()]) -> Response:
         """List accounts, lowest health factor first, those without debt last."""
-        block, items, cursor = positions.page(
+        block, items, cursor = await positions.page(
             protocol=asked.protocol,
             user=asked.user,
             asset=asked.asset,
@@ -194,8 +194,10 @@ def _found(positions: Positions, protocol: str, user: Address) -> Position:
 async def _page(
     block: int, items: Sequence[Position] | Sequence[Opportunity], cursor: str | None
 ) -> Response:
-    documents: list[dict[str, Any]] = []
-    for start in range(0, len(items), AT_ONCE):
-        documents.extend(item.document() for item in items[start : start + AT_ONCE])
-        await asyncio.sleep(0)
-    return JSONResponse({"block": block, "items": documents, "next_cursor": cursor})
+    documents, turn = [], Turn()
+    for item in items:
+        documents.append(msgspec.json.encode(item))
+        await turn.give_way()
+    head, tail = msgspec.json.encode(block), msgspec.json.encode(cursor)
+    body = b'{"block":%b,"items":[%b],"next_cursor":%b}' % (head, b",".join(documents), tail)
+    return Response(body, media_type="application/json")

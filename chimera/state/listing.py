@@ -15,6 +15,7 @@ from chimera.domain.health import VERDICT, Step
 from chimera.domain.position import Position
 from chimera.errors import BadCursor, StaleCursor
 from chimera.pricing.explanation import explanation
+from chimera.service import Turn
 from chimera.state.engine import StateEngine
 from chimera.state.snapshot import Filters, Snapshot
 from chimera.state.trust import UNVERIFIED
@@ -41,7 +42,7 @@ class Listing:
         self._clock = clock
         self._snapshots: OrderedDict[BlockHash, tuple[float, Snapshot]] = OrderedDict()
 
-    def page(
+    async def page(
         self,
         *,
         protocol: str | None = None,
@@ -52,7 +53,7 @@ class Listing:
         cursor: str | None = None,
     ) -> tuple[int, list[Position], str | None]:
         """
-        Return (block, items, next cursor).
+        Return (block, items, next cursor); others go first in between, the block stays.
 
         Numbers come lowest first, then accounts without a price, then accounts without debt.
 
@@ -68,9 +69,13 @@ class Listing:
             block_hash, offset = _parsed(cursor, filters)
             snapshot = self._kept(block_hash)
         snapshot = snapshot or self._newest()
-        ranks = snapshot.listed(filters).slice(offset, offset + limit + 1)
-        found = (snapshot.position((rank[2], rank[3])) for rank in ranks[:limit])
-        items = [position for position in found if position is not None]
+        ranks = await snapshot.listed(filters).slice(offset, offset + limit + 1)
+        items, turn = [], Turn()
+        for _, _, instance, holder in ranks[:limit]:
+            position = snapshot.position((instance, holder))
+            if position is not None:
+                items.append(position)
+            await turn.give_way()
         more = len(ranks) > limit
         following = _cursor(snapshot.block.hash, offset + limit, filters) if more else None
         return snapshot.block.number, items, following

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import Any
 
 from chimera.domain.block import Address, Block
-from chimera.domain.market import Account, Holder, Key, Market, instance_of
+from chimera.domain.market import Account, Holder, Key, Market, Shape, instance_of
 from chimera.domain.numeric import WAD
 from chimera.domain.position import Position
+from chimera.errors import Skip
 from chimera.ports import Adapter
+from chimera.service import Turn
 from chimera.state.engine import StateEngine
 from chimera.state.screen_ranking import Ranking
 from chimera.state.valuation import Draft
 
+RUN = 2_048  # holders that are sorted in one go
 UNPRICED, MAXIMAL, IDLE = 2, 1, 3  # what follows the numbers (0); IDLE: without debt
 
 Rank = tuple[int, int, str, Holder]
@@ -38,7 +41,7 @@ class Filters:
             protocol, user = part.adapter.published(holder)
             if self.user not in (None, user) or self.protocol not in (None, protocol, part.name):
                 return False
-        return self.asset is None or self.asset in part.adapter.assets(part.market, account)
+        return self.asset is None or self.asset in part.assets(account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,39 @@ class Part:
     market: Market
     accounts: Mapping[Holder, Account]
     bounds: Ranking
+    owing: int  # how many of the accounts have debt
+    _assets: dict[Shape, frozenset[Address]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Name of the instance."""
         return self.adapter.name
+
+    def assets(self, account: Account) -> frozenset[Address]:
+        """Return the tokens on any leg: accounts of one shape have the same."""
+        found = self._assets.get(account.shape)
+        if found is None:
+            found = self._assets[account.shape] = self.adapter.assets(self.market, account)
+        return found
+
+    def holders_of(self, user: Address) -> Iterator[Holder | None]:
+        """Yield where the book keeps a user; all are looked at where markets are isolated."""
+        if len(next(iter(self.accounts), user)) == len(user):
+            if user in self.accounts:
+                yield user
+            return
+        for holder in self.accounts:
+            yield holder if holder.endswith(user) else None
+
+    def rank(self, holder: Holder, account: Account, timestamp: int) -> Rank:
+        """Return the place of an account in the order."""
+        if not account.is_open:
+            return IDLE, 0, self.name, holder
+        try:
+            factor = self.adapter.factor(self.market, account, timestamp)
+        except Skip:
+            return UNPRICED, 0, self.name, holder
+        return (MAXIMAL, 0, self.name, holder) if factor is None else (0, factor, self.name, holder)
 
 
 class Listed:
@@ -64,17 +95,21 @@ class Listed:
     page costs exact integers for its own accounts and a few around it.
     """
 
-    def __init__(self, ranks: Iterator[Rank]) -> None:
+    def __init__(self, ranks: Iterator[Rank | None]) -> None:
         self._ranks = ranks
         self._known: list[Rank] = []
 
-    def slice(self, start: int, stop: int) -> list[Rank]:
+    async def slice(self, start: int, stop: int) -> list[Rank]:
         """Return the accounts from `start` on, up to `stop`; fewer at the end."""
+        turn = Turn()
         while len(self._known) < stop:
-            rank = next(self._ranks, None)
-            if rank is None:
+            try:
+                rank = next(self._ranks)
+            except StopIteration:
                 break
-            self._known.append(rank)
+            if rank is not None:
+                self._known.append(rank)
+            await turn.give_way()
         return self._known[start:stop]
 
 
@@ -111,57 +146,79 @@ class Snapshot:
                 return Draft(*args).position()
         return None
 
-    def _ranks(self, filters: Filters) -> Iterator[Rank]:
+    def _ranks(self, filters: Filters) -> Iterator[Rank | None]:
         wanted = None if filters.protocol is None else instance_of(filters.protocol)
         parts = [part for part in self.parts if wanted in (None, part.name)]
-        owing = heapq.merge(*(_owing(part, filters, self.block.timestamp) for part in parts))
-        limit = filters.max_health_factor
-        if limit is None:
-            return chain(owing, _idle(parts, filters))
-        return _up_to(owing, limit)
+        limit, time = filters.max_health_factor, self.block.timestamp
+        if filters.user is not None:
+            ranks = _of_user(parts, filters.user, filters, time)
+        else:
+            ranks = chain(_owing(parts, filters, time), _idle(parts, filters))
+        return ranks if limit is None else _up_to(ranks, limit)
 
 
 def _part(engine: StateEngine, name: str) -> Part:
     market, screen = engine.book.market(name), engine.screens[name]
     weights = screen.weigh(market, engine.book.block.timestamp)
-    accounts = dict(engine.book.accounts(name).users)
-    return Part(engine.adapters[name], market, accounts, screen.ranking(weights))
+    shelf = engine.book.accounts(name)
+    ranking = screen.ranking(weights)
+    return Part(engine.adapters[name], market, dict(shelf.users), ranking, len(shelf.open))
 
 
-def _owing(part: Part, filters: Filters, timestamp: int) -> Iterator[Rank]:
+# What follows yields None for a step that leads to nobody, so that others may go first.
+
+
+def _owing(parts: Sequence[Part], filters: Filters, timestamp: int) -> Iterator[Rank | None]:
     """Yield accounts with debt: one is ready once every bound to come is over its rank."""
     waiting: list[Rank] = []
-    for bound, user in part.bounds:
-        account = part.accounts[user]
-        if not filters.admit(part, user, account):
-            continue
+    for bound, number, holder in heapq.merge(*map(_bounds, count(), parts)):
         while waiting and waiting[0][0] == 0 and waiting[0][1] < bound * WAD - 1:  # a floor
             yield heapq.heappop(waiting)
-        heapq.heappush(waiting, _rank(part, user, account, timestamp))
+        part = parts[number]
+        account = part.accounts[holder]
+        if filters.admit(part, holder, account):
+            heapq.heappush(waiting, part.rank(holder, account, timestamp))
+        yield None
     while waiting:
         yield heapq.heappop(waiting)
 
 
-def _rank(part: Part, user: Holder, account: Account, timestamp: int) -> Rank:
-    health = part.adapter.health(part.market, account, timestamp)
-    if health.factor is not None:
-        return 0, health.factor, part.adapter.name, user
-    kind = MAXIMAL if health.error is None else UNPRICED
-    return kind, 0, part.adapter.name, user
+def _bounds(number: int, part: Part) -> Iterator[tuple[float, int, Holder]]:
+    return ((bound, number, holder) for bound, holder in part.bounds)
 
 
-def _idle(parts: Iterable[Part], filters: Filters) -> Iterator[Rank]:
+def _of_user(
+    parts: Iterable[Part], user: Address, filters: Filters, timestamp: int
+) -> Iterator[Rank | None]:
+    """Yield the accounts of one user, who is looked up and not searched for."""
+    found: list[Rank] = []
+    for part in parts:
+        for holder in part.holders_of(user):
+            if holder is not None and filters.admit(part, holder, part.accounts[holder]):
+                found.append(part.rank(holder, part.accounts[holder], timestamp))
+            yield None
+    yield from sorted(found)
+
+
+def _idle(parts: Iterable[Part], filters: Filters) -> Iterator[Rank | None]:
     """Yield accounts without debt; they are looked up only when somebody gets there."""
-    for part in sorted(parts, key=lambda part: part.adapter.name):
-        accounts = part.accounts.items()
-        users = [
-            user for user, held in accounts if not held.is_open and filters.admit(part, user, held)
-        ]
-        yield from ((IDLE, 0, part.adapter.name, user) for user in sorted(users))
+    for part in sorted(parts, key=lambda part: part.name):
+        if part.owing == len(part.accounts):
+            continue
+        runs: list[list[Holder]] = [[]]
+        for holder, account in part.accounts.items():
+            if not account.is_open and filters.admit(part, holder, account):
+                runs[-1].append(holder)
+                if len(runs[-1]) == RUN:
+                    runs[-1].sort()
+                    runs.append([])
+            yield None
+        runs[-1].sort()
+        yield from ((IDLE, 0, part.name, holder) for holder in heapq.merge(*runs))
 
 
-def _up_to(ranks: Iterable[Rank], limit: int) -> Iterator[Rank]:
+def _up_to(ranks: Iterable[Rank | None], limit: int) -> Iterator[Rank | None]:
     for rank in ranks:
-        if rank[0] != 0 or rank[1] > limit:
+        if rank is not None and (rank[0] != 0 or rank[1] > limit):
             return
         yield rank

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -23,9 +24,8 @@ def server() -> Iterator[RedisServer]:
 
 
 async def ranked(client: Redis) -> dict[str, float]:
-    return {
-        user.decode(): score for user, score in await client.zrange(RANKING, 0, -1, withscores=True)
-    }
+    members: list[Any] = await client.zrange(RANKING, 0, -1, withscores=True)
+    return {user.decode(): score for user, score in members}
 
 
 async def test_every_key_is_ranked_by_its_health_factor(server: RedisServer) -> None:

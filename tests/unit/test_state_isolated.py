@@ -97,25 +97,25 @@ def test_a_dead_price_is_told_by_those_names_too() -> None:
     assert set(back.underwater) == {(named(TWO), ALICE)}
 
 
-def test_listings_find_accounts_by_market_by_instance_and_by_user() -> None:
+async def test_listings_find_accounts_by_market_by_instance_and_by_user() -> None:
     room = Room()
     room.engine.adopt()
 
-    def found(**filters: object) -> list[tuple[str, str]]:
-        _, items, _ = room.listing.page(**filters)  # type: ignore[arg-type]
+    async def found(**filters: object) -> list[tuple[str, str]]:
+        _, items, _ = await room.listing.page(**filters)  # type: ignore[arg-type]
         return [(item.protocol, item.user) for item in items]
 
     alice, bob = checksummed(ALICE), checksummed(BOB)
     blue = [(named(TWO), alice), (named(ONE), alice), (named(TWO), bob)]
-    assert found(protocol="blue") == blue
-    assert found(protocol=named(TWO)) == [blue[0], blue[2]]
-    assert found(protocol=named(b"\x03" * 32)) == []
-    assert found(user=BOB) == [blue[2]]
-    assert len(found()) == 4
-    assert found(protocol="blue", user=CAROL) == []
+    assert await found(protocol="blue") == blue
+    assert await found(protocol=named(TWO)) == [blue[0], blue[2]]
+    assert await found(protocol=named(b"\x03" * 32)) == []
+    assert await found(user=BOB) == [blue[2]]
+    assert len(await found()) == 4
+    assert await found(protocol="blue", user=CAROL) == []
 
 
-def test_one_account_is_found_by_its_published_name_only() -> None:
+async def test_one_account_is_found_by_its_published_name_only() -> None:
     room = Room()
     room.engine.adopt()
     room.streaks.lengths[named(TWO), ALICE] = 5

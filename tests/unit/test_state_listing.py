@@ -73,12 +73,12 @@ class Room:
         assert isinstance(market, FakeMarket)
         return FakeAdapter(name).health(market, held, 0).factor
 
-    def everything(self, **filters: object) -> list[Position]:
+    async def everything(self, **filters: object) -> list[Position]:
         limit = 7
-        block, items, cursor = self.listing.page(limit=limit, **filters)  # type: ignore[arg-type]
+        block, items, cursor = await self.listing.page(limit=limit, **filters)  # type: ignore[arg-type]
         while cursor is not None:
             assert len(items) % limit == 0
-            number, more, cursor = self.listing.page(limit=limit, cursor=cursor, **filters)  # type: ignore[arg-type]
+            number, more, cursor = await self.listing.page(limit=limit, cursor=cursor, **filters)  # type: ignore[arg-type]
             assert number == block
             assert more
             items += more
@@ -89,7 +89,7 @@ def keys(items: list[Position]) -> list[tuple[str, str]]:
     return [(item.protocol, item.user) for item in items]
 
 
-def test_all_pages_together_are_the_book_in_exact_order() -> None:
+async def test_all_pages_together_are_the_book_in_exact_order() -> None:
     room = Room()
     ranked = sorted(
         (factor, name, user)
@@ -100,11 +100,11 @@ def test_all_pages_together_are_the_book_in_exact_order() -> None:
     expected = [(name, checksummed(user)) for _, name, user in ranked]
     expected += [(name, checksummed(user)) for user in (ALICE, BOB) for name in ("one", "two")]
 
-    assert keys(room.everything()) == expected
+    assert keys(await room.everything()) == expected
 
 
-def test_an_unpriced_account_says_why_and_an_idle_one_has_no_factor() -> None:
-    items = Room(borrowers=0).everything()
+async def test_an_unpriced_account_says_why_and_an_idle_one_has_no_factor() -> None:
+    items = await Room(borrowers=0).everything()
 
     assert keys(items) == [
         (name, checksummed(user)) for user in (ALICE, BOB) for name in ("one", "two")
@@ -113,7 +113,7 @@ def test_an_unpriced_account_says_why_and_an_idle_one_has_no_factor() -> None:
     assert {item.health_factor for item in items} == {None}
 
 
-def test_only_a_page_is_worked_out_exactly() -> None:
+async def test_only_a_page_is_worked_out_exactly() -> None:
     room = Room(borrowers=2_000)
     asked = []
 
@@ -123,100 +123,100 @@ def test_only_a_page_is_worked_out_exactly() -> None:
             return FakeAdapter.health(self, market, account, timestamp)
 
     room.engine.adapters = {name: Counting(name) for name in ("one", "two")}
-    room.listing.page(limit=10)
+    await room.listing.page(limit=10)
 
     assert len(asked) < 100
 
 
-def test_filters_narrow_the_list() -> None:
+async def test_filters_narrow_the_list() -> None:
     room = Room()
-    everything = room.everything()
+    everything = await room.everything()
 
-    def kept(**filters: object) -> list[tuple[str, str]]:
-        return keys(room.everything(**filters))
+    async def kept(**filters: object) -> list[tuple[str, str]]:
+        return keys(await room.everything(**filters))
 
     some = Address(address(1_007))
-    assert kept(protocol="two") == [key for key in keys(everything) if key[0] == "two"]
-    assert kept(protocol="three") == []
-    assert kept(user=some) == [key for key in keys(everything) if key[1] == checksummed(some)]
+    assert await kept(protocol="two") == [key for key in keys(everything) if key[0] == "two"]
+    assert await kept(protocol="three") == []
+    assert await kept(user=some) == [key for key in keys(everything) if key[1] == checksummed(some)]
     weth = checksummed(WETH)
     with_weth = [item for item in everything if weth in _assets(item)]
     assert 0 < len(with_weth) < len(everything)
-    assert kept(asset=WETH) == keys(with_weth)
+    assert await kept(asset=WETH) == keys(with_weth)
 
 
-def test_a_factor_at_the_maximum_is_in_and_one_wei_over_it_is_out() -> None:
+async def test_a_factor_at_the_maximum_is_in_and_one_wei_over_it_is_out() -> None:
     room = Room()
-    third = room.everything()[2].health_factor
+    third = (await room.everything())[2].health_factor
     assert third is not None
     limit = int(third.replace(".", ""))
 
-    assert len(room.everything(max_health_factor=limit)) == 3
-    assert len(room.everything(max_health_factor=limit - 1)) == 2
-    everybody = room.everything(max_health_factor=10**40 * WAD)
+    assert len(await room.everything(max_health_factor=limit)) == 3
+    assert len(await room.everything(max_health_factor=limit - 1)) == 2
+    everybody = await room.everything(max_health_factor=10**40 * WAD)
     assert len(everybody) == 600  # a number: neither the unpriced nor the idle
 
 
-def test_a_cursor_stays_at_its_block_while_blocks_go_on() -> None:
+async def test_a_cursor_stays_at_its_block_while_blocks_go_on() -> None:
     room = Room()
-    expected = room.everything()
-    block, items, cursor = room.listing.page(limit=5)
+    expected = await room.everything()
+    block, items, cursor = await room.listing.page(limit=5)
 
     for _ in range(3):
         room.step(log(PRICE, ALICE, WETH, 1), log(BORROW, CAROL, USDC, 9))
-    number, rest, end = room.listing.page(limit=1_000, cursor=cursor)
+    number, rest, end = await room.listing.page(limit=1_000, cursor=cursor)
 
     assert (number, end) == (block, None)
     assert items + rest == expected
-    assert room.listing.page(limit=1)[0] == block + 3
+    assert (await room.listing.page(limit=1))[0] == block + 3
 
 
-def test_streaks_are_those_of_the_block() -> None:
+async def test_streaks_are_those_of_the_block() -> None:
     room = Room(borrowers=0)
     room.step(log(BORROW, CAROL, USDC, 9))
     room.streaks.lengths["one", CAROL] = 2
-    _, items, cursor = room.listing.page(limit=1)
+    _, items, cursor = await room.listing.page(limit=1)
     room.streaks.lengths["one", CAROL] = 3
     assert items[0].blocks_unhealthy == 2
     assert cursor is not None
 
     room.step()
-    assert room.listing.page(limit=1)[1][0].blocks_unhealthy == 3
+    assert (await room.listing.page(limit=1))[1][0].blocks_unhealthy == 3
 
 
-def test_a_block_leaves_memory_with_time_and_with_newer_ones() -> None:
+async def test_a_block_leaves_memory_with_time_and_with_newer_ones() -> None:
     room = Room()
-    cursor = room.listing.page(limit=5)[2]
+    cursor = (await room.listing.page(limit=5))[2]
     room.clock.now += SECONDS - 1
-    assert room.listing.page(limit=5, cursor=cursor)[1]
+    assert (await room.listing.page(limit=5, cursor=cursor))[1]
     room.clock.now += SECONDS - 1  # every use keeps it
-    assert room.listing.page(limit=5, cursor=cursor)[1]
+    assert (await room.listing.page(limit=5, cursor=cursor))[1]
     room.clock.now += SECONDS
     with pytest.raises(StaleCursor):
-        room.listing.page(limit=5, cursor=cursor)
+        await room.listing.page(limit=5, cursor=cursor)
 
-    cursor = room.listing.page(limit=5)[2]
+    cursor = (await room.listing.page(limit=5))[2]
     for _ in range(KEPT):
         room.step()
-        room.listing.page(limit=5)
+        await room.listing.page(limit=5)
     with pytest.raises(StaleCursor):
-        room.listing.page(limit=5, cursor=cursor)
+        await room.listing.page(limit=5, cursor=cursor)
 
 
 @pytest.mark.parametrize(
     "cursor", ["", "x", "ä", "====", base64.urlsafe_b64encode(bytes(10)).decode()]
 )
-def test_a_cursor_that_is_not_ours_is_refused(cursor: str) -> None:
+async def test_a_cursor_that_is_not_ours_is_refused(cursor: str) -> None:
     with pytest.raises(BadCursor):
-        Room(borrowers=0).listing.page(cursor=cursor)
+        await Room(borrowers=0).listing.page(cursor=cursor)
 
 
-def test_a_cursor_belongs_to_its_filters() -> None:
+async def test_a_cursor_belongs_to_its_filters() -> None:
     room = Room()
-    cursor = room.listing.page(limit=5, protocol="one")[2]
+    cursor = (await room.listing.page(limit=5, protocol="one"))[2]
 
     with pytest.raises(BadCursor, match="other filters"):
-        room.listing.page(limit=5, protocol="two", cursor=cursor)
+        await room.listing.page(limit=5, protocol="two", cursor=cursor)
 
 
 def test_one_position_and_its_arithmetic() -> None:
@@ -233,21 +233,21 @@ def test_one_position_and_its_arithmetic() -> None:
     assert steps[0].name == "health_factor"
 
 
-def test_a_book_that_was_read_anew_is_listed_at_once() -> None:
+async def test_a_book_that_was_read_anew_is_listed_at_once() -> None:
     room = Room(borrowers=0)
-    room.listing.page()
+    await room.listing.page()
     book = room.engine.book
     people = {CAROL: account({WETH: 5}, {USDC: 1})}
     book.load("one", book.market("one"), people, complete=True, block=book.block)
     room.engine.adopt()
 
-    assert keys(room.listing.page()[1])[0] == ("one", checksummed(CAROL))
+    assert keys((await room.listing.page())[1])[0] == ("one", checksummed(CAROL))
 
 
-def test_a_book_that_is_not_loaded_lists_nothing() -> None:
+async def test_a_book_that_is_not_loaded_lists_nothing() -> None:
     engine = StateEngine({}, Book(), PositionCache(""), streaks=FakeStreaks())
 
-    assert Listing(engine).page() == (0, [], None)
+    assert await Listing(engine).page() == (0, [], None)
 
 
 def _assets(item: Position) -> set[str]:
