@@ -286,8 +286,7 @@ def test_a_time_that_any_log_moves_is_noticed(monkeypatch: Monkey) -> None:
 
     def eager(found: Draft, log: Log) -> tuple[Change, ...]:
         where = events.market_in(log)
-        totals = found.totals_of(where)
-        found.totals[where] = replace(totals, updated=found.batch.block.timestamp)
+        found.totals_of(where).updated = found.batch.block.timestamp
         return honest(found, log)
 
     rewired(monkeypatch, events.SUPPLY_COLLATERAL, eager)

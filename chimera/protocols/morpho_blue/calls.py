@@ -117,10 +117,10 @@ def quote(answer: Answer) -> Quote:
     """Return what an oracle answered; a call of the contract reverts where there is a fault."""
     if answer is None:
         return Quote(None, "the oracle reverts, or needs too much gas, or answers too much")
+    if abi.WORD <= len(answer) <= LONGEST_ANSWER:
+        return Quote(abi.uint_at(answer, 0))
     if len(answer) > LONGEST_ANSWER:  # asked without bounds, it may send any amount
         return Quote(None, "the oracle answers too much")
-    if len(answer) >= abi.WORD:
-        return Quote(abi.uint_at(answer, 0))
     return Quote(None, "the oracle's answer is cut short" if answer else "the oracle has no code")
 
 

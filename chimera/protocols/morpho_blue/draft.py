@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, BlockBatch
-from chimera.domain.call import Call, Readings
+from chimera.domain.call import Answer, Readings
 from chimera.domain.market import Holder, Token
 from chimera.errors import Rebuild
 from chimera.ports import Accounts
@@ -23,15 +23,34 @@ from chimera.protocols.morpho_blue.market import (
     Terms,
     irms_of,
     live_in,
-    oracles_of,
     parts_of,
-    tokens_of,
 )
 from chimera.protocols.morpho_blue.math import Totals
 from chimera.protocols.morpho_blue.reading import joined, token_calls, token_in
 
 MOST_STRANGERS = 4096  # authorised contracts that are remembered to be nothing special
 MOST_AUTHORISED = 10_000  # holders of whom it is remembered which contract they authorised
+
+
+@dataclass(slots=True)
+class Figures:
+    """Totals on the move: a log changes one or two of them, and a block has many logs."""
+
+    supply_assets: int = 0
+    supply_shares: int = 0
+    borrow_assets: int = 0
+    borrow_shares: int = 0
+    updated: int = 0
+    fee: int = 0
+
+    @classmethod
+    def of(cls, totals: Totals) -> Figures:
+        """Start from totals."""
+        return cls(*(getattr(totals, name) for name in cls.__slots__))
+
+    def settled(self) -> Totals:
+        """Return the totals that they have become."""
+        return Totals(*(getattr(self, name) for name in self.__slots__))
 
 
 class Draft:
@@ -50,7 +69,7 @@ class Draft:
         self.extras = found
         self.fee_recipient = market.fee_recipient
         self.created: dict[Id, Terms] = {}
-        self.totals: dict[Id, Totals] = {}  # of the markets that this block moves
+        self.totals: dict[Id, Figures] = {}  # of the markets that this block moves
         self.targets: dict[Id, int] = {}
         self.authorised = market.authorised
         # What was read holds the end of this block, so this block's logs must not be added to it.
@@ -74,30 +93,33 @@ class Draft:
         """Take in a market that was made in this block."""
         time = 0 if terms.irm == ZERO_ADDRESS else self.batch.block.timestamp
         self.created[market] = terms
-        self.totals[market] = Totals(updated=time)
+        self.totals[market] = Figures(updated=time)
 
-    def move(self, market: Id, **figures: int) -> None:
+    def move(self, market: Id, **deltas: int) -> None:
         """
-        Add to the totals of a market, each figure by its name.
+        Add to the totals of a market, to each figure by its name.
 
         Raises:
             Rebuild: One of them would go under zero.
         """
         totals = self.totals_of(market)
-        moved = {name: getattr(totals, name) + delta for name, delta in figures.items()}
-        for name, figure in moved.items():
+        for name, delta in deltas.items():
+            figure = getattr(totals, name) + delta
             if figure < 0:
                 raise Rebuild(f"{name} of market 0x{market.hex()} would be {figure}")
-        self.totals[market] = replace(totals, **moved)
+            setattr(totals, name, figure)
 
     def repay(self, market: Id, assets: int, shares: int) -> None:
         """Take a repayment off the totals. Its assets may be one unit more than there are."""
         assets = min(assets, self.totals_of(market).borrow_assets)
         self.move(market, borrow_assets=-assets, borrow_shares=-shares)
 
-    def totals_of(self, market: Id) -> Totals:
-        """Return the totals as they stand before the next log."""
-        return self.totals.get(market) or self.market.totals[market]
+    def totals_of(self, market: Id) -> Figures:
+        """Return the totals as they stand before the next log, to be moved by it."""
+        known = self.totals.get(market)
+        if known is None:
+            known = self.totals[market] = Figures.of(self.market.totals[market])
+        return known
 
     def curve_of(self, market: Id) -> Address | None:
         """Return the contract whose rates at target count for this market; None for no curve."""
@@ -126,7 +148,8 @@ class Draft:
     def finished(self) -> MorphoMarket:
         """Return the markets at the end of the block, with the prices read there."""
         market, readings = self._recognising(self._moved()), self.batch.readings
-        return replace(
+        market.remember_asked(self.market)
+        finished = replace(
             market,
             fee_recipient=self.fee_recipient,
             authorised=self.authorised,
@@ -134,12 +157,15 @@ class Draft:
             tokens=_tokens(market, readings),
             rates=self._rates(market),
         )
+        finished.remember_asked(market)
+        return finished
 
     def _moved(self) -> MorphoMarket:
         market = self.market
         if not self.totals and not self.targets:
             return market
-        totals = {**market.totals, **self.totals}
+        moved = {where: figures.settled() for where, figures in self.totals.items()}
+        totals = {**market.totals, **moved}
         return replace(
             market,
             terms={**market.terms, **self.created} if self.created else market.terms,
@@ -185,6 +211,7 @@ class Draft:
 
 
 NOTHING = Totals()
+UNASKED = b"not asked"  # this very object stands for no answer, where None is one
 FIRST_WARY, MOST_WARY = 300, 2**20  # blocks in which an oracle that failed is asked alone
 
 
@@ -195,19 +222,17 @@ def _quotes(market: MorphoMarket, readings: Readings, number: int) -> dict[Addre
     One that it was not the turn of keeps its fault, and a price is not kept: it may have moved.
     One that failed lately is remembered when its debt is repaid, else that would pardon it.
     """
-    found = {}
-    for oracle in oracles_of(market.terms, market.live):
-        call: Call = calls.price(oracle)
-        if call not in readings:
-            call = calls.wary_price(oracle)
-        before = market.quotes.get(oracle, NOT_ASKED)
-        answered = call in readings
-        found[oracle] = (
-            _after(before, calls.quote(readings[call]), number) if answered else _unasked(before)
-        )
-    for oracle, quote in market.quotes.items():
-        if oracle not in found and quote.wary_to >= number:
-            found[oracle] = _unasked(quote)
+    found, before = {}, market.quotes
+    for oracle in market.asked.oracles:
+        said = readings.get(calls.price(oracle), UNASKED)
+        if said is UNASKED:
+            said = readings.get(calls.wary_price(oracle), UNASKED)
+        last = before.get(oracle, NOT_ASKED)
+        found[oracle] = _unasked(last) if said is UNASKED else _after(last, said, number)
+    if not before.keys() <= found.keys():
+        for oracle, quote in before.items():
+            if oracle not in found and quote.wary_to >= number:
+                found[oracle] = _unasked(quote)
     return found
 
 
@@ -215,9 +240,12 @@ def _unasked(before: Quote) -> Quote:
     return before if before.price is None else replace(before, price=None, fault=OUT_OF_TURN)
 
 
-def _after(before: Quote, now: Quote, number: int) -> Quote:
+def _after(before: Quote, answer: Answer, number: int) -> Quote:
     """Return an answer with what is to be remembered of earlier ones."""
+    now = calls.quote(answer)
     if now.price is not None:
+        if not before.wary_to and not before.wary_for:
+            return now
         return replace(now, wary_for=before.wary_for, wary_to=before.wary_to)
     again = answering(before) or not before.wary_for
     wary_for = min(MOST_WARY, 2 * before.wary_for or FIRST_WARY) if again else before.wary_for
@@ -225,6 +253,6 @@ def _after(before: Quote, now: Quote, number: int) -> Quote:
 
 
 def _tokens(market: MorphoMarket, readings: Readings) -> Mapping[Address, Token]:
-    wanted = tokens_of(market.terms, market.live)
-    new = {t for t in wanted if t not in market.tokens and token_calls(t)[0] in readings}
+    lacking = market.asked.tokens - market.tokens.keys()
+    new = {token for token in lacking if token_calls(token)[0] in readings}
     return {**market.tokens, **{t: token_in(t, readings) for t in new}} if new else market.tokens

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, BlockBatch, Log
@@ -72,8 +71,7 @@ def _accrued(draft: Draft, log: Log) -> Changes:
     market = events.market_in(log)
     interest, fee = events.interest_and_fee(log)
     draft.move(market, borrow_assets=interest, supply_assets=interest, supply_shares=fee)
-    totals = draft.totals_of(market)
-    draft.totals[market] = replace(totals, updated=draft.batch.block.timestamp)
+    draft.totals_of(market).updated = draft.batch.block.timestamp
     if not fee or draft.fee_recipient == ZERO_ADDRESS:
         return ()  # shares of the zero address are nobody's
     recipient = holder_of(market, draft.fee_recipient)
@@ -82,7 +80,7 @@ def _accrued(draft: Draft, log: Log) -> Changes:
 
 def _fee_set(draft: Draft, log: Log) -> Changes:
     market = events.market_in(log)
-    draft.totals[market] = replace(draft.totals_of(market), fee=abi.uint_at(log.data, 0))
+    draft.totals_of(market).fee = abi.uint_at(log.data, 0)
     return ()
 
 

@@ -53,14 +53,14 @@ class Extras:
 def heard(market: MorphoMarket, logs: Iterable[Log]) -> list[Log]:
     """Return the logs that are ours: several protocols share one feed."""
     ours = market.emitters
-    found = []
-    for log in logs:
-        if log.topics and log.topics[0] in shapes.SHAPES:
-            if log.address in ours:
-                found.append(log)
-            elif log.topics[0] == events.BORROW_RATE_UPDATE:
-                found.append(log)  # perhaps of the IRM of a market made in this block
-    return found
+    return [
+        log
+        for log in logs
+        if log.topics
+        and log.topics[0] in shapes.SHAPES
+        # A rate may be told by the IRM of a market that is made in this block.
+        and (log.address in ours or log.topics[0] == events.BORROW_RATE_UPDATE)
+    ]
 
 
 def unheard_irms(market: MorphoMarket, logs: Iterable[Log]) -> frozenset[Address]:
@@ -118,8 +118,8 @@ def _entered(
     """Return the markets that the mirror does not know and that somebody entered."""
     doors = events.ARRIVALS if accounts.complete else {events.BORROW}
     found = (events.market_in(log) for log in logs if log.topics[0] in doors)
-    known = market.terms.keys() | created.keys()
-    return [m for m in dict.fromkeys(found) if m not in known and market.follows(m)]
+    strange = (m for m in dict.fromkeys(found) if m not in market.terms and m not in created)
+    return [m for m in strange if market.follows(m)]
 
 
 def _records(market: MorphoMarket, block: Block, ids: Sequence[Id]) -> Inquiry[reading.Records]:
@@ -147,7 +147,7 @@ def _prices(
     market: MorphoMarket, created: Mapping[Id, Terms], logs: Iterable[Log]
 ) -> Inquiry[None]:
     """Ask for prices and tokens of markets in which somebody borrows for the first time."""
-    terms = {**market.terms, **created}
+    terms = {**market.terms, **created} if created else market.terms
     borrowed = dict.fromkeys(
         events.market_in(log) for log in logs if log.topics[0] == events.BORROW
     )
@@ -167,17 +167,16 @@ def polls(market: MorphoMarket, block: Block) -> tuple[Call, ...]:
     An oracle that answered last time is asked like everybody. Of those that did not, and of those
     that failed lately, some are asked in turn, by a call that can do no harm.
     """
-    oracles = oracles_of(market.terms, market.live)
-    quotes = {oracle: market.quotes.get(oracle, NOT_ASKED) for oracle in oracles}
-    shy = [o for o in oracles if quotes[o].price is None or quotes[o].wary_to >= block.number]
-    mended = [oracle for oracle in shy if answering(quotes[oracle])]
+    oracles, quotes = market.asked.oracles, market.quotes
+    shy = [o for o in oracles if is_shy(quotes.get(o, NOT_ASKED), block.number)]
+    mended = [oracle for oracle in shy if answering(quotes.get(oracle, NOT_ASKED))]
     first = in_turn(mended, block.number, MOST_MENDED)
-    faulty = [oracle for oracle in shy if not answering(quotes[oracle])]
+    faulty = [oracle for oracle in shy if not answering(quotes.get(oracle, NOT_ASKED))]
     alone = first + in_turn(faulty, block.number, MOST - len(first))
     apart = frozenset(shy)
-    nameless = [t for t in tokens_of(market.terms, market.live) if t not in market.tokens]
+    nameless = sorted(market.asked.tokens - market.tokens.keys())
     return (
-        *(calls.price(oracle) for oracle in oracles if oracle not in apart),
+        *[calls.price(oracle) for oracle in oracles if oracle not in apart],
         *(calls.wary_price(oracle) for oracle in alone),
         *(call for token in nameless[:MOST] for call in reading.token_calls(token)),
         *(calls.rate_view(market.terms[m], market.totals[m]) for m in foreign(market)),
@@ -190,6 +189,11 @@ def foreign(market: MorphoMarket) -> list[Id]:
         return []
     known = market.curves | {ZERO_ADDRESS}
     return [m for m in market.live if market.terms[m].irm not in known]
+
+
+def is_shy(quote: Quote, number: int) -> bool:
+    """Tell whether the oracle is asked by a call that can do no harm at block `number`."""
+    return quote.price is None or quote.wary_to >= number
 
 
 def answering(quote: Quote) -> bool:
@@ -209,6 +213,8 @@ def in_turn(strange: Sequence[Address], number: int, most: int) -> list[Address]
 def _newcomers(accounts: Accounts, entered: Iterable[Id], logs: Iterable[Log]) -> list[Holder]:
     """Return the holders to read: those about whom this block's logs cannot tell all."""
     unknown = frozenset(entered)
+    if accounts.complete and not unknown:
+        return []
     found: dict[Holder, None] = {}
     for log in logs:
         if log.topics[0] not in events.OWNERS:

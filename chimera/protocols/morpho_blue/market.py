@@ -105,6 +105,13 @@ class Limit(NamedTuple):
     owed_shares: int
 
 
+class Asked(NamedTuple):
+    """Whom the markets with debt make us ask, each once."""
+
+    oracles: tuple[Address, ...]
+    tokens: frozenset[Address]
+
+
 @dataclass(slots=True)
 class Moment:
     """What was worked out for one time, or why it cannot be: only the newest one is remembered."""
@@ -160,11 +167,26 @@ class MorphoMarket(Market):
     strangers: frozenset[Address] = frozenset()
     authorised: Mapping[Holder, tuple[Address, ...]] = field(default_factory=dict)
     _moment: Moment = field(default_factory=Moment, init=False, repr=False, compare=False)
+    _asked: list[Asked] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def emitters(self) -> frozenset[Address]:
         """Every contract whose logs matter."""
         return self.irms | {self.singleton}
+
+    @property
+    def asked(self) -> Asked:
+        """Oracles and tokens of the markets with debt."""
+        if not self._asked:
+            ids = self.live
+            oracles, tokens = oracles_of(self.terms, ids), tokens_of(self.terms, ids)
+            self._asked.append(Asked(oracles, frozenset(tokens)))
+        return self._asked[0]
+
+    def remember_asked(self, other: MorphoMarket) -> None:
+        """Take over what another one has found out, if the same markets have debt."""
+        if other.live is self.live and other.terms is self.terms:
+            self._asked[:] = other._asked
 
     def follows(self, market: Id) -> bool:
         """Tell whether the configuration asks for this market."""

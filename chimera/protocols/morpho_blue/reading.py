@@ -127,6 +127,8 @@ def widened(market: MorphoMarket, ids: Sequence[Id], block: Block) -> Inquiry[Mo
 
 def joined(market: MorphoMarket, found: Records) -> MorphoMarket:
     """Return the market with these records, without their prices."""
+    if not found.terms:
+        return market
     totals = {**market.totals, **found.totals}
     return replace(
         market,
