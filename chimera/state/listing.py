@@ -64,13 +64,14 @@ class Listing:
         if not self._engine.book.loaded:
             return 0, [], None
         filters = Filters(protocol, user, asset, max_health_factor)
-        offset, snapshot = 0, None
+        offset, snapshot, turn = 0, None, Turn()
         if cursor is not None:
             block_hash, offset = _parsed(cursor, filters)
             snapshot = self._kept(block_hash)
         snapshot = snapshot or self._newest()
+        await turn.give_way()
         ranks = await snapshot.listed(filters).slice(offset, offset + limit + 1)
-        items, turn = [], Turn()
+        items = []
         for _, _, instance, holder in ranks[:limit]:
             position = snapshot.position((instance, holder))
             if position is not None:
