@@ -19,6 +19,7 @@ from chimera.protocols.aave_v3.adapter import AaveV3
 from chimera.state.book import Book
 from chimera.state.cache import PositionCache
 from chimera.state.engine import StateEngine
+from chimera.state.publisher import write_mirror
 
 COUNT = 100_000
 UNIT = "bytes"
@@ -39,16 +40,9 @@ def measure() -> list[Row]:
     engine = StateEngine({PROTOCOL: adapter}, book, cache, streaks=detector.streaks)
     detector.observe(engine.adopt())
     marks.append(_held())
-    asyncio.run(_publish(cache, engine))
+    asyncio.run(write_mirror(cache, engine.mirror))
     marks.append(_held())
     return _rows(marks)
-
-
-async def _publish(cache: PositionCache, engine: StateEngine) -> None:
-    for key in engine.mirror.open_keys():
-        draft = engine.mirror.draft(key)
-        if draft is not None:
-            await cache.write([draft])
 
 
 def _held() -> int:

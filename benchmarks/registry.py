@@ -13,7 +13,7 @@ from benchmarks.measuring import Row
 class Terms:
     """After how many seconds a measurement is ended, and whether `make bench-check` makes it."""
 
-    seconds: float = 150.0
+    seconds: float = 300.0
     checked: bool = True
 
 
@@ -23,12 +23,12 @@ MEASUREMENTS: Mapping[str, Terms] = {
     "wide": Terms(),
     "events": Terms(),
     "block": Terms(),
-    "adversarial": Terms(checked=False),
-    "growth": Terms(seconds=400.0, checked=False),
+    "adversarial": Terms(seconds=600.0, checked=False),
+    "growth": Terms(seconds=600.0, checked=False),
     "memory": Terms(),
     "stalls": Terms(checked=False),
-    "bootstrap": Terms(seconds=400.0, checked=False),
-    "live": Terms(seconds=400.0, checked=False),
+    "bootstrap": Terms(seconds=600.0, checked=False),
+    "live": Terms(seconds=600.0, checked=False),
 }
 NAMES = tuple(MEASUREMENTS)
 CHECKED = tuple(name for name, terms in MEASUREMENTS.items() if terms.checked)
