@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from chimera.domain.block import Address
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A read of a contract: target and ABI-encoded call data."""
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """
+    A read of a contract: target and ABI-encoded call data.
+
+    Millions are made and looked up when a large book is read, hence no dataclass.
+    """
 
     to: Address
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Slot(Call):
+class Slot(Call, frozen=True, gc=False):
     """A read of one word of a contract's storage: `data` is the slot's key, 32 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class BoundedCall(Call):
+class BoundedCall(Call, frozen=True, gc=False):
     """
     A read of a contract that nobody vouches for: made by itself, with `gas` to burn at most.
 
