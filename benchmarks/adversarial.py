@@ -1,5 +1,5 @@
 """
-A hundred thousand accounts at the edge of 1 per family: nobody is missed, nobody found in error.
+A hundred thousand accounts at the edge of 1 per rounding: nobody missed, nobody found in error.
 
 Screen, then `factor` for its suspects, against `health` of everybody; see `edges`. These are no
 times: what is counted must be 0, whatever the machine.
@@ -7,15 +7,21 @@ times: what is counted must be 0, whatever the machine.
 
 from __future__ import annotations
 
-from importlib import import_module
 from random import Random
 
-from benchmarks.edges import Tally, judged
+from benchmarks import edges_compound_v2, edges_compound_v3, edges_morpho_blue
+from benchmarks.edges import Family, Tally, judged
+from benchmarks.edges_aave_v3 import VERSIONS
 from benchmarks.measuring import Goal, Row
 
 ACCOUNTS = 100_000
-FAMILIES = ("compound_v2", "compound_v3", "morpho_blue")
-"""Each has a module `edges_<family>` with a function `scenes`."""
+FAMILIES: dict[str, Family] = {
+    **VERSIONS,
+    "compound_v2": edges_compound_v2,
+    "compound_v3": edges_compound_v3,
+    "morpho_blue": edges_morpho_blue,
+}
+"""Every rounding of every family, by its name."""
 
 
 def measure() -> list[Row]:
@@ -25,7 +31,7 @@ def measure() -> list[Row]:
 
 def _judged(family: str) -> Tally:
     random = Random(f"adversarial {family}")
-    return judged(import_module(f"benchmarks.edges_{family}"), random, ACCOUNTS)
+    return judged(FAMILIES[family], random, ACCOUNTS)
 
 
 def _rows(family: str, found: Tally) -> list[Row]:

@@ -14,7 +14,7 @@ from chimera.domain.block import Address
 from chimera.domain.market import Account
 from chimera.domain.numeric import RAY, Bps
 from chimera.protocols.aave_v3.adapter import AaveV3
-from chimera.protocols.aave_v3.engine import ENGINES, V3_0, V3_5, V3_6, Engine
+from chimera.protocols.aave_v3.engine import ENGINES, V3_0, V3_4, V3_5, V3_6, Engine
 from chimera.protocols.aave_v3.market import AaveMarket, Mode, Reserve
 from chimera.protocols.aave_v3.valuation import account_data
 from chimera.state.screen import Screen
@@ -250,3 +250,13 @@ def test_an_asset_without_threshold_weighs_nothing_up_to_v3_5() -> None:
     assert weight(market(reserves=reserves), WETH, mode=1) == 0.0
     assert weight(market(reserves=reserves, engine=V3_5), WETH, mode=1) == 0.0
     assert weight(market(reserves=reserves, engine=V3_6), WETH, mode=1) > 0.0
+
+
+@pytest.mark.parametrize(("engine", "weighs"), [(V3_0, math.inf), (V3_4, math.inf), (V3_6, 0.0)])
+def test_collateral_at_an_emodes_threshold_of_0_takes_from_an_average(
+    engine: Engine, weighs: float
+) -> None:
+    """Up to v3.4 it costs up to a basis point of its value: more than it has."""
+    worthless = Mode(Bps(0), Bps(10100), collateral=0b1001)
+
+    assert weight(market(engine=engine, modes={1: worthless}), WETH, mode=1) == weighs
