@@ -20,7 +20,8 @@ from chimera.protocols.aave_v3.market import AaveMarket, Mode, Reserve, priced, 
 from chimera.protocols.aave_v3.revision import engine_of
 
 MODES_AT_ONCE = 4  # eMode ids are given out in order; read on while all of these are defined
-BITS = 128  # of reserves in a user's bitmap
+COLLATERAL_BITS = int("10" * 128, 2)  # of the reserves in a user's bitmap
+NOTHING = bytes(abi.WORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,38 +278,58 @@ def read_accounts(
     A user without any balance is left out, unless a collateral bit or an eMode outlived the
     balances: whoever starts that user empty would be wrong at the next supply.
     """
-    questions = {user: _account_calls(pool, reserves, user) for user in users}
+    tokens = [r.supply_token for r in reserves.values()] + [r.debt_token for r in reserves.values()]
+    by_bit = {reserve.bit: asset for asset, reserve in reserves.items()}
+    questions = {user: _account_calls(pool, tokens, user) for user in users}
     answers = (yield tuple(chain.from_iterable(questions.values()))) if questions else {}
     found = {
-        user: _account(reserves, [calls.required(call, answers[call]) for call in asked], block)
+        user: _account(list(reserves), by_bit, _numbers(asked, answers), block)
         for user, asked in questions.items()
     }
-    return {
-        user: account
-        for user, account in found.items()
-        if account.supplied or account.owed or account.enabled or account.mode
-    }
+    return {user: account for user, account in found.items() if not account.is_blank}
 
 
-def _account_calls(pool: Address, reserves: Mapping[Address, Reserve], user: Address) -> list[Call]:
+def _account_calls(pool: Address, tokens: Sequence[Address], user: Address) -> list[Call]:
     bitmap = abi.of_address(pool, calls.GET_USER_CONFIGURATION, user)
     mode = abi.of_address(pool, calls.GET_USER_EMODE, user)
-    tokens = [r.supply_token for r in reserves.values()] + [r.debt_token for r in reserves.values()]
-    balances = [abi.of_address(token, calls.SCALED_BALANCE_OF, user) for token in tokens]
-    return [bitmap, mode, *balances]
+    balance = abi.of_address(pool, calls.SCALED_BALANCE_OF, user).data  # the same for all tokens
+    return [bitmap, mode, *[Call(token, balance) for token in tokens]]
 
 
-def _account(reserves: Mapping[Address, Reserve], answers: Sequence[int], block: Block) -> Account:
+def _numbers(asked: Sequence[Call], answers: Readings) -> list[int]:
+    """Return what was answered; most balances are nothing, and soon told from a number."""
+    given = [answers[call] for call in asked]
+    return [
+        0 if answer == NOTHING else calls.required(call, answer)
+        for call, answer in zip(asked, given, strict=True)
+    ]
+
+
+def _account(
+    assets: Sequence[Address],
+    by_bit: Mapping[int, Address],
+    answers: Sequence[int],
+    block: Block,
+) -> Account:
     """Put together an account from what `_account_calls` asks, in that order."""
     bitmap, mode, *balances = answers
-    supplied, owed = balances[: len(reserves)], balances[len(reserves) :]
-    by_bit = {reserve.bit: asset for asset, reserve in reserves.items()}
+    owed = balances[len(assets) :]
     return Account(
-        supplied={a: amount for a, amount in zip(reserves, supplied, strict=True) if amount},
-        owed={a: amount for a, amount in zip(reserves, owed, strict=True) if amount},
-        enabled=frozenset(
-            by_bit.get(bit, vacant(bit)) for bit in range(BITS) if bitmap >> 2 * bit & 2
-        ),
+        supplied={a: amount for a, amount in zip(assets, balances, strict=False) if amount},
+        owed={a: amount for a, amount in zip(assets, owed, strict=True) if amount},
+        enabled=_enabled(bitmap, by_bit),
         mode=mode,
         updated_block=block.number,
     )
+
+
+def _enabled(bitmap: int, by_bit: Mapping[int, Address]) -> frozenset[Address]:
+    """Return the assets of the collateral bits: the upper of the two that each reserve has."""
+    enabled = []
+    bits = bitmap & COLLATERAL_BITS
+    while bits:
+        lowest = bits & -bits
+        bit = lowest.bit_length() // 2 - 1
+        enabled.append(by_bit.get(bit, vacant(bit)))
+        bits ^= lowest
+    return frozenset(enabled)
