@@ -1,8 +1,9 @@
 """
 How much memory an account takes: the book with its indexes, the screen, the memory fallback.
 
-Counted by tracemalloc, which sees every allocation of Python and numpy; the process as a whole
-takes somewhat more. The account's JSON is in none of it: it is written when somebody asks.
+With the fallback come the checksums of addresses, of which at most 262,144 are remembered. Counted
+by tracemalloc, which sees every allocation of Python and numpy, also what is not in use yet. The
+account's JSON is in none of it: it is written when somebody asks.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _held() -> int:
 
 def _rows(marks: list[int]) -> list[Row]:
     steps = [later - earlier for earlier, later in itertools.pairwise(marks)]
-    names = ("accounts", "indexes of the book", "screen and engine", "memory fallback")
+    names = ("accounts", "indexes of the book", "screen and engine", "fallback and checksums")
     rows = [
         Row(f"{name}, per account", step / COUNT, unit=UNIT)
         for name, step in zip(names, steps, strict=True)
