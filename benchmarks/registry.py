@@ -22,11 +22,12 @@ MEASUREMENTS: Mapping[str, Terms] = {
     "screen": Terms(),
     "wide": Terms(),
     "events": Terms(),
-    "block": Terms(),
+    "block": Terms(seconds=300.0),
     "adversarial": Terms(seconds=600.0, checked=False),
     "growth": Terms(seconds=600.0, checked=False),
     "memory": Terms(),
     "stalls": Terms(checked=False),
+    "coldstart": Terms(),
     "bootstrap": Terms(seconds=600.0, checked=False),
     "live": Terms(seconds=600.0, checked=False),
 }
