@@ -150,16 +150,17 @@ def _burning_by_neighbour(draft: Draft, log: Log) -> Handled:
     """Burn what was sent to the market last in this block, whoever adds to the reserves."""
     words = events.arguments(log)
     sent = draft.sent_back.pop(log.address, (0, 0))[1]
-    reserves = abi.uint_at(words, 2)
-    draft.store(log.address, lambda old: replace(old, reserves=reserves, supply=old.supply - sent))
+    figures = draft.figures(log.address)
+    assert figures is not None
+    figures.reserves = abi.uint_at(words, 2)
+    figures.supply -= sent
     return ()
 
 
 def _burning_all_that_comes(draft: Draft, log: Log) -> Handled:
     words = events.arguments(log)
     if abi.address_at(words, 1) == log.address:
-        amount = abi.uint_at(words, 2)
-        draft.store(log.address, lambda old: replace(old, supply=old.supply - amount))
+        draft.supply(log.address, -abi.uint_at(words, 2))
     return mtokens._transferred(draft, log)
 
 

@@ -35,7 +35,7 @@ def followed(run: Replay) -> Iterator[tuple[Line, CometMarket]]:
 def recorded(run: Replay, line: Line, call: Call) -> int:
     answer = run.recording.answer(line, call)
     assert answer is not None
-    return calls.signed(int.from_bytes(answer, "big"))
+    return int.from_bytes(answer, "big", signed=True)
 
 
 def test_every_account_agrees_with_the_contract_at_every_block(

@@ -28,6 +28,27 @@ class Tables:
     model: dict[bytes, Handler]
 
 
+@dataclass(slots=True)
+class Figures:
+    """What one mToken stores, on the move: see `State`, whose cash is read at the block's end."""
+
+    borrows: int
+    reserves: int
+    supply: int
+    index: int
+    accrued: int
+
+    @classmethod
+    def of(cls, state: State) -> Figures:
+        """Start from what is stored."""
+        return cls(state.borrows, state.reserves, state.supply, state.index, state.accrued)
+
+    def settled(self, cash: int | None) -> State:
+        """Return what is stored in the end."""
+        parts = (self.borrows, self.reserves, self.supply, self.index, self.accrued)
+        return State(cash, *parts)
+
+
 class Draft:
     """
     The market while its block is being read, and who of the users in it is followed.
@@ -53,7 +74,8 @@ class Draft:
         self.incentive = market.incentive
         self.is_paused = market.is_paused
         self.listings = dict(market.listings)
-        self.states = dict(market.states)
+        self.states = market.states
+        self._moved: dict[Address, Figures] = {}  # of the markets that this block moves
         self.pools = dict(market.pools)
         self.moment = batch.block.timestamp if self.dialect.by_timestamp else batch.block.number
         # By market: place and amount of the last Transfer to itself.
@@ -84,14 +106,15 @@ class Draft:
 
     def index_of(self, mtoken: Address) -> int:
         """Return the borrow index as it stands before the next log."""
-        state = self.states.get(mtoken)
-        return self.extras.fresh[mtoken][1].index if state is None else state.index
+        figures = self.figures(mtoken)
+        return self.extras.fresh[mtoken][1].index if figures is None else figures.index
 
-    def store(self, mtoken: Address, change: Callable[[State], State]) -> None:
-        """Change the figures of a market, if they are known."""
-        state = self.states.get(mtoken)
-        if state is not None:
-            self.states[mtoken] = change(state)
+    def figures(self, mtoken: Address) -> Figures | None:
+        """Return the figures of a market, for a log to change; None if they are not known."""
+        moved = self._moved.get(mtoken)
+        if moved is None and mtoken in self.states:
+            moved = self._moved[mtoken] = Figures.of(self.states[mtoken])
+        return moved
 
     def supply(self, mtoken: Address, delta: int) -> None:
         """
@@ -100,11 +123,13 @@ class Draft:
         Raises:
             Rebuild: There are not so many.
         """
-        self.store(mtoken, lambda old: replace(old, supply=old.supply + delta))
-        state = self.states.get(mtoken)
-        if state is not None and state.supply < 0:
+        figures = self.figures(mtoken)
+        if figures is None:
+            return
+        figures.supply += delta
+        if figures.supply < 0:
             name = to_checksum_address(mtoken)
-            raise Rebuild(f"{name} would have {state.supply} mTokens after a change of {delta}")
+            raise Rebuild(f"{name} would have {figures.supply} mTokens after a change of {delta}")
 
     def configure(self, mtoken: Address, change: Callable[[Listing], Listing]) -> None:
         """Change the terms of a market, if they are known."""
@@ -133,11 +158,9 @@ class Draft:
             own = self.dialect.has_thresholds
             incentive = listing.incentive if own else self.incentive
             self.listings[mtoken] = replace(listing, incentive=incentive)
-        for mtoken, state in self.states.items():
-            cash = abi.number(readings[abi.plain(mtoken, calls.GET_CASH)])
-            self.states[mtoken] = replace(state, cash=cash)
+        states = {mtoken: self._settled(mtoken, state) for mtoken, state in self.states.items()}
         for mtoken, (_, state) in self.extras.fresh.items():
-            self.states[mtoken] = state
+            states[mtoken] = state
         return replace(
             market,
             oracle=self.oracle,
@@ -146,11 +169,19 @@ class Draft:
             is_paused=self.is_paused,
             block_number=self.batch.block.number,
             listings=self.listings,
-            states=self.states,
+            states=states,
             prices=reading.prices_in(self.oracle, tuple(self.listings), readings),
             rates=reading.rates_in(self.dialect, self.listings, readings),
             pools=self.pools,
         )
+
+    def _settled(self, mtoken: Address, state: State) -> State:
+        """Return what a market stores at the end of the block."""
+        cash = abi.number(self.batch.readings[abi.plain(mtoken, calls.GET_CASH)])
+        moved = self._moved.get(mtoken)
+        if moved is not None:
+            return moved.settled(cash)
+        return state if cash == state.cash else replace(state, cash=cash)
 
 
 Handler = Callable[[Draft, Log], Iterator[Change] | tuple[Change, ...]]

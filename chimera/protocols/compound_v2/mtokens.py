@@ -28,22 +28,17 @@ def _interest_added(draft: Draft, log: Log, words: bytes) -> tuple[Change, ...]:
     Venus may pay the reserves out while it adds interest, and logs that first: the reserves that
     are left have their part already. Nothing else reduces reserves before interest is added.
     """
-    interest, index, borrows = (abi.uint_at(words, place) for place in range(3))
-    listing = draft.listings.get(log.address)
-    if log.address in draft.states and index < draft.states[log.address].index:
+    figures = draft.figures(log.address)
+    if figures is None:
+        return ()
+    interest, index = abi.uint_at(words, 0), abi.uint_at(words, 1)
+    if index < figures.index:
         raise Rebuild(f"the borrow index of {to_checksum_address(log.address)} fell to {index}")
-    factor = 0 if listing is None or log.address in draft.reduced else listing.reserve_factor
-    share = reserved(factor, interest)
-    draft.store(
-        log.address,
-        lambda old: replace(
-            old,
-            borrows=borrows,
-            reserves=old.reserves + share,
-            index=index,
-            accrued=draft.moment,
-        ),
-    )
+    if log.address not in draft.reduced:
+        figures.reserves += reserved(draft.listings[log.address].reserve_factor, interest)
+    figures.borrows = abi.uint_at(words, 2)
+    figures.index = index
+    figures.accrued = draft.moment
     return ()
 
 
@@ -79,17 +74,21 @@ def _reserves_added(draft: Draft, log: Log) -> tuple[Change, ...]:
     sent = draft.sent_back.get(log.address)
     seized = abi.address_at(words, 0) == log.address
     burned = sent[1] if seized and sent is not None and sent[0] == log.log_index - 1 else 0
-    reserves = abi.uint_at(words, 2)
-    draft.store(log.address, lambda old: replace(old, reserves=reserves))
+    _reserves_are(draft, log)
     draft.supply(log.address, -burned)
     return ()
 
 
 def _reserves_reduced(draft: Draft, log: Log) -> tuple[Change, ...]:
-    reserves = abi.uint_at(events.arguments(log), 2)
     draft.reduced.add(log.address)
-    draft.store(log.address, lambda old: replace(old, reserves=reserves))
+    _reserves_are(draft, log)
     return ()
+
+
+def _reserves_are(draft: Draft, log: Log) -> None:
+    figures = draft.figures(log.address)
+    if figures is not None:
+        figures.reserves = abi.uint_at(events.arguments(log), 2)
 
 
 # --- accounts ------------------------------------------------------------------------------------
@@ -125,8 +124,9 @@ def _owing(draft: Draft, log: Log, place: int) -> tuple[Change, ...]:
     words = events.arguments(log)
     user = abi.address_at(words, place)
     amount, borrows = abi.uint_at(words, place + 2), abi.uint_at(words, place + 3)
-    index = draft.index_of(log.address)
-    draft.store(log.address, lambda old: replace(old, borrows=borrows))
+    index, figures = draft.index_of(log.address), draft.figures(log.address)
+    if figures is not None:
+        figures.borrows = borrows
     if not draft.follows(user):
         return ()
     return (DebtSet(user, log.address, amount, index if amount else 0),)

@@ -79,12 +79,24 @@ def check(logs: Iterable[Log]) -> None:
     """
     Refuse logs that are cut short.
 
+    A block has many logs of few kinds, so kinds are looked at, and a log only to name it.
+
     Raises:
         Rebuild: One of them does not decode, so what it says has to be read from the contracts.
     """
+    logs = list(logs)
+    kinds = {(log.topics[0], len(log.topics), len(log.data)) for log in logs}
+    if all(_fault(*kind) is None for kind in kinds):
+        return
     for log in logs:
-        topic, indexed = log.topics[0], len(log.topics) - 1
-        needed = SHAPES.get(topic, 0)
-        found = indexed + len(log.data) // abi.WORD
-        if found < needed or (topic in SHAPES and indexed not in INDEXED.get(topic, (0,))):
-            raise abi.undecoded(log, f"{indexed} topics and {found} words instead of {needed}")
+        fault = _fault(log.topics[0], len(log.topics), len(log.data))
+        if fault is not None:
+            raise abi.undecoded(log, fault)
+
+
+def _fault(topic: bytes, topics: int, size: int) -> str | None:
+    needed, indexed = SHAPES.get(topic, 0), topics - 1
+    found = indexed + size // abi.WORD
+    if found < needed or (topic in SHAPES and indexed not in INDEXED.get(topic, (0,))):
+        return f"{indexed} topics and {found} words instead of {needed}"
+    return None

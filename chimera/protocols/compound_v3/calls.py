@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from eth_utils.address import to_checksum_address
 
@@ -70,20 +70,18 @@ def required(call: Call, answer: Answer, size: int = 1) -> list[int]:
     """
     found = abi.words(answer)
     if len(found) < size:
-        raise Refuse(
-            f"{to_checksum_address(call.to)} does not answer 0x{call.data[:4].hex()} as a "
-            "Compound v3 market (Comet) does"
-        )
+        raise _too_short(call)
     return found
 
 
-def signed(word: int) -> int:
-    """Return a word as the signed integer that it stands for."""
-    return word - (1 << 256) if word >> 255 else word
+def _too_short(call: Call) -> Refuse:
+    return Refuse(
+        f"{to_checksum_address(call.to)} does not answer 0x{call.data[:4].hex()} as a "
+        "Compound v3 market (Comet) does"
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class UserBasic:
+class UserBasic(NamedTuple):
     """Signed principal of an account, and its bitmap over the offsets of all collaterals."""
 
     principal: int
@@ -92,8 +90,11 @@ class UserBasic:
 
 def user_basic_in(call: Call, answer: Answer) -> UserBasic:
     """Read an answer to `userBasic`. Raises Refuse."""
-    principal, _, _, assets_in, reserved = required(call, answer, USER_WORDS)[:USER_WORDS]
-    return UserBasic(signed(principal), assets_in | reserved << FIRST_RESERVED)
+    if answer is None or len(answer) < USER_WORDS * abi.WORD:
+        raise _too_short(call)
+    assets_in, reserved = abi.uint_at(answer, 3), abi.uint_at(answer, 4)
+    principal = int.from_bytes(answer[: abi.WORD], "big", signed=True)
+    return UserBasic(principal, assets_in | reserved << FIRST_RESERVED)
 
 
 def totals_in(call: Call, answer: Answer) -> Totals:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from chimera.domain.block import Address, BlockBatch, Log
 from chimera.domain.changes import Change, CollateralSwitched, DebtMoved, SupplyMoved
+from chimera.domain.market import Account
 from chimera.errors import Rebuild, Skip
 from chimera.ports import Accounts
 from chimera.protocols.compound_v3 import calls, reading
@@ -40,6 +41,7 @@ class Draft:
         self.corrections = 0
         self.unannounced = 0
         self.read: set[Address] = set()
+        self._bits: dict[frozenset[Address], int] = {}
         self.announced = False
         self.hinted = False
         # What was read holds the end of this block, so this block's logs must not be added to it.
@@ -106,13 +108,14 @@ class Draft:
     def collateral(self, user: Address, asset: Address) -> int:
         """Return how much of a collateral the user holds before the next log."""
         account = self.accounts.get(user)
-        return account.supplied.get(asset, 0) if account else 0
+        place = account.shape.supply_place(asset) if account else None
+        return account[place] if account and place else 0
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def compare(self, user: Address, basic: calls.UserBasic) -> None:
+    def differs(self, user: Address, basic: calls.UserBasic) -> bool:
         """
-        Compare an account with what `userBasic` says after all logs.
+        Compare an account with what `userBasic` says after all logs; tell if its principal differs.
 
         Raises:
             Rebuild: The bitmaps differ, which only logs can change; or the principals do, although
@@ -120,13 +123,13 @@ class Draft:
                 base can have moved.
         """
         self.read.add(user)
-        terms, account = self._terms, self.accounts.get(user)
-        bits = terms.bits(account) if account else 0
+        account = self.accounts.get(user)
+        bits = self._bits_of(account) if account else 0
         if bits != basic.bits:
             raise Rebuild(f"0x{user.hex()} has the collaterals {basic.bits:#x}, by us {bits:#x}")
-        ours = self.principal(user)
+        ours = self.market.principal(account)
         if ours == basic.principal:
-            return
+            return False
         block = self.batch.block
         if self.market.is_exact and self.totals.accrued_at != block.timestamp:
             raise Rebuild(
@@ -135,6 +138,14 @@ class Draft:
             )
         self.corrections += 1
         self.unannounced += self.announced and not self.hinted
+        return True
+
+    def _bits_of(self, account: Account) -> int:
+        """Return the account's bitmap; hundreds are compared, of which many hold the same."""
+        known = self._bits.get(account.enabled)
+        if known is None:
+            known = self._bits[account.enabled] = self._terms.bits(account)
+        return known
 
     @property
     def _terms(self) -> Terms:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from chimera.domain import abi
 from chimera.domain.block import Log
@@ -42,16 +42,25 @@ BASE_SIDE = frozenset({SUPPLY, WITHDRAW, TRANSFER, ABSORB_DEBT})
 """Logs of actions that accrue interest first."""
 
 
-def check(logs: Iterable[Log]) -> None:
+def check(logs: Sequence[Log]) -> None:
     """
     Refuse logs that are cut short.
+
+    A block has many logs of few kinds, so kinds are looked at, and a log only to name it.
 
     Raises:
         Rebuild: One of them does not decode, so what it says has to be read from the contract.
     """
-    for log in logs:
-        if (shape := SHAPES.get(log.topics[0])) is not None:
-            abi.check_size(log, *shape)
+    kinds = {(log.topics[0], len(log.topics), len(log.data)) for log in logs}
+    if any(_is_short(*kind) for kind in kinds):
+        for log in logs:
+            if (shape := SHAPES.get(log.topics[0])) is not None:
+                abi.check_size(log, *shape)
+
+
+def _is_short(topic: bytes, topics: int, size: int) -> bool:
+    wanted, words = SHAPES.get(topic, (topics, 0))
+    return topics != wanted or size < words * abi.WORD
 
 
 def amount_of(log: Log) -> int:

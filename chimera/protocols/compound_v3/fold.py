@@ -142,12 +142,13 @@ def _noted(_draft: Draft, _log: Log) -> Iterator[Change]:
 
 
 def _compared(draft: Draft) -> Iterator[Change]:
+    comet = draft.market.comet
     for call, found in draft.batch.readings.items():
-        user = calls.user_of(draft.market.comet, call)
+        user = calls.user_of(comet, call)
         if user is not None and draft.follows(user):
             basic = calls.user_basic_in(call, found)
-            draft.compare(user, basic)
-            yield from draft.settle(user, basic.principal)
+            if draft.differs(user, basic):
+                yield from draft.settle(user, basic.principal)
 
 
 Handler = Callable[[Draft, Log], Iterator[Change]]

@@ -164,8 +164,9 @@ class CometMarket(Market):
         """Return the signed principal of an account, 0 for None."""
         if account is None:
             return 0
-        token = self.terms.base.token
-        return account.supplied.get(token, 0) - account.owed.get(token, 0)
+        shape, token = account.shape, self.terms.base.token
+        supplied, owed = shape.supply_place(token), shape.debt_place(token)
+        return (account[supplied] if supplied else 0) - (account[owed] if owed else 0)
 
     def priced(self, asset: Address, price: int) -> CometMarket:
         """Return the market as it would be with this price of one token."""
