@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import checking
+from benchmarks import apart, checking
 from benchmarks import stored as files
 from benchmarks.apart import Measured
 from benchmarks.measuring import Row
+from benchmarks.registry import CHECKED, NAMES, Terms
 from benchmarks.regressions import Comparison, Figure, compare, figures, middle
 
 HERE = {"cpu": "this one"}
@@ -170,3 +171,17 @@ def test_a_measurement_that_fails_or_was_never_stored_fails_the_check(bench: Ben
     bench.store(30.0)
     assert bench.check(None) == 1
     assert "FAILED" in bench.said.getvalue()
+
+
+def test_a_measurement_is_ended_after_a_time_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(apart, "MEASUREMENTS", {"memory": Terms(seconds=1)})
+
+    assert apart.measured_apart("memory").rows is None
+    assert "memory: not done after 1 s, ended" in capfd.readouterr().err
+
+
+def test_what_is_checked_is_stored() -> None:
+    assert set(CHECKED) < set(NAMES)
+    assert {path.stem for path in files.RESULTS.glob("*.json")} >= set(CHECKED)
