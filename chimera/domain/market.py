@@ -103,17 +103,28 @@ def shape_of(
     enabled: frozenset[Address],
     mode: int,
 ) -> Shape:
-    """Return the shape with these legs, each side in the order of the addresses."""
+    """
+    Return the shape with these legs, each side in the order of the addresses.
+
+    Whoever makes many of them passes the same set for equal ones.
+    """
     known = _shapes.get((supplied, owed, marks, enabled, mode))
     if known is None:
-        enabled = _sets.setdefault(enabled, enabled)
         known = Shape(supplied, owed, marks, enabled, mode)
         _shapes[supplied, owed, marks, enabled, mode] = known
     return known
 
 
-def _sorted(amounts: Iterable[Address]) -> tuple[Address, ...]:
-    return tuple(sorted(amounts))
+def _shape_of(
+    supplied: Iterable[Address],
+    owed: Iterable[Address],
+    marks: Iterable[Address],
+    enabled: frozenset[Address],
+    mode: int,
+) -> Shape:
+    content = tuple(sorted(supplied)), tuple(sorted(owed)), tuple(sorted(marks)), enabled, mode
+    known = _shapes.get(content)
+    return known or shape_of(*content[:3], _sets.setdefault(enabled, enabled), mode)
 
 
 class Account(tuple[Any, ...]):
@@ -149,7 +160,7 @@ class Account(tuple[Any, ...]):
     ) -> Self:
         """Make an account; an asset with an amount of 0 is none of its legs."""
         supplied, owed, marks = _present(supplied), _present(owed), _present(marks)
-        shape = shape_of(_sorted(supplied), _sorted(owed), _sorted(marks), enabled, mode)
+        shape = _shape_of(supplied, owed, marks, enabled, mode)
         return tuple.__new__(
             cls,
             (

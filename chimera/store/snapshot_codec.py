@@ -155,11 +155,16 @@ class Decoder:
 
     def _meet(self, legs: Legs) -> None:
         asset = self._asset
-        supplied, owed = tuple(map(asset, legs.supplied)), tuple(map(asset, legs.owed))
-        marks = tuple(map(asset, legs.marks))
-        shape = shape_of(supplied, owed, marks, self._sets[legs.enabled], legs.mode)
-        self._shapes.append(shape)
-        self._widths.append(len(supplied) + len(owed) + len(marks))
+        self._shapes.append(
+            shape_of(
+                tuple(map(asset, legs.supplied)),
+                tuple(map(asset, legs.owed)),
+                tuple(map(asset, legs.marks)),
+                self._sets[legs.enabled],
+                legs.mode,
+            )
+        )
+        self._widths.append(len(legs.supplied) + len(legs.owed) + len(legs.marks))
 
 
 def _words(amounts: Sequence[int]) -> NDArray[np.uint64]:
