@@ -24,12 +24,12 @@ MEASUREMENTS: Mapping[str, Terms] = {
     "events": Terms(),
     "block": Terms(),
     "adversarial": Terms(checked=False),
-    "growth": Terms(checked=False),
+    "growth": Terms(seconds=900.0, checked=False),
     "memory": Terms(),
     "stalls": Terms(checked=False),
     "coldstart": Terms(),
-    "bootstrap": Terms(checked=False),
-    "live": Terms(checked=False),
+    "bootstrap": Terms(seconds=900.0, checked=False),
+    "live": Terms(seconds=900.0, checked=False),
 }
 NAMES = tuple(MEASUREMENTS)
 CHECKED = tuple(name for name, terms in MEASUREMENTS.items() if terms.checked)
