@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -142,22 +144,18 @@ class Screen:
             found |= dict.fromkeys(self._sheets[shape][0])
         return found
 
-    def _legs(self, accounts: Iterable[Account]) -> Legs:
+    def _legs(self, accounts: Collection[Account]) -> Legs:
         """Return the legs of these accounts, whose columns all have rows."""
-        rows: list[int] = []
-        legs: list[int] = []
-        amounts: list[int] = []
-        for account in accounts:
-            shape = account[0]
-            if shape not in self._plans:
-                columns, take = self._sheets[shape]
-                self._plans[shape] = tuple([self._rows[column] for column in columns]), take
-            its_rows, take = self._plans[shape]
-            rows += its_rows
-            legs.append(len(its_rows))
-            amounts += take(account)
-        at = np.array(rows, np.intp)
-        return at, np.array(legs, np.intp), self._floats(at, amounts)
+        for shape in {account[0] for account in accounts} - self._plans.keys():
+            columns, amounts_of = self._sheets[shape]
+            self._plans[shape] = tuple([self._rows[column] for column in columns]), amounts_of
+        plans = [self._plans[account[0]] for account in accounts]
+        legs = np.array([len(its_rows) for its_rows, _ in plans], np.intp)
+        rows = np.array([row for its_rows, _ in plans for row in its_rows], np.intp)
+        found = [
+            amounts_of(account) for (_, amounts_of), account in zip(plans, accounts, strict=True)
+        ]
+        return rows, legs, self._floats(rows, list(chain.from_iterable(found)))
 
     def _floats(self, rows: Slots, amounts: Sequence[int]) -> Floats:
         exact = np.array(amounts, np.float64)
@@ -291,8 +289,12 @@ def _sheet(adapter: Adapter[Any], account: Account) -> tuple[tuple[Column, ...],
     if cells is None:
         columns = tuple(column for column, _ in adapter.columns(account))
         return columns, lambda its: [amount for _, amount in adapter.columns(its)]
-    places = [place for _, place in cells]
-    if len(places) == 1:  # of one place, a getter does not make a tuple
-        (place,) = places
-        return (cells[0][0],), lambda its: (its[place],)
-    return tuple(column for column, _ in cells), itemgetter(*places)
+    columns, places = zip(*cells, strict=True)
+    return columns, _amounts_at(places)
+
+
+@lru_cache(maxsize=1 << 12)
+def _amounts_at(places: tuple[int, ...]) -> Amounts:
+    if len(places) == 1:  # then a getter does not make a tuple
+        return lambda account: (account[places[0]],)
+    return itemgetter(*places)

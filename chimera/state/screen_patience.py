@@ -11,6 +11,7 @@ from chimera.state.screen_weights import EPSILON, LARGEST, LEAP, Weights
 
 NEVER = np.float32(-np.inf)  # looked at since it changed
 MOST = np.float32(LARGEST / LEAP**2)  # a sum of collateral that stays a number for two leaps
+TOGETHER = 1 << 17  # accounts whose figures in between take little memory
 
 
 class Patience:
@@ -85,18 +86,20 @@ class Patience:
 
         Args:
             weights: Of now.
-            sums: Collateral and debt of each account, with the relative band; overwritten.
+            sums: Collateral and debt of each account, with the relative band.
             slack: What rounding does to an account, besides what it does to its legs.
             slots: Which accounts; None for everybody.
         """
         collateral, debt = sums
-        count = len(collateral)
-        legs = self._legs[:count] if slots is None else self._legs[slots]
-        bears = borne(collateral, debt, legs, slack, weights.leg_bands)
         if slots is None:
-            self._bears[:count] = bears
-            self._since = weights
-        elif self._since is not None:
+            count, self._since = len(debt), weights
+            for first in range(0, count, TOGETHER):
+                some = slice(first, min(first + TOGETHER, count))
+                args = collateral[some], debt[some], self._legs[some], slack, weights.leg_bands
+                self._bears[some] = borne(*args)
+            return self._bears[:count]
+        bears = borne(collateral, debt, self._legs[slots], slack, weights.leg_bands)
+        if self._since is not None:
             back = np.float32(self._since.drift_since(weights) * (1 + EPSILON))
             self._bears[slots] = np.fmax(self._bears[slots], bears / back)
         return bears
