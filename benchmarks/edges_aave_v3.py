@@ -37,7 +37,8 @@ PROVIDER, POOL, CONFIGURATOR, ORACLE = (address(9, number) for number in range(4
 ASSETS = tuple(address(1, number) for number in range(RESERVES))
 SOURCES = tuple(address(5, number) for number in MODES)
 # Bits that users may have set as well. The screen has no cell for them: whose account is well
-# otherwise, but has no figure because the price behind such a bit fails, it passes over.
+# otherwise, but has no figure because the price behind such a bit fails, it passes over. Nor does it
+# see what such a bit takes from an average at a threshold of 0, which pools give no eMode.
 GONE, EMPTY_BIT, HEIR = address(8, 1), vacant(100), ASSETS[3]
 AAVE = AaveV3(name="aave", address=PROVIDER, from_block=0)
 
@@ -129,9 +130,10 @@ def _at_the_edge(market: AaveMarket, time: int, random: Random) -> Account:
     size = random.choice((10**-6, 10**-3, 1, 10**4, 10**9)) * random.uniform(0.5, 1.5)
     supplied = {asset: _amount(market, asset, size, random) for asset in held}
     enabled = set(random.sample(held, random.randint(1, len(held))))
-    if random.random() < 0.1 and (market.prices[HEIR] or HUGE) < HUGE:
+    mode = random.choice((0, 0, 0, *MODES, 9))
+    if not mode and random.random() < 0.2 and (market.prices[HEIR] or HUGE) < HUGE:
         enabled.add(random.choice((GONE, EMPTY_BIT)))
-    account = Account(supplied, {}, frozenset(enabled), random.choice((0, 0, 0, *MODES, 9)))
+    account = Account(supplied, {}, frozenset(enabled), mode)
     limit = _limit(market, account, time)
     owed = {}
     borrowed = random.sample(ASSETS, random.choice((1, 1, 2, 3)))

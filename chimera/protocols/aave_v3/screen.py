@@ -58,7 +58,11 @@ Weights = tuple[list[float], list[float]]
 
 
 def columns(account: Account) -> Iterator[tuple[Column, int]]:
-    """Yield a cell for each collateral that counts, and each debt, in scaled units."""
+    """
+    Yield a cell for each collateral that counts, and each debt, in scaled units.
+
+    What counts by the bit of a dropped asset has none: an account is better than it looks by that.
+    """
     for asset, scaled in account.supplied.items():
         if asset in account.enabled:
             yield (asset, False, account.mode), scaled
