@@ -59,8 +59,7 @@ class NewHead:
     watched: LogQuery | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewLog:
+class NewLog(msgspec.Struct, frozen=True, gc=False):
     """A log was announced, or with `removed` withdrawn."""
 
     block_hash: BlockHash
@@ -130,7 +129,8 @@ class Conversation:
         self._heads: str | None = None  # subscription ids
         self._logs: dict[str, LogQuery] = {}
         self._ending: set[str] = set()  # given up, but logs of theirs may still be on the way
-        self._wanted = NOTHING
+        self._wanted, self._filter = NOTHING, Filter(NOTHING)
+        self._newest_text, self._newest_hash = "", BlockHash(b"")  # of the log that came last
         self._surely_watched: LogQuery | None = None
         if chain_id is None:
             self._ask("eth_subscribe", ["newHeads"], now)
@@ -145,9 +145,9 @@ class Conversation:
     def watch(self, query: LogQuery, now: float) -> None:
         """Subscribe to these logs; the older subscription ends once this one stands."""
         if query != self._wanted:
-            self._wanted = query
+            self._wanted, self._filter = query, Filter(query)
             if query.addresses and query.topics:
-                self._ask("eth_subscribe", ["logs", Filter(query).members], now, query)
+                self._ask("eth_subscribe", ["logs", self._filter.members], now, query)
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until the next `tick` is due, None when only the node can act."""
@@ -201,8 +201,12 @@ class Conversation:
             watched, self._surely_watched = self._surely_watched, self._watching()
             return NewHead(block, time.monotonic_ns(), watched)
         if params.subscription in self._logs or params.subscription in self._ending:
-            log = decoded(_LOG, params.result, "logs")
-            return NewLog(BlockHash(word(log.block_hash)), log.log(), log.removed)
+            wire = decoded(_LOG, params.result, "logs")
+            if wire.block_hash != self._newest_text:  # the logs of a block come in a row
+                self._newest_hash = BlockHash(word(wire.block_hash))
+                self._newest_text = wire.block_hash
+            log = self._filter.log(wire) or wire.log()
+            return NewLog(self._newest_hash, log, wire.removed)
         return None
 
     def _answered(self, question: _Question, message: _Message, now: float) -> Event | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 
 import structlog
@@ -30,6 +30,7 @@ from chimera.rpc.endpoint import Endpoint
 from chimera.rpc.faults import WrongChain
 from chimera.rpc.greeting import standing
 from chimera.rpc.health import Health
+from chimera.rpc.inbox import Inbox
 
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes
 PING_INTERVAL = 15.0  # seconds
@@ -170,16 +171,19 @@ class Subscription:
 
     async def _connection(self, source: Source) -> AsyncGenerator[Event, None]:
         began = time.monotonic()
-        async with connect(
-            source.endpoint.url,
-            open_timeout=self._timeout,
-            close_timeout=CLOSE_TIMEOUT,
-            ping_interval=PING_INTERVAL,
-            ping_timeout=self._timeout,
-            max_size=MAX_MESSAGE,
-            compression=None,
-            proxy=None,
-        ) as socket:
+        async with (
+            connect(
+                source.endpoint.url,
+                open_timeout=self._timeout,
+                close_timeout=CLOSE_TIMEOUT,
+                ping_interval=PING_INTERVAL,
+                ping_timeout=self._timeout,
+                max_size=MAX_MESSAGE,
+                compression=None,
+                proxy=None,
+            ) as socket,
+            aclosing(Inbox(socket)) as inbox,
+        ):
             talk = Conversation(
                 silence=self._silence,
                 timeout=self._timeout,
@@ -198,16 +202,20 @@ class Subscription:
                     await socket.send(frame)
                 if self._is_better_elsewhere(source):
                     return
-                try:
-                    async with asyncio.timeout(self._wait(talk)):
-                        frame_or_bytes = await socket.recv()
-                except TimeoutError:
-                    event = talk.tick(time.monotonic())
-                else:
-                    event = talk.take(frame_or_bytes, time.monotonic())
-                if event is not None:
+                for event in await self._heard(talk, inbox):
                     self._note(source, event)
                     yield event
+
+    async def _heard(self, talk: Conversation, inbox: Inbox) -> Iterator[Event]:
+        """Wait for the node to say something, or for the time to ask, and tell what follows."""
+        try:
+            frames = await inbox.take(self._wait(talk))
+        except TimeoutError:
+            events = iter([talk.tick(time.monotonic())])
+        else:
+            now = time.monotonic()
+            events = (talk.take(frame, now) for frame in frames)
+        return (event for event in events if event is not None)
 
     def _wait(self, talk: Conversation) -> float | None:
         due = talk.wait(time.monotonic())

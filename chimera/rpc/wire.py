@@ -89,25 +89,26 @@ class Filter:
         """Return those that the query wants, in the order of the chain. Raises Garbled."""
         logs = []
         for wire in found:
-            try:
-                logs.append(self._log(wire))
-            except LookupError:  # a stranger's, or in another spelling
-                if self.query.wants(log := wire.log()):
-                    logs.append(log)
+            log = self.log(wire)
+            if log is not None:
+                logs.append(log)
         logs.sort(key=_PLACE)
         return tuple(logs)
 
-    def _log(self, wire: WireLog) -> Log:
-        """Return a log, in one breath: this is the hot path. Raises LookupError, Garbled."""
-        emitter = self._emitters[wire.address]
-        topics: tuple[bytes, ...] = (self._firsts[wire.topics[0]],)
-        try:
+    def log(self, wire: WireLog) -> Log | None:
+        """Return one of them, None where the query does not want it. Raises Garbled."""
+        try:  # in one breath, not field by field: this is the hot path
+            emitter = self._emitters[wire.address]
+            topics: tuple[bytes, ...] = (self._firsts[wire.topics[0]],)
             for text in wire.topics[1:]:
                 topics += (unhexlify(text[2:]),)
                 if len(topics[-1]) != WORD_BYTES:
                     raise Garbled("a log has a topic of the wrong size")
             data = unhexlify(wire.data[2:])
             return Log(emitter, topics, data, int(wire.log_index, 16), int(wire.block_number, 16))
+        except LookupError:  # a stranger's, or in another spelling
+            log = wire.log()
+            return log if self.query.wants(log) else None
         except ValueError as error:
             raise Garbled(f"a log is not in hexadecimal: {error}") from None
 
