@@ -161,7 +161,7 @@ class Draft:
         states = {mtoken: self._settled(mtoken, state) for mtoken, state in self.states.items()}
         for mtoken, (_, state) in self.extras.fresh.items():
             states[mtoken] = state
-        return replace(
+        finished = replace(
             market,
             oracle=self.oracle,
             close_factor=self.close_factor,
@@ -174,6 +174,8 @@ class Draft:
             rates=reading.rates_in(self.dialect, self.listings, readings),
             pools=self.pools,
         )
+        finished.remember_figures(market)
+        return finished
 
     def _settled(self, mtoken: Address, state: State) -> State:
         """Return what a market stores at the end of the block."""

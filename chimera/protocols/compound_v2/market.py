@@ -143,6 +143,21 @@ class CompoundMarket(Market):
             self._stored[mtoken, mode] = known
         return known
 
+    def remember_figures(self, other: CompoundMarket) -> None:
+        """Take over what another one has worked out about the markets that are the same in both."""
+        if other.pools != self.pools:
+            return
+        same = {
+            mtoken
+            for mtoken, state in self.states.items()
+            if state is other.states.get(mtoken)
+            and self.prices[mtoken] == other.prices[mtoken]
+            and self.listings[mtoken] is other.listings[mtoken]
+        }
+        for key, figures in other._stored.items():
+            if key[0] in same:
+                self._stored[key] = figures
+
     def counts(self, mode: int) -> Mapping[Address, Count]:
         """
         Return what the markets count for, to the members of a pool, by what is stored.

@@ -23,12 +23,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
-from chimera.domain.block import Address
-from chimera.domain.market import Account, Column
+from chimera.domain.market import FIRST_AMOUNT, Account, Column, Shape
 from chimera.domain.numeric import WAD
 from chimera.ports import LegBands
-from chimera.protocols.compound_v2.market import CompoundMarket
+from chimera.protocols.compound_v2.market import CompoundMarket, Count
+from chimera.protocols.compound_v2.valuation import MOST_SHAPES
 
 RELATIVE_BAND = 4e-6  # float32, 64 legs
 ABSOLUTE_BAND = UNIT_BAND = 0.0
@@ -42,35 +44,52 @@ Weights = tuple[list[float], list[float]]
 
 def columns(account: Account) -> Iterator[tuple[Column, int]]:
     """Yield a cell for each collateral that counts, each debt, and each market with neither."""
-    for mtoken, balance in account.supplied.items():
-        if mtoken in account.enabled:
-            yield (mtoken, False, account.mode), balance
-    for mtoken, principal in account.owed.items():
-        yield (mtoken, True, account.mode), -(-principal * FINENESS * WAD // account.marks[mtoken])
-    for mtoken in account.enabled:
-        if mtoken not in account.supplied and mtoken not in account.owed:
-            yield (mtoken, True, account.mode), 1
+    places = _places_of(account.shape)
+    for column, place in places.collateral:
+        yield column, account[place]
+    for column, place, mark in places.debts:
+        yield column, -(-account[place] * FINENESS * WAD // account[mark])
+    for column in places.blank:
+        yield column, 1
+
+
+class Places(NamedTuple):
+    """Columns of the accounts of one shape, each with the places that its cell is made of."""
+
+    collateral: tuple[tuple[Column, int], ...]
+    debts: tuple[tuple[Column, int, int], ...]  # place of the principal, and of its index
+    blank: tuple[Column, ...]
+
+
+@lru_cache(maxsize=MOST_SHAPES)
+def _places_of(shape: Shape) -> Places:
+    supplies, debts, mode = shape.supply_places, shape.debt_places, shape.mode
+    first = FIRST_AMOUNT + len(shape.supplied) + len(shape.owed)
+    marks = {mtoken: place for place, mtoken in enumerate(shape.marks, first)}
+    entered = [mtoken for mtoken in supplies if mtoken in shape.enabled]
+    return Places(
+        tuple(((mtoken, False, mode), supplies[mtoken]) for mtoken in entered),
+        tuple(((mtoken, True, mode), place, marks[mtoken]) for mtoken, place in debts.items()),
+        tuple((m, True, mode) for m in sorted(shape.enabled - supplies.keys() - debts.keys())),
+    )
 
 
 def weights(market: CompoundMarket, columns: Sequence[Column]) -> Weights:
     """Return, per column, value per cell: of collateral as it counts, and of debt."""
     collateral, debt = [], []
     for mtoken, is_debt, mode in columns:
-        weight = _weight(market, mtoken, mode, is_debt=is_debt)
-        collateral.append(0.0 if is_debt else weight)
-        debt.append(weight if is_debt else 0.0)
+        count = market.counts(mode).get(mtoken)
+        if is_debt:
+            collateral.append(0.0)
+            debt.append(math.inf if count is None else _of_debt(count))
+        else:
+            collateral.append(math.inf if count is None else _quotient(count.weight, WAD))
+            debt.append(0.0)
     return collateral, debt
 
 
-def _weight(market: CompoundMarket, mtoken: Address, mode: int, *, is_debt: bool) -> float:
-    if mtoken not in market.listings:
-        return math.inf
-    figures = market.figures(mtoken, mode)
-    if not figures.price or figures.weight is None:
-        return math.inf
-    if is_debt:
-        return _quotient(figures.price * figures.borrow_index, FINENESS * WAD * WAD)
-    return _quotient(figures.weight, WAD)
+def _of_debt(count: Count) -> float:
+    return _quotient(count.price * count.borrow_index, FINENESS * WAD * WAD)
 
 
 def _quotient(numerator: int, denominator: int) -> float:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from chimera.domain.block import Address
 from chimera.domain.market import Account, Cells, Column, Shape
 from chimera.errors import Skip
 from chimera.ports import LegBands
@@ -61,22 +62,30 @@ def weights(market: CometMarket, columns: Sequence[Column], timestamp: int) -> W
     """Return, per column, value per unit: of collateral at its factor, and of debt."""
     collateral, debt = [], []
     for asset, is_debt, _ in columns:
-        weight = math.inf
-        price = market.prices.get(asset)
-        if price is not None:
-            weight = _of_debt(market, price, timestamp) if is_debt else math.inf
-            if not is_debt and asset in market.terms.collaterals:
-                one = market.terms.collaterals[asset]
-                weight = _quotient(price * one.liquidate_factor, one.scale * FACTOR_SCALE)
-        collateral.append(0.0 if is_debt else weight)
-        debt.append(weight if is_debt else 0.0)
+        if is_debt:
+            collateral.append(0.0)
+            debt.append(_of_debt(market, asset, timestamp))
+        else:
+            collateral.append(_of_collateral(market, asset))
+            debt.append(0.0)
     return collateral, debt
 
 
-def _of_debt(market: CometMarket, price: int, timestamp: int) -> float:
+def _of_collateral(market: CometMarket, asset: Address) -> float:
+    count = market.counts.get(asset)
+    if count is None:
+        return math.inf
+    price, scale, factor = count
+    return _quotient(price * factor, scale * FACTOR_SCALE)
+
+
+def _of_debt(market: CometMarket, asset: Address, timestamp: int) -> float:
+    price = market.prices.get(asset)
     try:
         index = market.indexes(timestamp).borrow
     except Skip:
+        return math.inf
+    if price is None:
         return math.inf
     return _quotient(price * index, market.terms.base.scale * INDEX_SCALE)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from chimera.domain.numeric import MAX_UINT256, WAD, Wad, mul_div, mul_div_up
 from chimera.errors import Skip
@@ -177,12 +177,13 @@ def accrued(totals: Totals, rate: int, timestamp: int) -> Totals:
     if totals.fee:
         fee = interest * totals.fee // WAD
         supply_shares += to_shares_down(fee, supply_assets - fee, supply_shares)
-    return replace(
-        totals,
-        supply_assets=supply_assets,
-        supply_shares=checked(supply_shares, MAX_UINT128),
-        borrow_assets=checked(totals.borrow_assets + interest, MAX_UINT128),
-        updated=timestamp,
+    return Totals(
+        supply_assets,
+        checked(supply_shares, MAX_UINT128),
+        checked(totals.borrow_assets + interest, MAX_UINT128),
+        totals.borrow_shares,
+        timestamp,
+        totals.fee,
     )
 
 
