@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -122,16 +121,15 @@ class Screen:
                 owing[user] = account
             elif (slot := self._slots.get(user)) is not None:
                 self._free(user, slot)
-        for user in owing:
-            if user not in self._slots:
-                self._new_slot(user)
+        found = [(user, self._slots.get(user)) for user in owing]
+        slots = [self._new_slot(user) if slot is None else slot for user, slot in found]
         unplanned = [account for account in owing.values() if account[0] not in self._plans]
         if not self._columns_of(unplanned).keys() <= self._rows.keys():
             self._add_rows(self._columns_of(owing.values()))
         rows, legs, amounts = self._legs(owing.values())
-        slots = np.array([self._slots[user] for user in owing], np.intp)
-        self._layout.put_all(slots, rows, np.repeat(slots, legs), amounts)
-        self._patience.changed(slots, legs)
+        places = np.array(slots, np.intp)
+        self._layout.put_all(places, rows, np.repeat(places, legs), amounts)
+        self._patience.changed(places, legs)
 
     def _columns_of(self, accounts: Iterable[Account]) -> dict[Column, None]:
         """Return all columns of these accounts, and learn where their shapes have the amounts."""
@@ -144,18 +142,24 @@ class Screen:
             found |= dict.fromkeys(self._sheets[shape][0])
         return found
 
-    def _legs(self, accounts: Collection[Account]) -> Legs:
+    def _legs(self, accounts: Iterable[Account]) -> Legs:
         """Return the legs of these accounts, whose columns all have rows."""
-        for shape in {account[0] for account in accounts} - self._plans.keys():
-            columns, amounts_of = self._sheets[shape]
-            self._plans[shape] = tuple([self._rows[column] for column in columns]), amounts_of
-        plans = [self._plans[account[0]] for account in accounts]
-        legs = np.array([len(its_rows) for its_rows, _ in plans], np.intp)
-        rows = np.array([row for its_rows, _ in plans for row in its_rows], np.intp)
-        found = [
-            amounts_of(account) for (_, amounts_of), account in zip(plans, accounts, strict=True)
-        ]
-        return rows, legs, self._floats(rows, list(chain.from_iterable(found)))
+        rows: list[int] = []
+        legs: list[int] = []
+        amounts: list[int] = []
+        for account in accounts:
+            plan = self._plans.get(account[0])
+            if plan is None:
+                plan = self._plans[account[0]] = self._plan(account[0])
+            rows += plan[0]
+            legs.append(len(plan[0]))
+            amounts += plan[1](account)
+        at = np.array(rows, np.intp)
+        return at, np.array(legs, np.intp), self._floats(at, amounts)
+
+    def _plan(self, shape: Shape) -> tuple[tuple[int, ...], Amounts]:
+        columns, amounts_of = self._sheets[shape]
+        return tuple([self._rows[column] for column in columns]), amounts_of
 
     def _floats(self, rows: Slots, amounts: Sequence[int]) -> Floats:
         exact = np.array(amounts, np.float64)
@@ -181,11 +185,12 @@ class Screen:
             self._users[slot] = mover
             self._slots[mover] = slot
 
-    def _new_slot(self, user: Address) -> None:
+    def _new_slot(self, user: Address) -> int:
         slot = self._slots[user] = len(self._users)
         self._users.append(user)
         self._layout.reserve(0, slot + 1)
         self._patience.reserve(slot + 1)
+        return slot
 
     def _add_rows(self, columns: Iterable[Column]) -> None:
         wanted = dict.fromkeys((*self._rows, *columns))
