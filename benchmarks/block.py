@@ -15,6 +15,7 @@ from eth_abi.abi import decode
 from benchmarks.measuring import Goal, Row, Samples, Turn, in_turns, row_of, timed
 from benchmarks.synthetic import Mirror, make_mirror
 from benchmarks.traffic import Traffic, words
+from chimera.app.path import YOUNG
 from chimera.domain.block import BlockBatch
 
 BLOCKS = {10_000: 500, 100_000: 500, 1_000_000: 150}
@@ -44,7 +45,7 @@ def _measure(size: int, views: Samples) -> list[Row]:
 
 
 def _decided(size: int) -> Samples:
-    """Return the seconds of each block; what was loaded is frozen, as the daemon freezes it."""
+    """Return the seconds of each block, with the daemon's ways with the garbage collector."""
     mirror = make_mirror(size)
     traffic = Traffic(mirror.adapter, mirror.market, mirror.accounts, logs=LOGS)
     mirror.detector.observe(mirror.engine.adopt())
@@ -57,6 +58,7 @@ def _decided(size: int) -> Samples:
     for _ in range(BLOCKS[size]):
         batch = traffic.block()
         samples.append(timed(lambda batch=batch: _decide(mirror, batch)))  # type: ignore[misc]
+        gc.collect(YOUNG)
     return samples
 
 

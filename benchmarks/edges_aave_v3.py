@@ -37,8 +37,8 @@ PROVIDER, POOL, CONFIGURATOR, ORACLE = (address(9, number) for number in range(4
 ASSETS = tuple(address(1, number) for number in range(RESERVES))
 SOURCES = tuple(address(5, number) for number in MODES)
 # Bits that users may have set as well. The screen has no cell for them: whose account is well
-# otherwise, but has no figure because the price behind such a bit fails, it passes over. Nor does it
-# see what such a bit takes from an average at a threshold of 0, which pools give no eMode.
+# otherwise, but has no figure because the price behind such a bit fails, it passes over. Nor does
+# it see what such a bit takes from an average at a threshold of 0, which pools give no eMode.
 GONE, EMPTY_BIT, HEIR = address(8, 1), vacant(100), ASSETS[3]
 AAVE = AaveV3(name="aave", address=PROVIDER, from_block=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ log = structlog.get_logger()
 
 BILLION = 1_000_000_000
 VERDICTS = 50  # reckoned per block only to tell of a change
+YOUNG = 1  # generations that are collected after a block, so that no decision waits for it
 REMINDED = 100  # closed episodes that a start makes sure the stream knows
 
 Standing = tuple[bool, str | None]  # liquidatable, and the contract's reason if not
@@ -56,6 +58,7 @@ class BlockPath:
             else:
                 await self._do(message)
             self.note(block)
+        gc.collect(YOUNG)
 
     async def _do(self, batch: BlockBatch) -> None:
         rooms = self._rooms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -132,3 +133,14 @@ async def test_everybody_under_1_has_a_turn_when_verdicts_change(
     assert {user for users in told for user in users} == {
         flag.user for flag in walk.detector.open_opportunities()
     }
+
+
+async def test_garbage_is_collected_after_a_block_and_not_while_it_is_decided() -> None:
+    """No more of it is around than a block makes: a collection by itself would stop a decision."""
+    walk = await flagged()
+
+    await walk.block()
+
+    decided, (young, middle, _) = walk.path.processed, gc.get_count()
+    assert decided == walk.house.book.block.number
+    assert (young < 700, middle) == (True, 0)
