@@ -20,7 +20,13 @@ class Skip(ChimeraError):
 
 
 class Rebuild(ChimeraError):
-    """Our mirror no longer fits the chain: throw it away and read it anew."""
+    """
+    Our mirror no longer fits the chain: throw it away and read it anew.
+
+    `protocol` names the instance that does not fit, where it is one.
+    """
+
+    protocol: str | None = None
 
 
 class Unfit(Rebuild):
@@ -31,6 +37,8 @@ class Unfit(Rebuild):
         protocol: Name of the instance.
         reason: What it would have been refused for.
     """
+
+    protocol: str
 
     def __init__(self, protocol: str, reason: str) -> None:
         super().__init__(f"{protocol}: {reason}")

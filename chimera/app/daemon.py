@@ -15,7 +15,6 @@ from typing import Literal, TypeVar
 import structlog
 from tenacity import (
     AsyncRetrying,
-    RetryCallState,
     retry_if_exception_type,
     wait_exponential_jitter,
 )
@@ -25,6 +24,7 @@ from chimera.app.condition import NAMES, Condition, breaker, keep_looking
 from chimera.app.loading import load_mirror
 from chimera.app.path import BlockPath
 from chimera.app.proving import prove_node
+from chimera.app.tasks import ended, first_of, waiting
 from chimera.domain.block import Block, BlockBatch
 from chimera.domain.market import Key
 from chimera.domain.notices import ProtocolStatus, RebuildReport, Status
@@ -33,8 +33,6 @@ from chimera.errors import ChimeraError, Rebuild, Refuse, Retry, Skip, Unfit
 from chimera.state.rebuild import compare_views
 
 log = structlog.get_logger()
-
-CANCEL_AGAIN = 1.0  # seconds; a library may lose a cancellation
 
 T = TypeVar("T")
 
@@ -51,7 +49,7 @@ class Job:
     protocol: str | None
     from_block: int | None
     answer: asyncio.Future[RebuildReport]
-    cause: Literal["operator", "reconcile"] = "operator"
+    cause: Literal["operator", "reconcile", "fault"] = "operator"
 
 
 class Daemon:
@@ -107,7 +105,7 @@ class Daemon:
                 raise
             log.info("stopped", processed_block=self._path.processed)
         except BaseExceptionGroup as faults:
-            raise _first(faults) from None
+            raise first_of(faults) from None
         finally:
             await rooms.close()
 
@@ -154,7 +152,7 @@ class Daemon:
             if asked.done() and following.done() and not following.cancelled():
                 self._jobs.put_nowait(asked.result())  # the chain comes first
             asked.cancel()
-            await _ended(following)
+            await ended(following)
 
     async def _follow_from(self, start: Block) -> None:
         async with aclosing(self._rooms.feed.follow(start)) as messages:
@@ -168,7 +166,7 @@ class Daemon:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type((Retry, Rebuild)),
             wait=wait_exponential_jitter(initial=0.5, max=15.0),
-            before_sleep=_waiting,
+            before_sleep=waiting,
         ):
             with attempt:
                 return await work()
@@ -196,9 +194,11 @@ class Daemon:
         if isinstance(fault, Unfit):
             self._leave_out(fault.protocol, fault.reason)
         log.warning("mirror_is_read_anew", reason=str(fault), after_block=path.processed)
-        rooms.metrics.rebuilds.labels("fault").inc()
         rooms.snapshots.forget()
         again, self._fell_at = self._fell_at == path.processed, path.processed
+        if not again and await self._recovered_alone(fault):
+            return rooms.book.block
+        rooms.metrics.rebuilds.labels("fault").inc()
         checkpoints = [] if again else path.checkpoints()
         episodes = [*rooms.ledger.episodes(), *rooms.detector.unsettled()]
         while True:
@@ -208,6 +208,19 @@ class Daemon:
                 if refusal.protocol is None:
                     raise
                 self._leave_out(refusal.protocol, str(refusal))
+
+    async def _recovered_alone(self, fault: Rebuild) -> bool:
+        """Read the one protocol anew that does not fit, beside others that do, if that works."""
+        protocol, others = fault.protocol, self._rooms.book.protocols
+        if isinstance(fault, Unfit) or protocol not in others or len(others) == 1:
+            return False
+        answer = asyncio.get_running_loop().create_future()
+        try:
+            await self._read_anew(Job(protocol, None, answer, "fault"))
+        except ChimeraError as error:
+            log.warning("rebuild_failed", protocol=protocol, reason=str(error))
+            return False
+        return True
 
     def _leave_out(self, protocol: str, reason: str) -> None:
         """
@@ -374,21 +387,3 @@ class Daemon:
             progress=rooms.labour.of_protocol,
         )
         return {*stored, *(mismatch.key for mismatch in viewed)}
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Cancel a task until it is over."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=CANCEL_AGAIN)
-
-
-def _waiting(state: RetryCallState) -> None:
-    fault = state.outcome.exception() if state.outcome else None
-    log.warning("start_delayed", reason=str(fault), attempt=state.attempt_number)
-
-
-def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first plain error of a group: the one that took the others down."""
-    fault = faults.exceptions[0]
-    return _first(fault) if isinstance(fault, BaseExceptionGroup) else fault

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import repeat
 from typing import Any
@@ -177,10 +178,8 @@ class StateEngine(CacheFace):
         self._near = None
 
     def _folded(self, adapter: Adapter[Any], batch: BlockBatch, mended: list[Key]) -> Iterable[Key]:
-        try:
+        with _blamed(adapter.name):
             yield from self._fold(adapter, batch, mended)
-        except Refuse as fault:
-            raise Unfit(adapter.name, str(fault)) from fault
 
     def _fold(self, adapter: Adapter[Any], batch: BlockBatch, mended: list[Key]) -> Iterable[Key]:
         accounts = self.book.accounts(adapter.name)
@@ -273,10 +272,8 @@ class StateEngine(CacheFace):
         self, adapter: Adapter[Any], block: Block, logs: Sequence[Log], readings: Readings
     ) -> Needs:
         accounts = self.book.accounts(adapter.name)
-        try:
+        with _blamed(adapter.name):
             return adapter.needs(accounts.market, accounts, block, logs, readings)
-        except Refuse as fault:
-            raise Unfit(adapter.name, str(fault)) from fault
 
     def polls(self, block: Block) -> tuple[Call, ...]:
         """Name the calls to make at this block, each once."""
@@ -301,3 +298,15 @@ class StateEngine(CacheFace):
             calls=tuple(dict.fromkeys(calls)),
             addresses=frozenset().union(*(need.addresses for need in needs)),
         )
+
+
+@contextmanager
+def _blamed(protocol: str) -> Iterator[None]:
+    """Tell which protocol it is that does not fit, or that has become unfit."""
+    try:
+        yield
+    except Rebuild as fault:
+        fault.protocol = protocol
+        raise
+    except Refuse as fault:
+        raise Unfit(protocol, str(fault)) from fault

@@ -1,7 +1,9 @@
-"""A protocol becomes what a start would refuse, while others are followed beside it."""
+"""A protocol does not fit, or becomes what a start would refuse, and others are beside it."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 
 from devnet.daemon import Daemon
@@ -13,6 +15,29 @@ WAD = 10**18
 VAI_CONTROLLER = "0x00000000000000000000000000000000000000Fa"
 
 
+FALLIBLE = """
+from chimera.cli import main
+from chimera.errors import Rebuild
+from chimera.protocols.morpho_blue.adapter import MorphoBlue
+
+fold, faults = MorphoBlue.fold, [Rebuild("a log does not fit")]
+
+def fails_once(*arguments):
+    if faults:
+        raise faults.pop()
+    return fold(*arguments)
+
+MorphoBlue.fold = fails_once
+main()
+"""
+
+
+def read_by(daemon: Daemon) -> Counter[str]:
+    """Count how often each protocol was read as a whole."""
+    lines = [json.loads(line) for line in daemon.log.read_text().splitlines() if line[:1] == "{"]
+    return Counter(line["protocol"] for line in lines if line["event"] == "protocol_read")
+
+
 def spoken(factor: int | None) -> str | None:
     return None if factor is None else f"{factor // WAD}.{factor % WAD:018}"
 
@@ -22,8 +47,10 @@ def test_a_protocol_that_turns_unsupported_is_left_out_and_the_others_go_on(
 ) -> None:
     with Town.build(seed=9, borrowers=10) as town:
         config = town.write_config(tmp_path / "town.toml", extra=MIRROR_ALONE)
-        with Daemon(config, tmp_path / "daemon.log") as daemon:
+        with Daemon(config, tmp_path / "daemon.log", program=("-c", FALLIBLE)) as daemon:
             daemon.wait_until(town.node.number)
+            daemon.wait_until(town.node.mine(60))
+            assert read_by(daemon) == {OLD: 1, NEW: 1, VENUS: 1, MORPHO: 2}
 
             admin(town.node, town.venus.market.comptroller, "_setVAIController", VAI_CONTROLLER)
             body = daemon.wait_until(town.node.settle())
@@ -40,7 +67,7 @@ def test_a_protocol_that_turns_unsupported_is_left_out_and_the_others_go_on(
                 }
                 truth = town.truth(number, venus=False)
                 assert said == {key: spoken(told.factor) for key, told in truth.items()}
-            assert daemon.metric("chimera_rebuilds_total") == 1
+            assert daemon.metric("chimera_rebuilds_total") == 2
             assert daemon.stop() == 0
 
         told = Daemon(config, tmp_path / "again.log")
