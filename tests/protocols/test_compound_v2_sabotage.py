@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from chimera.domain import abi
@@ -166,7 +167,9 @@ def _burning_all_that_comes(draft: Draft, log: Log) -> Handled:
 
 def _settled_at_one(draft: Draft, log: Log) -> Handled:
     return tuple(
-        replace(change, mark=WAD) if isinstance(change, DebtSet) and change.mark else change
+        msgspec.structs.replace(change, mark=WAD)
+        if isinstance(change, DebtSet) and change.mark
+        else change
         for change in mtokens._repaid(draft, log)
     )
 
