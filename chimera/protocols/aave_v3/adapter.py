@@ -23,6 +23,7 @@ from chimera.protocols.aave_v3 import (
     screen,
     shapes,
     valuation,
+    worth,
 )
 from chimera.protocols.aave_v3.factor import factor
 from chimera.protocols.aave_v3.market import AaveMarket
@@ -166,7 +167,7 @@ class AaveV3:
 
     def value(self, market: AaveMarket, account: Account, timestamp: int) -> Valuation:
         """Return the account with every leg valued."""
-        return valuation.value(market, account, timestamp)
+        return worth.value(market, account, timestamp)
 
     def verdict(self, market: AaveMarket, account: Account, timestamp: int) -> Verdict:
         """Tell whether `liquidationCall` would go through, and the pair that pays most."""

@@ -14,6 +14,7 @@ from chimera.protocols.aave_v3.math import Rates, normalized_debt, normalized_in
 
 if TYPE_CHECKING:
     from chimera.protocols.aave_v3.factor import Row
+    from chimera.protocols.aave_v3.worth import Shown
 
 T = TypeVar("T")
 
@@ -132,6 +133,9 @@ class AaveMarket(Market):
     _rows: dict[int, dict[tuple[Address, int], Row]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _shown: dict[int, dict[tuple[Address, int], Shown]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _lasting: dict[Callable[[AaveMarket], Any], Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -157,6 +161,14 @@ class AaveMarket(Market):
         if known is None:
             self._rows.clear()
             known = self._rows[timestamp] = {}
+        return known
+
+    def shown(self, timestamp: int) -> dict[tuple[Address, int], Shown]:
+        """Return the rows of `worth` at `timestamp`, as far as they were asked for."""
+        known = self._shown.get(timestamp)
+        if known is None:
+            self._shown.clear()
+            known = self._shown[timestamp] = {}
         return known
 
     def lasting(self, work_out: Callable[[AaveMarket], T]) -> T:

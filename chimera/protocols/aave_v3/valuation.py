@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from chimera.domain.block import ZERO_ADDRESS, Address
-from chimera.domain.health import CollateralLeg, DebtLeg, Health, Step, Valuation
+from chimera.domain.health import Health, Step
 from chimera.domain.market import Account
 from chimera.domain.numeric import Bps, Wad, decimal_string, short_decimal
 from chimera.errors import Skip
@@ -218,53 +218,6 @@ def health(market: AaveMarket, account: Account, timestamp: int) -> Health:
 def _health_of(data: AccountData) -> Health:
     threshold = short_decimal(data.threshold, BPS_PLACES)
     return Health(data.factor, data.collateral, data.debt, threshold)
-
-
-def value(market: AaveMarket, account: Account, timestamp: int) -> Valuation:
-    """Return the account with every leg valued; a leg without a price has value 0."""
-    return Valuation(
-        health=health(market, account, timestamp),
-        collateral=tuple(_collateral_legs(market, account, timestamp)),
-        debt=tuple(_debt_legs(market, account, timestamp)),
-        base_currency=market.base_currency,
-        base_decimals=market.base_decimals,
-    )
-
-
-def _collateral_legs(
-    market: AaveMarket, account: Account, timestamp: int
-) -> Iterator[CollateralLeg]:
-    enabled = {reserve.asset for reserve, is_on in used(market, account) if is_on}
-    for asset, scaled in account.supplied.items():
-        reserve = market.reserves[asset]
-        amount = market.engine.supplied(scaled, market.indexes(timestamp)[asset].income)
-        price, threshold = _shown(market, account, reserve)
-        yield CollateralLeg(
-            asset=asset,
-            symbol=reserve.symbol,
-            amount=amount,
-            value=amount * price // reserve.unit,
-            threshold=short_decimal(threshold, BPS_PLACES),
-            enabled=asset in enabled,
-        )
-
-
-def _debt_legs(market: AaveMarket, account: Account, timestamp: int) -> Iterator[DebtLeg]:
-    for asset, scaled in account.owed.items():
-        reserve = market.reserves[asset]
-        amount = market.engine.owed(scaled, market.indexes(timestamp)[asset].debt)
-        price, _ = _shown(market, account, reserve)
-        worth = market.engine.debt_value(amount, price, reserve.unit)
-        yield DebtLeg(asset, reserve.symbol, amount, worth)
-
-
-def _shown(market: AaveMarket, account: Account, reserve: Reserve) -> tuple[int, Bps]:
-    try:
-        terms = terms_of(market, account.mode)
-        price = price_of(market, reserve, terms)
-    except Skip:
-        return 0, reserve.configuration.threshold
-    return price, terms.threshold(reserve) if may_count(market, reserve) else Bps(0)
 
 
 def explain(market: AaveMarket, account: Account, timestamp: int) -> Iterator[Step]:
