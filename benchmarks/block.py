@@ -21,7 +21,7 @@ from chimera.domain.block import BlockBatch
 BLOCKS = {10_000: 500, 100_000: 500, 1_000_000: 150}
 """How many blocks are decided, by the number of accounts."""
 GOALS = {100_000: (Goal(0.001), Goal(0.003, "p99"))}
-WARM = 20
+WARM = 300  # blocks that come before: by then most kinds of accounts have been seen once
 POLLED = 10_000  # views that are decoded; all of a million would take minutes
 LOGS = 200
 ACCOUNT_DATA = ["uint256"] * 6
@@ -49,8 +49,8 @@ def _decided(size: int) -> Samples:
     mirror = make_mirror(size)
     traffic = Traffic(mirror.adapter, mirror.market, mirror.accounts, logs=LOGS)
     mirror.detector.observe(mirror.engine.adopt())
-    for batch in traffic.blocks(WARM):
-        _decide(mirror, batch)
+    for _ in range(WARM):
+        _decide(mirror, traffic.block())
     gc.unfreeze()
     gc.collect()
     gc.freeze()
