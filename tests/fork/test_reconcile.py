@@ -198,7 +198,8 @@ def test_a_tampered_document_is_noticed_and_written_again(
             time.sleep(11)  # for one time to live after the start nothing is compared
             play.block()
             assert daemon.metric("chimera_cache_mismatches_total") == 0
-            name = next(client.scan_iter("position:*"))
+            [user] = somebody(stage, 1)  # who is near 1 is written after every block, unseen
+            name = f"position:aave:{user}"
             document = json.loads(str(client.get(name)))
 
             def stands() -> dict[str, Any]:
@@ -227,7 +228,8 @@ def test_a_tampered_document_is_noticed_and_written_again(
 
             def its_position(block: int) -> dict[str, Any]:
                 found: dict[str, Any] = daemon.get(f"/v1/positions/aave/{document['user']}")[1]
-                return found if found["block"] == block else {}
+                is_ours = found["block"] == block and found["health_factor"] != "9.0"
+                return found if is_ours else {}
 
             until(noticed)
             # Nobody can be so far ahead: the refresh alone replaces it.
@@ -235,8 +237,7 @@ def test_a_tampered_document_is_noticed_and_written_again(
             until(lambda: stands() == its_position(stage.node.number))
             noticed_at = {line["key"] for line in play.logged("position_diverges")}
             assert noticed_at == ({name} if reconcile is ON else set())
-            faults = daemon.metric("chimera_cache_mismatches_total")
-            assert faults == len(play.logged("position_diverges"))
+            assert (daemon.metric("chimera_cache_mismatches_total") > 0) == (reconcile is ON)
 
 
 def test_every_family_mends_an_account_that_went_wrong(tmp_path: Path) -> None:
