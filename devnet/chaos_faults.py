@@ -99,8 +99,8 @@ def _other_types(scene: Scene) -> Iterator[None]:
         for position in positions:
             if position["debt"]:
                 name = f"position:{position['protocol']}:{position['user']}"
-                client.delete(name)
-                client.rpush(name, "not", "a", "position")
+                with client.pipeline(transaction=True) as both:  # the daemon writes meanwhile
+                    both.delete(name).rpush(name, "not", "a", "position").execute()
         client.delete(STREAM)
         client.set(STREAM, "not a stream")
         yield

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import TypeVar
 
 from devnet.governance import Governance
@@ -74,6 +76,7 @@ SLIDES = 0.2  # how often a slide begins, where none is under way
 SLIDE_BLOCKS = (2, 5)
 SLIDE_STEP = (200, 600)  # basis points per block, for one asset, in one direction
 STABLE_PART = 6  # stable assets move by this part of what volatile ones do
+PLAIN = (bool, int, dict, list, tuple, set, Counter, NoneType)  # what a memory is made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,18 @@ class Life:
     def quiet(self, seconds: int = 2) -> int:
         """Let a block pass in which nothing happens. Its number."""
         return self._node.mine(seconds)
+
+    def remember(self) -> list[dict[str, object]]:
+        """Return what life knows of its chain, for `restore` after that has been taken back."""
+        return [
+            {name: copy.copy(value) for name, value in vars(actor).items() if type(value) in PLAIN}
+            for actor in (self, self._people, self._owners)
+        ]
+
+    def restore(self, memory: list[dict[str, object]]) -> None:
+        """Know only what `remember` returned. Chance goes on."""
+        for actor, known in zip((self, self._people, self._owners), memory, strict=True):
+            vars(actor).update(known)
 
     def _churn(self) -> list[Transaction]:
         happening: Callable[[], list[Transaction]] = getattr(

@@ -23,7 +23,7 @@ from devnet.stage import Stage
 
 LONG = 1_000  # blocks from which on faults that cost many seconds are drawn as well
 CALM, STORM = (0, 3), (1, 6)  # blocks between two faults, and blocks of one fault
-WARM = 12  # faults that a process lives through before its memory is taken
+YOUNG, GROWN = 1 / 4, 5 / 8  # of a life: until when the daemon is killed, from when it is weighed
 FLAT = 0.05  # of its memory may a process grow in a long soak
 MIB = 2**20
 
@@ -98,7 +98,12 @@ class Report:
 
 
 class Soak:
-    """One life with faults. The daemon is killed in the first half only: memory needs the rest."""
+    """
+    One life with faults.
+
+    The daemon is killed in the first quarter only, and weighed first after five eighths: a process
+    has its size when undo window, histories and the allocator's pools have filled.
+    """
 
     def __init__(self, scene: Scene, *, blocks: int, aloud: bool) -> None:
         self._scene = scene
@@ -106,7 +111,6 @@ class Soak:
         self._wanted = blocks
         self._aloud = aloud
         self._forgotten = False
-        self._since_half = 0
         self.report = Report(scene.seed)
 
     def run(self) -> Report:
@@ -125,8 +129,8 @@ class Soak:
     def _storm(self) -> None:
         scene, report = self._scene, self.report
         scene.follow(self._chance.randint(*CALM))
-        half = report.blocks >= self._wanted // 2
-        name, fault = draw(self._chance, crashes=not half, silence=self._wanted >= LONG)
+        young = report.blocks < YOUNG * self._wanted
+        name, fault = draw(self._chance, crashes=young, silence=self._wanted >= LONG)
         blocks = self._chance.randint(*STORM)
         if name == "daemon killed":
             self._count_applied()
@@ -140,7 +144,7 @@ class Soak:
         report.longest_seconds = max(report.longest_seconds, scene.catch_up())
         report.recoveries += 1
         self._examine()
-        self._weigh(half=half)
+        self._weigh()
 
     def _behind(self) -> int:
         """Return how many blocks the daemon has to catch up with; all of a dead or held one's."""
@@ -169,9 +173,8 @@ class Soak:
         ):
             self.report.mismatches += [wrong] if wrong else []
 
-    def _weigh(self, *, half: bool) -> None:
-        self._since_half += half
-        if self._since_half == min(WARM, 1 + self._wanted // 40) and half:
+    def _weigh(self) -> None:
+        if not self.report.memory_start and self.report.blocks >= GROWN * self._wanted:
             self.report.memory_start = memory(self._scene.daemon.pid)
 
     def _tell(self, line: str) -> None:

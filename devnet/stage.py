@@ -102,17 +102,30 @@ class Stage:
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """Take back everything that happens inside the block, newcomers and prices included."""
-        identity, answers = self.node.snapshot(), self.prices.remember()
-        listings = dict(self.market.listings)
-        population = copy.deepcopy(vars(self.population))
+        """Take back everything that happens inside the block, what life remembers included."""
+        with self.forgotten():
+            identity = self.node.snapshot()
+            try:
+                yield
+            finally:
+                self.node.revert(identity)
+
+    @contextmanager
+    def forgotten(self) -> Iterator[None]:
+        """
+        Forget whatever the stage learns about its chain inside the block; whoever asks reverts it.
+
+        Chance is not taken back: what comes afterwards is another story, not the same one again.
+        """
+        answers, listings = self.prices.remember(), dict(self.market.listings)
+        population, memory = copy.deepcopy(vars(self.population)), self.life.remember()
         try:
             yield
         finally:
-            self.node.revert(identity)
             self.prices.restore(answers)
             self.market.listings = listings
             vars(self.population).update(population)
+            self.life.restore(memory)
 
     def write_config(
         self,

@@ -45,6 +45,7 @@ from chimera.store.history import SqlHistory
 from chimera.store.writer import HistoryWriter
 
 SILENT_BLOCKS = 3  # block times without a head, after which the node is asked
+LAGGING_BLOCKS = 5  # block times for which another endpoint may stand still behind the last one
 LEAST_SILENCE = 2.0  # seconds
 LEAST_PATIENCE, MOST_PATIENCE = 1.0, 3.0  # seconds for a silent socket to answer: a block time
 CONNECTING = 5.0  # seconds
@@ -346,6 +347,8 @@ def _feed(
         subscription if overheard is None else Overheard(subscription, overheard),
         engine if chain.sequencer is None else AskingSequencer(engine, chain.sequencer),
         most_behind=settings.rpc.max_backfill_blocks,
+        lagging=LAGGING_BLOCKS * settings.chain.block_time,
+        in_use=lambda: chain.pool.in_use,
         quorum=quorum,
         on_answer=subscription.heard_elsewhere,
         on_reorg=lambda _depth: metrics.reorgs.inc(),

@@ -13,11 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import structlog
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    wait_exponential_jitter,
-)
+from tenacity import AsyncRetrying, retry_if_exception_type
 
 from chimera.app.build import Rooms
 from chimera.app.condition import NAMES, Condition, breaker, keep_looking
@@ -30,9 +26,12 @@ from chimera.domain.market import Key
 from chimera.domain.notices import ProtocolStatus, RebuildReport, Status
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.errors import ChimeraError, Rebuild, Refuse, Retry, Skip, Unfit
+from chimera.rpc.pauses import Pauses
 from chimera.state.rebuild import compare_views
 
 log = structlog.get_logger()
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.4, 1.6  # seconds between tries; a node that is back is noticed soon
 
 T = TypeVar("T")
 
@@ -165,7 +164,7 @@ class Daemon:
         """Do what needs the node until it works; discovery resumes where it was."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type((Retry, Rebuild)),
-            wait=wait_exponential_jitter(initial=0.5, max=15.0),
+            wait=Pauses(FIRST_PAUSE, LONGEST_PAUSE),
             before_sleep=waiting,
         ):
             with attempt:

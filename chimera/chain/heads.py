@@ -15,6 +15,7 @@ from chimera.rpc.announcements import Event
 
 MEMORY = 1024  # announced blocks whose time of arrival is remembered
 SHRUNK_AFTER = 2.0  # seconds; a node behind a load balancer may lag as long as this
+LAGGING = 10.0  # seconds; another endpoint may stand still behind the last one as long as this
 
 
 class Heads(Protocol):
@@ -33,15 +34,27 @@ class Horizon:
 
     Announcements of blocks that are already known are repeats. That the chain became shorter is
     believed once the node has said so for a while, or once the socket that had announced the longer
-    one says the same.
+    one says the same. An endpoint other than the one that our newest blocks came from, and whose
+    newest block is one of ours, lags behind that one: it is waited for as long as it gets ahead,
+    and `lagging` seconds longer. `in_use` returns who answers at the moment: each endpoint always
+    as the same object, or None where nobody can tell.
     """
 
-    def __init__(self, newest: Block, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        newest: Block,
+        *,
+        lagging: float = LAGGING,
+        in_use: Callable[[], object] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.newest = newest
         self.doubtful = False  # it was lowered, or could not be confirmed: ask again soon
         self._arrivals: OrderedDict[BlockHash, int] = OrderedDict()
-        self._clock = clock
+        self._clock, self._lagging, self._in_use = clock, lagging, in_use
+        self._source = in_use()  # whom the newest blocks of ours came from
         self._shorter_since: float | None = None
+        self._lowered_to = 0  # the head that was named last, while it is a shorter chain's
         self._announced = 0  # newest number announced over the socket that is up
         self._fell_to: int | None = None  # what that socket said later, if that is less
 
@@ -70,7 +83,11 @@ class Horizon:
         """Return when this block was announced, 0 when it never was."""
         return self._arrivals.get(block.hash, 0)
 
-    async def ask(self, reader: ChainReader) -> None:
+    def sealed(self) -> None:
+        """Note that a block was read and becomes one of ours."""
+        self._source = self._in_use() or self._source
+
+    async def ask(self, reader: ChainReader, trail: Trail) -> None:
         """
         Ask the node for its newest block.
 
@@ -82,7 +99,7 @@ class Horizon:
         if block.number < known.number:
             there = await reader.block_at(known.number)
             if there is None:
-                self._believe_shorter(known, block)
+                self._believe_shorter(known, block, trail)
             else:
                 block, self.doubtful = there, False
         if self.newest is known:  # nothing was announced meanwhile
@@ -93,11 +110,24 @@ class Horizon:
         if announced is self.newest and announced.number == canonical.number:
             self.newest = canonical
 
-    def _believe_shorter(self, known: Block, block: Block) -> None:
+    def _believe_shorter(self, known: Block, block: Block, trail: Trail) -> None:
         self.doubtful = True
-        if self._shorter_since is None:
+        lags = self._is_by_another() and self._is_ours(block, trail)
+        if self._shorter_since is None or (lags and block.number > self._lowered_to):
             self._shorter_since = self._clock()
+        self._lowered_to = block.number
         if self._fell_to == block.number:
             return
-        if self._clock() < self._shorter_since + SHRUNK_AFTER:
+        wait = max(SHRUNK_AFTER, self._lagging) if lags else SHRUNK_AFTER
+        if self._clock() < self._shorter_since + wait:
             raise Retry(f"the node fell back from block {known.number} to {block.number}")
+
+    def _is_by_another(self) -> bool:
+        """Tell whether another endpoint answers now than the one that our blocks came from."""
+        answers, source = self._in_use(), self._source
+        return None not in (answers, source) and answers is not source
+
+    @staticmethod
+    def _is_ours(block: Block, trail: Trail) -> bool:
+        """Tell whether we had this block; of what is older than the trail that is assumed."""
+        return block.number < trail.oldest.number or trail.find(block.hash) is not None

@@ -10,15 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import msgspec
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_exponential,
-    wait_random,
-)
-from tenacity.wait import wait_base
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from chimera.errors import ChimeraError, RangeTooWide, Retry
 from chimera.rpc.endpoint import Endpoint
@@ -33,6 +25,7 @@ from chimera.rpc.faults import (
     fault_of_status,
     pause_asked_for,
 )
+from chimera.rpc.pauses import Pauses
 from chimera.rpc.wire import Answer, decoded
 
 T = TypeVar("T")
@@ -75,18 +68,6 @@ def may_work_again(error: BaseException) -> bool:
     if not isinstance(error, Retry) or error.pause > LONGEST_PAUSE:
         return False
     return not isinstance(error, RangeTooWide | BatchTooLarge | TooHeavy | Denied)
-
-
-class _Wait(wait_base):
-    """Growing pauses, none of them shorter than what the endpoint asks for."""
-
-    def __init__(self, first: float) -> None:
-        self._usual = wait_exponential(first, LONGEST_PAUSE) + wait_random(0, first)
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        fault = retry_state.outcome.exception() if retry_state.outcome else None
-        asked = fault.pause if isinstance(fault, Retry) else 0.0
-        return max(asked, self._usual(retry_state))
 
 
 class _Asked:
@@ -151,7 +132,7 @@ class HttpClient:
         self._session: aiohttp.ClientSession | None = None
         self._retrying = AsyncRetrying(
             stop=stop_after_attempt(attempts),
-            wait=_Wait(first_pause),
+            wait=Pauses(first_pause, LONGEST_PAUSE),
             retry=retry_if_exception(may_work_again),
             reraise=True,
         )

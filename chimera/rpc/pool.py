@@ -20,6 +20,7 @@ from chimera.rpc.wire import HEADER, TEXT, quantity
 
 T = TypeVar("T")
 
+BLOCKS = frozenset({"eth_getBlockByHash", "eth_getBlockByNumber"})
 LOOK_EVERY = 10.0  # seconds between two questions for the head of an endpoint that works
 MOST_LAG = 3  # blocks that an endpoint may be behind the best of the others
 
@@ -105,10 +106,25 @@ class Pool:
     async def call(
         self, method: str, params: Sequence[Any], decoder: msgspec.json.Decoder[T], *, purpose: str
     ) -> T:
-        """Make one request at the first endpoint that can answer. Raises as the last one did."""
-        return await self._first(
+        """
+        Make one request at the first endpoint that can answer. Raises as the last one did.
+
+        A block that it does not have is asked of the others that work, for it may lag behind them.
+        """
+        answer = await self._first(
             lambda client: client.call(method, params, decoder, purpose=purpose)
         )
+        others = self.working()[1:] if answer is None and method in BLOCKS else []
+        for other in others:
+            try:
+                answer = await Alone(self, other).call(method, params, decoder, purpose=purpose)
+            except (UnknownBlock, StateGone):
+                continue
+            except Retry as fault:  # a block that nobody has may be asked for often
+                self.doubt(other, fault)
+            if answer is not None:
+                break
+        return answer
 
     async def batch(
         self, requests: Sequence[Request], decoder: msgspec.json.Decoder[T], *, purpose: str

@@ -89,7 +89,7 @@ class PositionCache(Service):
         written = self._memory.write(contents, over=over)
         if self._redis is not None and self._connected:
             with self._watched():
-                horizon = self._horizon()
+                horizon = self.horizon
                 written = await self._redis.write(contents, over=over, horizon=horizon)
         return written
 
@@ -146,11 +146,13 @@ class PositionCache(Service):
         removed = self._memory.remove(names)
         if self._redis is not None and self._connected:
             with self._watched():
-                horizon = self._horizon()
+                horizon = self.horizon
                 removed = await self._redis.remove(names, block=block, over=over, horizon=horizon)
         return removed
 
-    def _horizon(self) -> int:
+    @property
+    def horizon(self) -> int:
+        """The latest block of which another daemon may have written: its node may be ahead."""
         head = 0 if self.head is None else self.head()
         return head + AHEAD if head else NO_HORIZON
 

@@ -14,7 +14,7 @@ from chimera.domain.block import Block
 from chimera.domain.market import Key
 from chimera.domain.position import Position
 from chimera.state.book import UNDO_WINDOW
-from chimera.state.cache import AHEAD, PositionCache
+from chimera.state.cache import PositionCache
 from chimera.state.mirror import Mirror
 from chimera.state.publisher import CachePublisher, slices
 from chimera.state.trust import Trust
@@ -34,9 +34,12 @@ class Documents:
     Compares what stands in Redis, and has what is wrong written again.
 
     A document is right when it says what the book said at its block; the undo log knows the book of
-    the newest blocks. What another block replaced for longer than the time to live is stale, for a
-    document is rewritten well within that. While Redis is away nothing is compared, nor for one
-    time to live after everything had to be written anew (`settle`).
+    the newest blocks. One of a block to come is judged once that block is ours, for another daemon
+    may be ahead, unless nobody can be so far. What is wrong is therefore of no later block than
+    ours or past the cache's horizon, so that writing it again replaces it. What another block
+    replaced for longer than the time to live is stale, for a document is rewritten well within
+    that. While Redis is away nothing is compared, nor for one time to live after everything had to
+    be written anew (`settle`).
 
     Args:
         cache: The published positions.
@@ -94,20 +97,18 @@ class Documents:
                     wrong.append((key, *fault))
             await asyncio.sleep(0)
         if wrong:
-            await self._rewrite(wrong)
+            self._rewrite(wrong)
 
     def _is_quiet(self) -> bool:
         return self._clock() < self._quiet_until
 
-    async def _rewrite(self, wrong: Sequence[tuple[Key, str, dict[str, Any]]]) -> None:
+    def _rewrite(self, wrong: Sequence[tuple[Key, str, dict[str, Any]]]) -> None:
         for count, (key, kind, figures) in enumerate(wrong):
             self._on_fault(kind)
             if count < MOST_LINES:
                 log.error("position_diverges", key=self._name(key), fault=kind, differences=figures)
         if len(wrong) > MOST_LINES:
             log.error("more_positions_diverge", positions=len(wrong) - MOST_LINES)
-        # What names a block to come would not be replaced before that block.
-        await self._cache.remove(self._name(key) for key, kind, _ in wrong if kind == "ahead")
         self._publisher.publish_block([key for key, _, _ in wrong])
 
     def _fault(self, key: Key, document: Position | None) -> tuple[str, dict[str, Any]] | None:
@@ -116,9 +117,9 @@ class Documents:
         if document is None:
             return ("missing", {}) if self._is_due(key, now) else None
         number = document.block
-        if number > head:  # a little so: of another daemon, whose node is ahead of ours
+        if number > head:  # perhaps of another daemon, whose node is ahead: wait for that block
             figures = {"block": {"ours": head, "theirs": number}}
-            return ("ahead", figures) if number > head + AHEAD else None
+            return ("ahead", figures) if number > self._cache.horizon else None
         if self._age(number, now) > self._cache.ttl:
             return "stale", {"block": {"ours": head, "theirs": number}}
         known = self._mirror.book.at(key, number)

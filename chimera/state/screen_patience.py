@@ -11,7 +11,6 @@ from chimera.state.screen_weights import EPSILON, LARGEST, LEAP, Weights
 
 NEVER = np.float32(-np.inf)  # looked at since it changed
 MOST = np.float32(LARGEST / LEAP**2)  # a sum of collateral that stays a number for two leaps
-TOGETHER = 1 << 17  # accounts whose figures in between take little memory
 
 
 class Patience:
@@ -86,19 +85,15 @@ class Patience:
 
         Args:
             weights: Of now.
-            sums: Collateral and debt of each account, with the relative band.
+            sums: Collateral and debt of each account, with the relative band; overwritten.
             slack: What rounding does to an account, besides what it does to its legs.
             slots: Which accounts; None for everybody.
         """
-        collateral, debt = sums
+        legs = self._legs[: len(sums[0])] if slots is None else self._legs[slots]
         if slots is None:
-            count, self._since = len(debt), weights
-            for first in range(0, count, TOGETHER):
-                some = slice(first, min(first + TOGETHER, count))
-                args = collateral[some], debt[some], self._legs[some], slack, weights.leg_bands
-                self._bears[some] = borne(*args)
-            return self._bears[:count]
-        bears = borne(collateral, debt, self._legs[slots], slack, weights.leg_bands)
+            self._since = weights
+            return borne(*sums, legs, slack, weights.leg_bands, out=self._bears[: len(legs)])
+        bears = borne(*sums, legs, slack, weights.leg_bands, out=np.empty_like(legs))
         if self._since is not None:
             back = np.float32(self._since.drift_since(weights) * (1 + EPSILON))
             self._bears[slots] = np.fmax(self._bears[slots], bears / back)
@@ -124,18 +119,30 @@ class Patience:
 
 
 def borne(
-    collateral: Floats, debt: Floats, legs: Floats, slack: float, leg_bands: tuple[float, float]
+    collateral: Floats,
+    debt: Floats,
+    legs: Floats,
+    slack: float,
+    leg_bands: tuple[float, float],
+    *,
+    out: Floats,
 ) -> Floats:
-    """Return what accounts of these sums bear; minus infinity where float32 cannot tell."""
-    bears: Floats = legs * np.float32(max(leg_bands))
-    bears += np.float32(slack)
-    bears += debt
-    np.divide(collateral, bears, out=bears)
+    """
+    Return what accounts of these sums bear; minus infinity where float32 cannot tell.
+
+    There may be a million: the outcome is worked out in place, and so is what becomes of `debt`.
+    """
+    np.multiply(legs, np.float32(max(leg_bands)), out=out)
+    out += np.float32(slack)
+    out += debt
+    np.divide(collateral, out, out=out)
     if leg_bands[1] < 1:  # else there is no debt so small that it does not count
-        debt = debt + legs * np.float32(leg_bands[1]) if leg_bands[1] else debt
-        np.maximum(bears, np.float32(1) / debt, out=bears)
-    bears[~(collateral <= MOST)] = NEVER
-    return bears
+        if leg_bands[1]:
+            debt += legs * np.float32(leg_bands[1])
+        np.maximum(out, np.divide(np.float32(1), debt, out=debt), out=out)
+    if not collateral.max(initial=0) <= MOST:
+        out[~(collateral <= MOST)] = NEVER
+    return out
 
 
 def short_of(bears: Floats, growth: float) -> Slots:

@@ -185,10 +185,11 @@ def _sides(
     if not len(weights):
         return collateral, debt
     signed = np.where(debts, -weights, weights)
+    part, owed = np.empty(count, np.float32), np.empty(count, np.float32)
     for rows, amounts in zip(index, amount, strict=True):
-        part = signed.take(rows)
+        signed.take(rows, out=part, mode="clip")  # all are within: clipping saves a copy
         part *= amounts
-        debt -= np.minimum(part, 0)
+        debt -= np.minimum(part, 0, out=owed)
         collateral += np.maximum(part, 0, out=part)
     rows, owners, amounts = tail
     part = signed[rows] * amounts

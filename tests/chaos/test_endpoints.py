@@ -270,6 +270,7 @@ def test_the_requests_of_the_preferred_lag_behind_its_socket(house: House) -> No
 
 def test_the_preferred_dies_while_the_second_lags(house: House) -> None:
     scene = house.begin()
+    start = scene.log_size()
     house.second.character.ends_at = scene.stage.node.number
     house.second.ws.cut()
     scene.follow(MISSED)
@@ -283,6 +284,7 @@ def test_the_preferred_dies_while_the_second_lags(house: House) -> None:
     house.second.character.ends_at = None
     scene.live(1)
     scene.tell(f"complete again {scene.catch_up():.2f} s after it had the newest blocks")
+    assert scene.events("reorg", since=start) == [], "blocks were taken back for a lag"
     house.agreed()
     house.preferred.restore()
     scene.follow(2)

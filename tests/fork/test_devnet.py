@@ -10,7 +10,7 @@ from devnet.artifacts import multicall3_creation
 from devnet.node import MULTICALL3, bytes_of
 from devnet.people import deck
 from devnet.population import SHARES
-from devnet.reserves import EMODE_ETH, EMODE_ONLY, EMODE_THRESHOLD
+from devnet.reserves import EMODE_ETH, EMODE_ONLY, EMODE_THRESHOLD, LATECOMER
 from devnet.stage import Stage
 from devnet.truth import NO_DEBT, WAD
 
@@ -221,3 +221,14 @@ def test_what_happened_can_be_taken_back(shared_stage: Stage) -> None:
     assert shared_stage.truth.digest() == before
     assert shared_stage.prices.answer("WETH") == 2_500 * 10**8
     assert shared_stage.population.next_person == people
+
+
+def test_a_reserve_that_was_never_listed_is_forgotten() -> None:
+    with Stage.build(seed=7, borrowers=8) as stage:
+        with stage.undone():
+            while LATECOMER.symbol not in stage.market.listings:
+                stage.life.step(seconds=2)
+
+        assert LATECOMER.symbol not in stage.market.listings
+        stage.life.run(20)  # its script once more, of which the reserve is a part
+        assert stage.life.succeeded["listing"] == stage.life.succeeded["collapse"] == 1

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -13,6 +14,7 @@ from chimera.rpc.wire import LOGS, TEXT
 from tests.fakes_chain import Reply, ScriptedClient, answering, refusing, saying
 
 CALL = ("eth_getCode", ["0x01"])
+MAYBE = msgspec.json.Decoder(str | None)
 ECHO = answering(lambda _method, params: params[0])
 URL = "http://node.example/v2/0123456789abcdef"
 
@@ -90,6 +92,21 @@ async def test_a_pool_asks_another_endpoint_for_a_block_that_one_does_not_have_y
 
     assert await pooled(pool) == "0x2"
     assert await pooled(pool) == "0x01"
+
+
+@pytest.mark.parametrize("method", ["eth_getBlockByHash", "eth_getBlockByNumber"])
+async def test_a_pool_does_not_believe_the_first_endpoint_that_there_is_no_such_block(
+    method: str,
+) -> None:
+    nothing = answering(lambda *_: None)
+    behind, ill = ScriptedClient(nothing), ScriptedClient(down, attempts=1)
+    pool = Pool([behind, ill, ScriptedClient(answering(lambda *_: "0x3"))])
+
+    assert await pool.call(method, ["0x01"], MAYBE, purpose="seal") == "0x3"
+    assert await pool.call(method, ["0x02"], MAYBE, purpose="seal") == "0x3"
+    assert await pool.call("eth_getCode", ["0x01"], MAYBE, purpose="check") is None
+    assert len(ill.bodies) == 1, "it rests after a fault"
+    assert await Pool([behind, ill]).call(method, ["0x01"], MAYBE, purpose="seal") is None
 
 
 async def test_a_pool_of_which_none_answers_raises_the_last_fault() -> None:

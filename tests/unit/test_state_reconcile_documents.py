@@ -29,6 +29,7 @@ class Shelf:
             "redis://fake", ttl=TTL, client=lambda _: FakeAsyncRedis(server=self.server)
         )
         self.house = House([ALICE, BOB, CAROL], cache=cache)
+        cache.head = lambda: self.house.book.block.number
 
     async def ready(self) -> Shelf:
         assert await self.house.cache.connect()
@@ -199,6 +200,29 @@ async def test_a_document_of_another_daemon_that_is_ahead_is_left_to_it() -> Non
 
     await shelf.tamper(ALICE, block=later + 1)
     assert [line["fault"] for line in await shelf.compare()] == ["ahead"]
+    await shelf.mended()
+    assert (await shelf.document(ALICE))["block"] == shelf.house.book.block.number
+
+
+async def test_what_names_a_block_to_come_is_judged_once_that_block_is_ours() -> None:
+    shelf = await Shelf().ready()
+    later = shelf.house.book.block.number + 2
+    await shelf.tamper(ALICE, block=later, health_factor="9.000000000000000000")
+    await shelf.tamper(BOB, block=later)
+    wrong = await shelf.document(ALICE)
+    for _ in range(2):
+        assert await shelf.compare() == []
+        await shelf.write()
+        assert await shelf.document(ALICE) == wrong
+        shelf.house.step()
+
+    [line] = await shelf.compare()
+
+    assert (line["key"], line["fault"]) == (f"position:fake:{checksummed(ALICE)}", "different")
+    assert list(line["differences"]) == ["health_factor"]
+    await shelf.mended()
+    mended = await shelf.document(ALICE)
+    assert (mended["block"], mended["health_factor"]) == (later, "1.600000000000000000")
 
 
 async def test_nothing_is_held_against_documents_while_they_are_written_anew() -> None:
