@@ -13,7 +13,7 @@ from chimera.service import Turn
 from chimera.state.valuation import Draft, Owner, Publishable, key_in, name_of, written
 
 REMEMBERED = 4_096  # positions that were valued for a reader, and are kept for the next one
-NO_STREAKS: dict[Owner, int] = {}
+NO_STREAKS: dict[tuple[str, Owner], int] = {}
 
 
 class Edition:
@@ -93,7 +93,7 @@ class MemoryPositions:
             if edition is None or not edition.covers(content):
                 edition = Edition(content, now + self._ttl)
             if content.blocks_unhealthy:
-                edition.streaks = {**edition.streaks, owner: content.blocks_unhealthy}
+                edition.streaks = {**edition.streaks, (protocol, owner): content.blocks_unhealthy}
             entries[owner] = edition, content.account
         self._bury(2 * len(contents))
         return count
@@ -160,7 +160,7 @@ class MemoryPositions:
         content = edition.model
         if account is not None and isinstance(content, Draft):
             holder = content.adapter.holder(protocol, Address(owner))  # type: ignore[arg-type]
-            streak = edition.streaks.get(owner, 0)
+            streak = edition.streaks.get((protocol, owner), 0)
             content = replace(content, holder=holder, account=account, blocks_unhealthy=streak)
         if len(self._valued) >= REMEMBERED:
             self._valued.clear()

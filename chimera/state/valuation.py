@@ -77,8 +77,14 @@ def instance_in(name: str) -> str:
 
 
 def written(owner: Owner) -> str:
-    """Return how an owner stands in a key: an address in its EIP-55 form."""
-    return checksummed(owner) if isinstance(owner, bytes) else owner
+    """
+    Return how an owner stands in a key: an address in its EIP-55 form.
+
+    It is for those who list everybody, so it remembers nothing that is not remembered already.
+    """
+    if isinstance(owner, str):
+        return owner
+    return _checksums.get(owner) or _eip55(owner)
 
 
 class Publishable(Protocol):
