@@ -4,6 +4,7 @@ Events into state: from the bytes of an `eth_getLogs` answer to accounts in the 
 Ours is all of it: JSON, decoding, the family's rules and the book with its undo log, but not the
 screen. The peers only decode the same logs and keep nothing: web3.py as its provider does it
 (`json`, the formatter of log entries, `process_log`), and `eth_abi` on the words of the data.
+The same again from the bytes of a WebSocket: `benchmarks/subscribing.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -22,15 +24,17 @@ from web3.datastructures import AttributeDict
 from web3.types import EventData
 
 from benchmarks.measuring import Goal, Row, Samples, Turn, in_turns, row_of
+from benchmarks.subscribing import announcing, ours, theirs
 from benchmarks.synthetic import PROTOCOL, Mirror, make_mirror
 from benchmarks.traffic import Traffic
 from chimera.domain.block import Block, BlockBatch, Log
 from chimera.protocols.aave_v3 import events
-from chimera.rpc.wire import LOGS
+from chimera.rpc.wire import LOGS, Filter
 
 ACCOUNTS = 10_000
 LOGS_PER_BLOCK = 1_000
 ROUNDS, OFTEN = 10, 6
+SUBSCRIBED = 6  # blocks, the first of them to warm up
 
 MINT = (("caller", "address", True), ("onBehalfOf", "address", True), ("value", "uint256", False))
 REST = (("balanceIncrease", "uint256", False), ("index", "uint256", False))
@@ -74,16 +78,17 @@ def measure() -> list[Row]:
     """Measure all sides over the same block of logs."""
     mirror = make_mirror(ACCOUNTS)
     traffic = Traffic(mirror.adapter, mirror.market, mirror.accounts, logs=LOGS_PER_BLOCK)
-    blocks = traffic.blocks(2 * (ROUNDS * OFTEN + 1))
+    blocks = traffic.blocks(2 * (ROUNDS * OFTEN + 1) + SUBSCRIBED)
     logs = blocks[0].logs
     gc.collect()
+    gc.freeze()  # as the daemon does after a loading
     sides = [
         Turn(_web3(blocks[0])),
         Turn(_eth_abi(logs)),
         Turn(_applied(mirror, blocks), OFTEN),
         Turn(_applied_from_json(mirror, blocks), OFTEN),
     ]
-    return _rows(in_turns(sides, ROUNDS))
+    return _rows(in_turns(sides, ROUNDS)) + _subscribed(mirror, blocks)
 
 
 def _rows(found: list[Samples]) -> list[Row]:
@@ -97,7 +102,7 @@ def _rows(found: list[Samples]) -> list[Row]:
         against=web3,
         goals=[Goal(30, "ratio", at_least=True)],
     )
-    many = (Goal(50_000, at_least=True),)
+    many = (Goal(120_000, at_least=True),)
     return [
         web3,
         words,
@@ -105,6 +110,25 @@ def _rows(found: list[Samples]) -> list[Row]:
         whole,
         Row("JSON to the book: logs in a second", 1 / whole.median, unit="/s", goals=many),
     ]
+
+
+def _subscribed(mirror: Mirror, blocks: list[BlockBatch]) -> list[Row]:
+    """Measure both subscriptions in turns; the first turn of each warms it up."""
+    decoders = _decoders()
+    slow, fast = Samples(), Samples()
+    with announcing([_json(batch.block, batch.logs) for batch in blocks]) as url:
+        for place, batch in enumerate(blocks):
+            whole = ours(f"{url}/{place}", batch, partial(_into_book, mirror))
+            peer = theirs(f"{url}/{place}", len(batch.logs), decoders)
+            if place:
+                fast += whole
+                slow += peer
+    peers = row_of("web3.py, subscription to decoded, per log (CPU)", slow, per=LOGS_PER_BLOCK)
+    goals = [Goal(30, "ratio", at_least=True)]
+    what = "WebSocket bytes to the book, per log (CPU)"
+    mine = row_of(what, fast, per=LOGS_PER_BLOCK, against=peers, goals=goals)
+    second = Row("WebSocket bytes to the book: logs in a second", 1 / mine.median, unit="/s")
+    return [peers, mine, second]
 
 
 def _applied(mirror: Mirror, blocks: list[BlockBatch]) -> Callable[[], object]:
@@ -117,10 +141,11 @@ def _applied(mirror: Mirror, blocks: list[BlockBatch]) -> Callable[[], object]:
 def _applied_from_json(mirror: Mirror, blocks: list[BlockBatch]) -> Callable[[], object]:
     """Encode the blocks before the clock runs: a node does that on its own time."""
     raw = {batch.block.number: _json(batch.block, batch.logs) for batch in blocks}
+    wanted = Filter(mirror.adapter.interest(mirror.market))
 
     def apply() -> None:
         batch = blocks.pop(0)
-        logs = tuple(wire.log() for wire in LOGS.decode(raw[batch.block.number]))
+        logs = wanted.logs(LOGS.decode(raw[batch.block.number]))
         _into_book(mirror, BlockBatch(batch.block, logs, batch.readings))
 
     return apply
@@ -158,9 +183,7 @@ def _json(block: Block, logs: Sequence[Log]) -> bytes:
 
 
 def _web3(batch: BlockBatch) -> Callable[[], object]:
-    abi = [_abi(name, inputs) for name, inputs in EVENTS.values()]
-    contract = Web3().eth.contract(abi=abi)
-    decoders = {topic: contract.events[name]() for topic, (name, _) in EVENTS.items()}
+    decoders = _decoders()
     raw = _json(batch.block, batch.logs)
 
     def decoded() -> list[EventData]:
@@ -168,6 +191,12 @@ def _web3(batch: BlockBatch) -> Callable[[], object]:
         return [decoders[entry["topics"][0]].process_log(AttributeDict(entry)) for entry in entries]
 
     return decoded
+
+
+def _decoders() -> dict[bytes, Any]:
+    """Return what web3.py decodes each event by, by its first topic."""
+    contract = Web3().eth.contract(abi=[_abi(name, inputs) for name, inputs in EVENTS.values()])
+    return {topic: contract.events[name]() for topic, (name, _) in EVENTS.items()}
 
 
 def _abi(name: str, inputs: Sequence[tuple[str, str, bool]]) -> dict[str, Any]:
