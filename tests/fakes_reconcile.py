@@ -15,6 +15,7 @@ from chimera.state.engine import StateEngine
 from chimera.state.publisher import CachePublisher
 from chimera.state.reconcile import Reconciler
 from chimera.state.trust import Trust
+from tests.fakes_rebuild import FakeReader
 from tests.fakes_state import (
     ALICE,
     BOB,
@@ -24,7 +25,6 @@ from tests.fakes_state import (
     Clock,
     FakeAdapter,
     FakeMarket,
-    FakeReader,
     FakeStreaks,
     account,
     address,

@@ -18,15 +18,13 @@ from chimera.state.cache import PositionCache
 from chimera.state.engine import StateEngine
 from chimera.state.rebuild import Bootstrap
 from chimera.store.snapshot_file import Identity, Instance
+from tests.fakes_rebuild import FakeHistory, FakeReader, FakeScan
 from tests.fakes_state import (
     BORROW,
     ENTRY,
     USDC,
     WETH,
     FakeAdapter,
-    FakeHistory,
-    FakeReader,
-    FakeScan,
     FakeStreaks,
     account,
     address,

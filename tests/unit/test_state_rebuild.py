@@ -24,6 +24,7 @@ from chimera.state.rebuild import (
     scan_name,
 )
 from chimera.state.resuming import resume_point
+from tests.fakes_rebuild import FakeHistory, FakeReader, FakeScan
 from tests.fakes_state import (
     ALICE,
     BOB,
@@ -33,9 +34,6 @@ from tests.fakes_state import (
     USDC,
     WETH,
     FakeAdapter,
-    FakeHistory,
-    FakeReader,
-    FakeScan,
     account,
     child,
     first_block,
