@@ -260,7 +260,7 @@ def by_the_sum(at: CometMarket, account: Account, indexes: Indexes) -> bool:
 
 READ: dict[str, Break] = {
     "userBasic not taken over": patched(fold, "_compared", lambda _: iter(())),
-    "userBasic unsigned": patched(calls, "signed", abs),
+    "userBasic unsigned": patched(calls, "signed", lambda word: int.from_bytes(word, "big")),
     "_reserved ignored": patched(Terms, "bits", first_sixteen),
     "pauses ignored": wrapped(reading, "totals_in", without_pauses),
     "a dead feed answers 0": wrapped(reading, "prices_in", revived),

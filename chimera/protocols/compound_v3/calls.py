@@ -81,6 +81,11 @@ def _too_short(call: Call) -> Refuse:
     )
 
 
+def signed(word: bytes) -> int:
+    """Return the signed integer that a word stands for."""
+    return int.from_bytes(word, "big", signed=True)
+
+
 class UserBasic(NamedTuple):
     """Signed principal of an account, and its bitmap over the offsets of all collaterals."""
 
@@ -93,8 +98,7 @@ def user_basic_in(call: Call, answer: Answer) -> UserBasic:
     if answer is None or len(answer) < USER_WORDS * abi.WORD:
         raise _too_short(call)
     assets_in, reserved = abi.uint_at(answer, 3), abi.uint_at(answer, 4)
-    principal = int.from_bytes(answer[: abi.WORD], "big", signed=True)
-    return UserBasic(principal, assets_in | reserved << FIRST_RESERVED)
+    return UserBasic(signed(answer[: abi.WORD]), assets_in | reserved << FIRST_RESERVED)
 
 
 def totals_in(call: Call, answer: Answer) -> Totals:
