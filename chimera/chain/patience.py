@@ -10,10 +10,9 @@ from contextlib import suppress
 import structlog
 
 from chimera.errors import Retry
+from chimera.rpc.pauses import growing
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds
-JITTER = 0.2  # of a pause, up and down
-MOST_DOUBLINGS = 16
 
 
 class Patience:
@@ -48,9 +47,8 @@ class Patience:
             structlog.get_logger().warning(
                 "chain_fault", work=self._what, kind=type(fault).__name__, fault=str(fault)
             )
-        pause = min(self._longest, self._first * 2 ** min(self.failures, MOST_DOUBLINGS))
+        pause = growing(self._first, self._longest, self.failures, self._draw)
         self.failures += 1
-        pause *= 1 + JITTER * (2 * self._draw() - 1)
         asked = fault.pause if isinstance(fault, Retry) else 0.0
         self._encouraged.clear()
         await asyncio.sleep(asked)

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from chimera.rpc.pauses import growing
+
 State = Literal["closed", "open", "half-open"]
 
 FIRST_REST, LONGEST_REST = 5.0, 60.0  # seconds between probes of an endpoint that failed
-JITTER = 0.2  # of a rest, up and down: daemons that lost one node do not come back as one
 PROOFS = 2  # good probes in a row before it is used again
 STEADY = 60.0  # seconds of good work after which an endpoint's past is forgotten
-MOST_DOUBLINGS = 16
 
 
 class Breaker:
@@ -56,9 +56,9 @@ class Breaker:
         if self.state == "closed" and self._clock() - self._closed_at >= STEADY:
             self._rests = 0
         self.state, self.why, self._proofs = "open", why, 0
-        rest = min(self._longest, self._first * 2 ** min(self._rests, MOST_DOUBLINGS))
+        rest = growing(self._first, self._longest, self._rests, self._draw)
         self._rests += 1
-        self._due = self._clock() + max(pause, self._jittered(rest))
+        self._due = self._clock() + max(pause, rest)
 
     def proved(self) -> None:
         """Note a good probe: enough of them in a row close it."""
@@ -68,11 +68,9 @@ class Breaker:
         if self._proofs >= self._needed:
             self.close()
         else:
-            self.state, self._due = "half-open", self._clock() + self._jittered(self._first)
+            rest = growing(self._first, self._longest, 0, self._draw)
+            self.state, self._due = "half-open", self._clock() + rest
 
     def close(self) -> None:
         """Use the endpoint again."""
         self.state, self.why, self._closed_at = "closed", "", self._clock()
-
-    def _jittered(self, rest: float) -> float:
-        return rest * (1 + JITTER * (2 * self._draw() - 1))

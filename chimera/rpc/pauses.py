@@ -14,9 +14,19 @@ JITTER = 0.2  # of a pause, up and down: daemons that lost one node do not come 
 MOST_DOUBLINGS = 16
 
 
+def growing(first: float, longest: float, doublings: int, draw: Callable[[], float]) -> float:
+    """
+    Return `first` seconds doubled so many times, at most `longest`, 20 % up or down by chance.
+
+    `draw` returns a number from 0 to 1.
+    """
+    usual = min(longest, first * 2.0 ** min(doublings, MOST_DOUBLINGS))
+    return usual * (1 + JITTER * (2 * draw() - 1))
+
+
 class Pauses(wait_base):
     """
-    `first` seconds, twice as long each time up to `longest`, each 20 % up or down by chance.
+    The `growing` pauses between the tries of one piece of work.
 
     None is shorter than what the endpoint asks for. `draw` returns a number from 0 to 1.
     """
@@ -29,7 +39,9 @@ class Pauses(wait_base):
     def __call__(self, retry_state: RetryCallState) -> float:
         """Return the seconds until the next try."""
         fault = retry_state.outcome.exception() if retry_state.outcome else None
+        return self.after(retry_state.attempt_number, fault)
+
+    def after(self, tries: int, fault: BaseException | None) -> float:
+        """Return the seconds until the next try after so many, the last of which met `fault`."""
         asked = fault.pause if isinstance(fault, Retry) else 0.0
-        doublings = min(retry_state.attempt_number - 1, MOST_DOUBLINGS)
-        usual = min(self._longest, self._first * 2.0**doublings)
-        return max(asked, usual * (1 + JITTER * (2 * self._draw() - 1)))
+        return max(asked, growing(self._first, self._longest, tries - 1, self._draw))

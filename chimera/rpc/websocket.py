@@ -31,13 +31,12 @@ from chimera.rpc.faults import WrongChain
 from chimera.rpc.greeting import standing
 from chimera.rpc.health import Health
 from chimera.rpc.inbox import Inbox
+from chimera.rpc.pauses import growing
 
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes
 PING_INTERVAL = 15.0  # seconds
 CLOSE_TIMEOUT = 0.5  # seconds; a stop does not wait for the node's farewell
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0  # seconds between rounds of attempts
-JITTER = 0.2  # of a pause, up and down
-MOST_DOUBLINGS = 16
 LOOK_EVERY = 30.0  # seconds between two looks at an endpoint that is not in use
 MOST_LAG = 3  # blocks that one may be behind which works and is not in use
 LOOK_AROUND = 1.0  # seconds within which a better endpoint, or a worse one, is noticed
@@ -145,8 +144,7 @@ class Subscription:
             await asyncio.gather(*probes, return_exceptions=True)
 
     def _pause(self, failures: int) -> float:
-        usual = min(self._longest_pause, self._first_pause * 2.0 ** min(failures, MOST_DOUBLINGS))
-        return usual * (1 + JITTER * (2 * self._draw() - 1))
+        return growing(self._first_pause, self._longest_pause, failures, self._draw)
 
     async def _rest(self, seconds: float) -> None:
         """Wait, but no longer than the first time once a request was answered."""

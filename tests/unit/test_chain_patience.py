@@ -7,9 +7,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from chimera.chain.feed import LONGEST_PAUSE
-from chimera.chain.patience import FIRST_PAUSE, JITTER, Patience
+from chimera.chain.patience import FIRST_PAUSE, Patience
 from chimera.errors import Retry
 from chimera.rpc.faults import AskedToWait
+from chimera.rpc.pauses import JITTER
 
 
 async def paused(patience: Patience, fault: Exception) -> float:

@@ -1,6 +1,7 @@
 """The circuit breaker: when it opens, for how long, and what closes it."""
 
-from chimera.rpc.breaker import FIRST_REST, JITTER, LONGEST_REST, STEADY, Breaker
+from chimera.rpc.breaker import FIRST_REST, LONGEST_REST, STEADY, Breaker
+from chimera.rpc.pauses import JITTER
 
 
 class Clock:

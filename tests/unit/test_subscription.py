@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from chimera.rpc.websocket import FIRST_PAUSE, JITTER, LONGEST_PAUSE, Subscription
+from chimera.rpc.pauses import JITTER
+from chimera.rpc.websocket import FIRST_PAUSE, LONGEST_PAUSE, Subscription
 
 URL = "ws://node.example"
 
