@@ -161,7 +161,7 @@ class BlockPath:
         if changed:
             await rooms.flags.publish(changed)
         for flag in changed:
-            rooms.metrics.flags.labels(flag.protocol, flag.state).inc()
+            rooms.metrics.flags.labels(instance_of(flag.protocol), flag.state).inc()
             event = "opportunity_flagged" if flag.state == "open" else "opportunity_closed"
             log.info(
                 event,
