@@ -37,7 +37,11 @@ class Patience:
         self.fault = ""  # the newest one, as a sentence
 
     def encourage(self) -> None:
-        """End a pause that nobody has asked for: there is reason to hope."""
+        """
+        End a pause: there is reason to hope.
+
+        One that an endpoint has asked for as well: the pool leaves that endpoint alone by itself.
+        """
         self._encouraged.set()
 
     async def pause(self, fault: Exception) -> None:
@@ -51,9 +55,8 @@ class Patience:
         self.failures += 1
         asked = fault.pause if isinstance(fault, Retry) else 0.0
         self._encouraged.clear()
-        await asyncio.sleep(asked)
         with suppress(TimeoutError):
-            async with asyncio.timeout(pause - asked):
+            async with asyncio.timeout(max(pause, asked)):
                 await self._encouraged.wait()
 
     def over(self) -> None:

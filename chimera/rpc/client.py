@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import msgspec
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from chimera.errors import ChimeraError, RangeTooWide, Retry
 from chimera.rpc.endpoint import Endpoint
@@ -130,12 +129,7 @@ class HttpClient:
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._session: aiohttp.ClientSession | None = None
-        self._retrying = AsyncRetrying(
-            stop=stop_after_attempt(attempts),
-            wait=Pauses(first_pause, LONGEST_PAUSE),
-            retry=retry_if_exception(may_work_again),
-            reraise=True,
-        )
+        self._attempts, self._pauses = attempts, Pauses(first_pause, LONGEST_PAUSE)
 
     async def call(
         self, method: str, params: Sequence[Any], decoder: msgspec.json.Decoder[T], *, purpose: str
@@ -147,8 +141,8 @@ class HttpClient:
             Retry: It failed and may work later (`RangeTooWide`, `UnknownBlock`, `Denied`, ...).
             ChimeraError: It cannot succeed (`Reverted`, `Unsupported`, ...).
         """
-        [future] = self._ask([(method, params)], decoder, purpose)
-        result: T = await asyncio.shield(future)
+        # No name for the future: its fault holds this frame, and would hold itself by it.
+        result: T = await asyncio.shield(self._ask([(method, params)], decoder, purpose)[0])
         return result
 
     async def batch(
@@ -218,7 +212,7 @@ class HttpClient:
 
     async def _settle(self, asked: list[_Asked], purpose: str) -> None:
         try:
-            await self._retrying.copy()(self._exchange, asked, purpose)
+            await self._patiently(asked, purpose)
         except BatchTooLarge as fault:
             if len(asked) == 1:
                 asked[0].settle(fault)
@@ -228,7 +222,24 @@ class HttpClient:
                 await self._settle(chunk, purpose)
         except ChimeraError as fault:
             for one in asked:
-                one.settle(fault)
+                one.settle(fault.with_traceback(None))  # which would hold `asked`, and so itself
+
+    async def _patiently(self, asked: list[_Asked], purpose: str) -> None:
+        """
+        Exchange until all is settled or the tries are used up.
+
+        A plain loop leaves no cycles behind: the garbage collector hardly ever runs.
+        """
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await self._exchange(asked, purpose)
+            except Retry as fault:
+                if tries >= self._attempts or not may_work_again(fault):
+                    raise
+                pause = self._pauses.after(tries, fault.with_traceback(None))
+            await asyncio.sleep(pause)
 
     async def _exchange(self, asked: list[_Asked], purpose: str) -> None:
         """Send what is open once and settle what is final. Raises the first fault that is not."""

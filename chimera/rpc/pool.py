@@ -14,7 +14,14 @@ import structlog
 from chimera.errors import ChimeraError, RangeTooWide, Retry
 from chimera.rpc.breaker import FIRST_REST, Breaker
 from chimera.rpc.client import HttpClient, Request
-from chimera.rpc.faults import Garbled, StateGone, TooHeavy, UnknownBlock, WrongChain
+from chimera.rpc.faults import (
+    AskedToWait,
+    Garbled,
+    StateGone,
+    TooHeavy,
+    UnknownBlock,
+    WrongChain,
+)
 from chimera.rpc.health import Health
 from chimera.rpc.wire import HEADER, TEXT, quantity
 
@@ -34,11 +41,16 @@ class Member:
         self.proven = False
         self.foreign = False
         self.look_at = 0.0  # when to ask for its head again; set by the pool
+        self.paused_until = 0.0  # by its own wish, seconds of the pool's clock
 
     @property
     def works(self) -> bool:
         """Tell whether it may be used without doubt."""
         return self.breaker.state == "closed" and not self.foreign
+
+
+def _pause_of(fault: ChimeraError) -> float:
+    return fault.pause if isinstance(fault, Retry) else 0.0
 
 
 class Alone:
@@ -72,7 +84,8 @@ class Pool:
     One that fails is left alone, and used again once it has answered probes in the background, so
     that no block waits for a dead one. One that is on another chain than `chain_id` is never used;
     each has to prove its chain when it comes into use, and after every failure. While there are
-    several, all are asked for their heads now and then: one that lags counts as failing.
+    several, all are asked for their heads now and then: one that lags counts as failing. One that
+    asked for a pause is asked for nothing before that is over, even if nobody else works.
     """
 
     def __init__(
@@ -107,7 +120,9 @@ class Pool:
         self, method: str, params: Sequence[Any], decoder: msgspec.json.Decoder[T], *, purpose: str
     ) -> T:
         """
-        Make one request at the first endpoint that can answer. Raises as the last one did.
+        Make one request at the first endpoint that can answer.
+
+        Raises as the one did that may be asked again soonest, the last of several.
 
         A block that it does not have is asked of the others that work, for it may lag behind them.
         """
@@ -133,9 +148,11 @@ class Pool:
 
         async def answered(client: HttpClient) -> list[T | ChimeraError]:
             outcomes = await client.batch(requests, decoder, purpose=purpose)
-            for outcome in outcomes:
-                if isinstance(outcome, Retry) and not isinstance(outcome, RangeTooWide):
-                    raise outcome
+            faults = [its for its in outcomes if isinstance(its, Retry)]
+            faults = [its for its in faults if not isinstance(its, RangeTooWide)]
+            if faults:
+                outcomes.clear()  # a fault holds this frame: nothing in it holds the fault
+                raise faults.pop(0)
             return outcomes
 
         return await self._first(answered)
@@ -166,12 +183,16 @@ class Pool:
             )
         member.health.failed()
         member.proven = False
+        member.paused_until = max(member.paused_until, self._clock() + fault.pause)
         if member.breaker.state == "closed" or member.breaker.is_due:
             member.breaker.failed(str(fault), pause=fault.pause)
 
     async def _first(self, ask: Callable[[HttpClient], Awaitable[T]]) -> T:
-        fault: ChimeraError = Retry("no endpoint is configured")
+        faults: list[ChimeraError] = []
         for member in self._in_order():
+            if (left := member.paused_until - self._clock()) > 0:
+                faults.append(AskedToWait(f"{member.label}: asked us to wait, {left:.0f} s", left))
+                continue
             try:
                 await self.prove(member)
                 began = self._clock()
@@ -179,16 +200,19 @@ class Pool:
             except (RangeTooWide, TooHeavy):
                 raise
             except (UnknownBlock, StateGone) as error:  # another may be ahead, or keep more
-                fault = error
+                faults.append(error)
             except Retry as error:
-                fault = error
+                faults.append(error)
                 self.doubt(member, error)
             else:
                 member.health.answered(self._clock() - began)
                 if self.in_use is None:  # it was the last resort, and it works
                     member.breaker.close()
                 return answer
-        raise fault
+        try:
+            raise min(reversed(faults), key=_pause_of)
+        finally:
+            faults.clear()  # the fault holds this frame: nothing in it holds the fault
 
     def _in_order(self) -> list[Member]:
         """Return whom to ask: those that work, then the others, for there may be no better one."""
@@ -199,6 +223,8 @@ class Pool:
         return sorted(usable or self.members, key=lambda member: not member.works)
 
     def _is_to_be_probed(self, member: Member) -> bool:
+        if self._clock() < member.paused_until:
+            return False
         if member.breaker.state != "closed":
             return member.breaker.is_due
         return len(self.members) > 1 and self._clock() >= member.look_at

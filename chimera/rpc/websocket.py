@@ -239,7 +239,7 @@ class Subscription:
         elif isinstance(event, Probed):
             self._head = event.number
             for other in self.sources:  # it says that all is quiet: is it?
-                if other is not source:
+                if other is not source and (other.works or other.breaker.is_due):
                     self._probe(other, compare=True)
 
     def _is_better_elsewhere(self, source: Source) -> bool:

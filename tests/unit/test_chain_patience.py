@@ -49,11 +49,18 @@ async def test_a_reason_to_hope_ends_a_pause() -> None:
     assert await paused(patience, Retry("down")) < 10.0
 
 
-async def test_an_endpoint_that_asks_for_a_pause_gets_it_whatever_there_is_to_hope() -> None:
+async def test_no_pause_is_shorter_than_what_the_endpoint_asks_for() -> None:
+    patience = Patience("test", first=0.01)
+
+    assert await paused(patience, AskedToWait("busy", 0.3)) >= 0.3
+
+
+async def test_a_reason_to_hope_ends_a_pause_that_was_asked_for_as_well() -> None:
+    """The pool asks nobody who is paused: what there is to hope of is another endpoint."""
     patience = Patience("test", first=0.01)
     asyncio.get_running_loop().call_later(0.05, patience.encourage)
 
-    assert await paused(patience, AskedToWait("busy", 0.3)) >= 0.3
+    assert await paused(patience, AskedToWait("busy", 19.0)) < 10.0
 
 
 async def test_hope_from_before_a_pause_does_not_shorten_it() -> None:

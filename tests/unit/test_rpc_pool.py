@@ -1,6 +1,8 @@
 """Several endpoints: whom the pool asks, whom it leaves alone, whom it never uses."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import msgspec
@@ -8,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from chimera.errors import RangeTooWide, Retry
-from chimera.rpc.faults import Garbled, WrongChain
+from chimera.rpc.faults import AskedToWait, Garbled, WrongChain
 from chimera.rpc.pool import LOOK_EVERY, MOST_LAG, Pool
 from chimera.rpc.wire import LOGS, TEXT
 from tests.fakes_chain import Reply, ScriptedClient, answering, refusing, saying
@@ -116,6 +118,50 @@ async def test_a_pool_of_which_none_answers_raises_the_last_fault() -> None:
         await pooled(pool)
 
 
+def asked_to_wait(_requests: list[dict[str, Any]]) -> Exception:
+    return AskedToWait("HTTP 429, wait 60 s", 60.0)
+
+
+async def test_the_pause_of_one_endpoint_holds_up_nobody_who_may_ask_another() -> None:
+    first = ScriptedClient(down, down, ECHO, attempts=1)
+    pool = Pool([first, ScriptedClient(asked_to_wait)], clock=Clock())
+
+    for _ in range(2):
+        with pytest.raises(Retry, match="refused") as fault:
+            await pooled(pool)
+        assert fault.value.pause == 0
+
+    assert await pooled(pool) == "0x01"
+
+
+async def test_who_asked_for_a_pause_is_not_asked_before_it_is_over() -> None:
+    clock = Clock()
+    busy = ScriptedClient(asked_to_wait, ECHO)
+    pool = Pool([busy], clock=clock, draw=lambda: 0.5)
+    for now in (0.0, 20.0, 59.0):
+        clock.now = now
+        with pytest.raises(Retry, match="wait") as fault:
+            await pooled(pool)
+        assert fault.value.pause == 60.0 - now
+        await asyncio.sleep(0.01)
+
+    assert len(busy.bodies) == 1
+    clock.now = 60.0
+    assert await pooled(pool) == "0x01"
+
+
+async def test_of_two_pauses_the_shorter_one_counts() -> None:
+    def soon(_requests: list[dict[str, Any]]) -> Exception:
+        return AskedToWait("HTTP 503", 7.0)
+
+    pool = Pool([ScriptedClient(soon), ScriptedClient(asked_to_wait)], clock=Clock())
+
+    for _ in range(2):
+        with pytest.raises(Retry) as fault:
+            await pooled(pool)
+        assert fault.value.pause == 7.0
+
+
 async def test_a_pool_moves_a_whole_batch_to_the_next_endpoint() -> None:
     pool = Pool([ScriptedClient(down, attempts=1), ScriptedClient(ECHO)])
 
@@ -201,6 +247,25 @@ async def test_the_last_resort_is_used_at_once_and_counts_as_working_again() -> 
 
     assert await pooled(pool) == "0x1"
     assert pool.in_use is pool.members[0]
+
+
+async def test_a_fault_is_no_garbage_that_only_a_collection_finds() -> None:
+    pool = Pool([ScriptedClient(down, attempts=1), ScriptedClient(ECHO)])
+    await pooled(pool)
+    failing = Pool([ScriptedClient(down, attempts=1)])
+    gc.collect()
+    gc.disable()
+    try:
+        faults = []
+        for _ in range(3):
+            try:
+                await pooled(failing)
+            except Retry as fault:
+                faults.append(weakref.ref(fault))
+            await asyncio.sleep(0)
+        assert [fault() for fault in faults] == [None] * 3
+    finally:
+        gc.enable()
 
 
 async def test_no_key_of_an_endpoint_is_told() -> None:

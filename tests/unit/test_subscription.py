@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from chimera.errors import Retry
+from chimera.rpc.announcements import Probed
 from chimera.rpc.pauses import JITTER
 from chimera.rpc.websocket import FIRST_PAUSE, LONGEST_PAUSE, Subscription
 
@@ -30,6 +32,28 @@ def test_endpoints_draw_the_jitter_of_their_rests_as_well() -> None:
     first, second = (source.breaker.seconds_left for source in heads.sources)
     assert 7.5 < first <= 8.0
     assert 11.5 < second <= 12.0
+
+
+async def test_a_quiet_node_does_not_shorten_the_rest_of_another() -> None:
+    asked: list[str] = []
+
+    async def standing(url: str) -> tuple[int, int]:
+        asked.append(url)
+        raise Retry("connection refused")
+
+    urls = ["ws://one.example", "ws://two.example", "ws://three.example"]
+    heads = Subscription(urls, draw=lambda: 0.5, ask_standing=standing)
+    _, resting, works = heads.sources
+    resting.breaker.failed("for the test")
+    left = resting.breaker.seconds_left
+
+    for _ in range(3):  # as often as the node in use says that it is quiet
+        heads._note(heads.sources[0], Probed(5))
+        await asyncio.sleep(0.01)
+
+    assert asked == [works.endpoint.url]
+    assert left - 1.0 < resting.breaker.seconds_left <= left
+    assert works.breaker.state == "open"
 
 
 async def rested(heads: Subscription, seconds: float, *, heard: bool) -> float:
