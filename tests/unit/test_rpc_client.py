@@ -1,6 +1,8 @@
 """The HTTP client: batches, shared answers, retries, and answers that are none."""
 
 import asyncio
+import contextlib
+import gc
 from typing import Any
 
 import msgspec
@@ -41,6 +43,25 @@ async def test_every_request_is_counted_without_its_key() -> None:
     await ask(client)
 
     assert told == [("node.example", "eth_getCode", "check")] * 2
+
+
+@pytest.mark.parametrize("reply", [ECHO, refusing(3, "execution reverted")], ids=["well", "ill"])
+async def test_requests_leave_no_garbage_that_only_a_collection_finds(reply: Reply) -> None:
+    client = ScriptedClient(reply)
+
+    async def ask_often(times: int) -> int:
+        for _ in range(times):
+            with contextlib.suppress(ChimeraError):
+                await ask(client, "eth_call")
+            await asyncio.sleep(0)
+        return gc.collect()
+
+    await ask_often(3)
+    gc.disable()
+    try:
+        assert await ask_often(100) <= await ask_often(1) + 20
+    finally:
+        gc.enable()
 
 
 async def test_identical_requests_under_way_share_one_answer() -> None:
