@@ -20,7 +20,7 @@ from chimera.state.book import UNDO_WINDOW
 log = structlog.get_logger()
 
 BILLION = 1_000_000_000
-VERDICTS = 50  # reckoned per block only to tell of a change
+VERDICTS = 8  # reckoned per block, a tenth of a millisecond each, only to tell of a change
 YOUNG = 1  # generations that are collected after a block, so that no decision waits for it
 REMINDED = 100  # closed episodes that a start makes sure the stream knows
 
