@@ -23,6 +23,7 @@ from chimera.rpc.faults import (
     fault_of,
     fault_of_status,
     pause_asked_for,
+    too_large,
 )
 from chimera.rpc.pauses import Pauses
 from chimera.rpc.wire import Answer, decoded
@@ -37,6 +38,7 @@ OnRequest = Callable[[str, str, str], None]
 
 MAX_BATCH = 100  # requests; most providers allow this many
 MAX_BODY = 1_500_000  # bytes; Anvil refuses bodies over 2 MB
+MAX_ANSWER = 64 * 1024 * 1024  # bytes of one body: an endpoint may send without end
 MAX_CONNECTIONS = 8  # bodies under way at once, so that a bootstrap does not look like an attack
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between tries
 _HEADERS = {"Content-Type": "application/json"}
@@ -292,7 +294,7 @@ class HttpClient:
                 if seconds is not None:
                     said = f"{asked[0].method}: HTTP {response.status}, wait {seconds:.0f} s"
                     raise self._redacted(AskedToWait(said, seconds))
-                return response.status, await response.read()
+                return response.status, await self._read(response, asked)
         except TimeoutError:
             said = f"{self.endpoint.label}: {asked[0].method}: no answer in {self._timeout:g} s"
             raise TimedOut(said) from None
@@ -300,6 +302,17 @@ class HttpClient:
             # The texts of aiohttp may carry the URL, and with it a key: the kind has to do.
             said = f"{self.endpoint.label}: {asked[0].method}: {type(error).__name__}"
             raise Retry(said) from None
+
+    async def _read(self, response: aiohttp.ClientResponse, asked: list[_Asked]) -> bytes:
+        """Return the body, decompressed. Raises where it is larger than `MAX_ANSWER`."""
+        body = bytearray()
+        async for part in response.content.iter_any():
+            body += part
+            if len(body) > MAX_ANSWER:
+                method = asked[0].method
+                said = f"{method}: the answer is larger than {MAX_ANSWER} bytes"
+                raise self._redacted(too_large(said, "" if len(asked) > 1 else method))
+        return bytes(body)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

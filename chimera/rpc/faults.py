@@ -223,13 +223,18 @@ def pause_asked_for(status: int, retry_after: str | None) -> float | None:
     return min(max(moment - time.time(), 0.0), LONGEST_ASKED_PAUSE)
 
 
+def too_large(said: str, method: str) -> Retry:
+    """Say that less has to be asked for; `method` as in `fault_of`."""
+    if not method:
+        return BatchTooLarge(said)
+    return RangeTooWide(said) if method == "eth_getLogs" else TooHeavy(said)
+
+
 def fault_of_status(status: int, method: str) -> ChimeraError:
     """Name the reaction to an HTTP status without a JSON-RPC answer; `method` as in `fault_of`."""
     said = f"{method or 'batch'}: HTTP {status}"
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        if not method:
-            return BatchTooLarge(said)
-        return RangeTooWide(said) if method == "eth_getLogs" else TooHeavy(said)
+        return too_large(said, method)
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT}:
         return Retry(said)
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
