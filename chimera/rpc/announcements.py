@@ -90,10 +90,11 @@ _TEXT: msgspec.json.Decoder[str] = msgspec.json.Decoder(str)
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A request that is not answered yet. `query` is the one subscribed to, or given up."""
+    """A request that is not answered yet: `query` is subscribed to, `given_up` no longer is."""
 
     method: str
     query: LogQuery | None = None
+    given_up: str | None = None
 
 
 class Conversation:
@@ -210,12 +211,13 @@ class Conversation:
         return None
 
     def _answered(self, question: _Question, message: _Message, now: float) -> Event | None:
+        if question.given_up is not None:
+            self._ending.discard(question.given_up)
+            return None
         if message.error is not None:
-            if question.query is not None or question.method == "eth_unsubscribe":
+            if question.query is not None:
                 return None  # logs by subscription are a second opinion: we live without
             raise fault_of(message.error, question.method)
-        if question.method == "eth_unsubscribe":
-            return None
         result = decoded(_TEXT, message.result, question.method)
         if question.method == "eth_blockNumber":
             return self._probed(quantity(result), now)
@@ -228,7 +230,7 @@ class Conversation:
             self._heads = result
             return Connected(self._endpoint)
         for older in list(self._logs):
-            self._ask("eth_unsubscribe", [older], now)
+            self._ask("eth_unsubscribe", [older], now, given_up=older)
             self._ending.add(older)
             del self._logs[older]
         self._logs[result] = question.query
@@ -245,10 +247,16 @@ class Conversation:
         return next(iter(self._logs.values()), None)
 
     def _ask(
-        self, method: str, params: list[Any], now: float, query: LogQuery | None = None
+        self,
+        method: str,
+        params: list[Any],
+        now: float,
+        query: LogQuery | None = None,
+        *,
+        given_up: str | None = None,
     ) -> None:
         self._asked += 1
-        self._questions[self._asked] = _Question(method, query)
+        self._questions[self._asked] = _Question(method, query, given_up)
         body = {"jsonrpc": "2.0", "id": self._asked, "method": method, "params": params}
         self._outgoing.append((method, msgspec.json.encode(body).decode()))
         if self._give_up_at is None:

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from chimera.errors import ChimeraError, RangeTooWide
-from chimera.rpc.client import HttpClient
+from chimera.rpc.client import HttpClient, OnRequest, Request
 from chimera.rpc.faults import TooHeavy
 from chimera.rpc.wire import TEXT
 
@@ -19,7 +19,7 @@ SMALL = 1_000  # bytes
 
 
 @asynccontextmanager
-async def endpoint() -> AsyncIterator[HttpClient]:
+async def endpoint(on_request: OnRequest = lambda *_: None) -> AsyncIterator[HttpClient]:
     """An endpoint that answers a request with as many digits as it is asked for."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -34,7 +34,7 @@ async def endpoint() -> AsyncIterator[HttpClient]:
     app = web.Application()
     app.router.add_post("/", answer)
     async with TestServer(app) as server:
-        client = HttpClient(str(server.make_url("/")), attempts=1)
+        client = HttpClient(str(server.make_url("/")), attempts=1, on_request=on_request)
         yield client
         await client.aclose()
 
@@ -60,8 +60,10 @@ async def test_less_is_asked_for_after_an_answer_that_is_too_large(
 
 
 async def test_a_batch_whose_answer_is_too_large_is_asked_for_in_parts() -> None:
-    async with endpoint() as client:
-        asked = [("eth_call", [200 + number]) for number in range(8)]
+    sent: list[str] = []
+    async with endpoint(lambda _endpoint, method, _purpose: sent.append(method)) as client:
+        asked: list[Request] = [("eth_call", [200 + number]) for number in range(8)]
         told = await client.batch(asked, TEXT, purpose="check")
 
     assert [len(str(one)) for one in told] == [200 + number for number in range(8)]
+    assert len(sent) > len(asked)

@@ -241,3 +241,19 @@ def test_a_chain_that_was_set_back_is_reported() -> None:
 
     assert talk.take(answer(2, "0x3"), 11.5) == Probed(3)
     talk.tick(16.6)
+
+
+ENDED = [{"result": True}, {"error": {"code": -32000, "message": "subscription not found"}}]
+
+
+@pytest.mark.parametrize("told", ENDED, ids=["granted", "refused"])
+def test_a_subscription_that_has_ended_is_forgotten(told: dict[str, object]) -> None:
+    talk = connected()
+    for number in range(2, 20):
+        talk.watch([NARROW, WIDE][number % 2], 0.0)
+        [(_, said)] = talk.outgoing()
+        talk.take(answer(msgspec.json.decode(said)["id"], f"0x{number}"), 0.0)
+        for _, said in talk.outgoing():
+            talk.take(msgspec.json.encode({"id": msgspec.json.decode(said)["id"], **told}), 0.0)
+
+    assert talk._ending == set()
