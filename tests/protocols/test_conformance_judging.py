@@ -257,7 +257,7 @@ def dusty(account: Account, part: int, lent: int) -> Account:
     divisor = part * lent
     owed = {asset: debt // divisor for asset, debt in account.owed.items() if debt >= divisor}
     enabled = account.enabled & supplied.keys() | account.enabled & owed.keys()
-    return account.but(supplied=supplied, owed=owed, enabled=enabled)
+    return account.but(supplied=supplied, owed=owed, enabled=frozenset(enabled))
 
 
 @EVERY
