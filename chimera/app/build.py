@@ -348,7 +348,6 @@ def _feed(
         engine if chain.sequencer is None else AskingSequencer(engine, chain.sequencer),
         most_behind=settings.rpc.max_backfill_blocks,
         lagging=LAGGING_BLOCKS * settings.chain.block_time,
-        in_use=lambda: chain.pool.in_use,
         quorum=quorum,
         on_answer=subscription.heard_elsewhere,
         on_reorg=lambda _depth: metrics.reorgs.inc(),

@@ -47,7 +47,7 @@ class ChainFeed:
 
     `most_behind` is how many blocks it may be behind the head: further back, reading one block
     after the other takes longer than to read the state at the head. `on_answer` is told the number
-    of every head that the reader names. `lagging` and `in_use`: see `Horizon`.
+    of every head that the reader names. `lagging`: see `Horizon`.
     """
 
     def __init__(
@@ -61,7 +61,6 @@ class ChainFeed:
         most_behind: int = MOST_BEHIND,
         poll: float = POLL,
         lagging: float = LAGGING,
-        in_use: Callable[[], object] = lambda: None,
         quorum: Quorum | None = None,
         on_answer: Callable[[int], None] = lambda _number: None,
         on_reorg: Callable[[int], None] = lambda _depth: None,
@@ -73,8 +72,7 @@ class ChainFeed:
         self._lookahead = Lookahead(reader, self._sealer, depth=prefetch)
         self._undo_window, self._poll = undo_window, poll
         self._most_behind, self._quorum = most_behind, quorum
-        self._lagging, self._in_use = lagging, in_use
-        self._on_answer = on_answer
+        self._lagging, self._on_answer = lagging, on_answer
         self._on_reorg, self._on_log_difference = on_reorg, on_log_difference
         self._log = structlog.get_logger()
         self._patience = Patience("feed", longest=LONGEST_PAUSE)
@@ -121,7 +119,7 @@ class ChainFeed:
         trail = Trail(start, window=self._undo_window)
         self._sealer.answers.clear()  # whoever begins anew may do so because a node misled him
         self._told = False
-        self._horizon = Horizon(start, lagging=self._lagging, in_use=self._in_use)
+        self._horizon = Horizon(start, lagging=self._lagging)
         self._audit = LogAudit()
         self._connected, self._must_ask, self._silent = False, True, False
         listener = asyncio.create_task(self._listen(trail), name="heads")
@@ -299,7 +297,6 @@ class ChainFeed:
                 extra=difference.extra,
             )
         trail.extend(block)
-        self._horizon.sealed()
         arrived_ns = self._horizon.arrived_ns(block)
         sealed_ns = time.monotonic_ns() if arrived_ns else 0
         return BlockBatch(block, sealed.logs, sealed.readings, arrived_ns, sealed_ns)

@@ -14,8 +14,8 @@ from chimera.ports import ChainReader
 from chimera.rpc.announcements import Event
 
 MEMORY = 1024  # announced blocks whose time of arrival is remembered
-SHRUNK_AFTER = 2.0  # seconds; a node behind a load balancer may lag as long as this
-LAGGING = 10.0  # seconds; another endpoint may stand still behind the last one as long as this
+SHRUNK_AFTER = 2.0  # seconds until a shorter chain on another branch is believed
+LAGGING = 10.0  # seconds; a node may stand still behind the one that answered last as long as this
 
 
 class Heads(Protocol):
@@ -34,10 +34,9 @@ class Horizon:
 
     Announcements of blocks that are already known are repeats. That the chain became shorter is
     believed once the node has said so for a while, or once the socket that had announced the longer
-    one says the same. An endpoint other than the one that our newest blocks came from, and whose
-    newest block is one of ours, lags behind that one: it is waited for as long as it gets ahead,
-    and `lagging` seconds longer. `in_use` returns who answers at the moment: each endpoint always
-    as the same object, or None where nobody can tell.
+    one says the same. Who names an older block of ours most likely lags behind whom our newest
+    blocks came from, for behind one URL there may be many nodes: it is waited for as long as it
+    gets ahead, and `lagging` seconds longer.
     """
 
     def __init__(
@@ -45,16 +44,14 @@ class Horizon:
         newest: Block,
         *,
         lagging: float = LAGGING,
-        in_use: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.newest = newest
         self.doubtful = False  # it was lowered, or could not be confirmed: ask again soon
         self._arrivals: OrderedDict[BlockHash, int] = OrderedDict()
-        self._clock, self._lagging, self._in_use = clock, lagging, in_use
-        self._source = in_use()  # whom the newest blocks of ours came from
+        self._clock, self._lagging = clock, lagging
         self._shorter_since: float | None = None
-        self._lowered_to = 0  # the head that was named last, while it is a shorter chain's
+        self._lowered_to = 0  # the furthest head that was named since then
         self._announced = 0  # newest number announced over the socket that is up
         self._fell_to: int | None = None  # what that socket said later, if that is less
 
@@ -83,10 +80,6 @@ class Horizon:
         """Return when this block was announced, 0 when it never was."""
         return self._arrivals.get(block.hash, 0)
 
-    def sealed(self) -> None:
-        """Note that a block was read and becomes one of ours."""
-        self._source = self._in_use() or self._source
-
     async def ask(self, reader: ChainReader, trail: Trail) -> None:
         """
         Ask the node for its newest block.
@@ -112,20 +105,14 @@ class Horizon:
 
     def _believe_shorter(self, known: Block, block: Block, trail: Trail) -> None:
         self.doubtful = True
-        lags = self._is_by_another() and self._is_ours(block, trail)
+        lags = self._is_ours(block, trail)
         if self._shorter_since is None or (lags and block.number > self._lowered_to):
-            self._shorter_since = self._clock()
-        self._lowered_to = block.number
+            self._shorter_since, self._lowered_to = self._clock(), block.number
         if self._fell_to == block.number:
             return
         wait = max(SHRUNK_AFTER, self._lagging) if lags else SHRUNK_AFTER
         if self._clock() < self._shorter_since + wait:
             raise Retry(f"the node fell back from block {known.number} to {block.number}")
-
-    def _is_by_another(self) -> bool:
-        """Tell whether another endpoint answers now than the one that our blocks came from."""
-        answers, source = self._in_use(), self._source
-        return None not in (answers, source) and answers is not source
 
     @staticmethod
     def _is_ours(block: Block, trail: Trail) -> bool:

@@ -65,6 +65,7 @@ async def test_a_chain_that_became_shorter_and_stays_so_is_believed_after_a_whil
 ) -> None:
     monkeypatch.setattr("chimera.chain.heads.SHRUNK_AFTER", 0.05)
     async with Stage(FakeChain(length=9)) as stage:
+        stage.feed._lagging = 0.05
         await stage.numbers(8)
         stage.chain.cut(5)
         stage.heads.say(Probed(3))
@@ -106,6 +107,7 @@ async def test_a_start_that_the_node_never_had_asks_for_a_rebuild(
 ) -> None:
     monkeypatch.setattr("chimera.chain.heads.SHRUNK_AFTER", 0.05)
     stage = Stage(FakeChain(length=3))
+    stage.feed._lagging = 0.05
     stage.stream = stage.feed.follow(FakeChain(length=9).tip)
     async with stage:
         with pytest.raises(Rebuild):
