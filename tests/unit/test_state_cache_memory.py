@@ -76,7 +76,7 @@ def test_valued_positions_are_remembered_within_bounds() -> None:
     draft = made.engine.mirror.draft(("pool", ALICE))
     assert draft is not None
     memory.write([draft])
-    memory._valued = dict.fromkeys(range(REMEMBERED))  # type: ignore[arg-type]
+    memory._valued = dict.fromkeys(range(REMEMBERED))  # type: ignore[arg-type,assignment]
 
     assert memory.read(draft.name) == draft.position()
     assert len(memory._valued) == 1

@@ -12,6 +12,7 @@ from chimera.domain.market import Account
 from chimera.domain.numeric import WAD
 from chimera.domain.position import Position
 from chimera.errors import BadCursor, StaleCursor
+from chimera.state import snapshot
 from chimera.state.book import Book
 from chimera.state.cache import PositionCache
 from chimera.state.engine import StateEngine
@@ -111,6 +112,23 @@ async def test_an_unpriced_account_says_why_and_an_idle_one_has_no_factor() -> N
     ]
     assert [item.error for item in items] == ["a price is dead"] * 2 + [None] * 2
     assert {item.health_factor for item in items} == {None}
+
+
+async def test_those_without_debt_are_last_and_in_order_however_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshot, "RUN", 2)
+    room, book = Room(borrowers=0), Book()
+    for name in ("one", "two"):
+        idle = {address(n): account({WETH: 5}) for n in (9, 3, 7, 5, 4, 8)}
+        book.load(name, FakeMarket(PRICES), idle, complete=True, block=first_block())
+    room.engine.book = book
+    room.engine.adopt()
+
+    expected = [
+        (name, checksummed(address(n))) for name in ("one", "two") for n in (3, 4, 5, 7, 8, 9)
+    ]
+    assert keys(await room.everything()) == expected
 
 
 async def test_only_a_page_is_worked_out_exactly() -> None:
