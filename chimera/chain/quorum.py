@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,11 @@ import structlog
 from chimera.domain.block import Block, BlockHash, Log, LogQuery
 from chimera.errors import ChimeraError, Retry
 from chimera.ports import ChainReader
+from chimera.rpc.breaker import Breaker
 
 MOST_TRIES = 3  # times that one block is asked for anew while the endpoints cannot be reconciled
 PATIENCE = 1.0  # seconds for one opinion: who is slow, or late with a block, holds up nobody
+REST = 10.0  # seconds that who had no opinion is left unasked, to begin with
 ASK_AGAIN = 0.1  # seconds, while it does not have the block yet
 
 Opinion = tuple[Block, tuple[Log, ...] | None]
@@ -42,8 +45,12 @@ class Quorum:
     times. If that does not settle it, the daemon goes on with the endpoint in use, and `dispute`
     says so until a block is agreed upon again.
 
+    A witness without an opinion is left unasked for a while, longer each time: one that is always
+    late does not cost its patience at every block. Blocks that nobody else could be asked about
+    meanwhile pass unchecked.
+
     `on_difference` is told who was outvoted, or, of a disagreement that nobody settles, the second
-    endpoint; `on_unchecked` of a block nobody else could vouch for.
+    endpoint; `on_unchecked` of a block nobody else could vouch for. `clock` is in seconds.
     """
 
     def __init__(
@@ -52,13 +59,15 @@ class Quorum:
         *,
         on_difference: Callable[[str], None] = lambda _label: None,
         on_unchecked: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dispute: str | None = None
         self._witnesses = witnesses
         self._on_difference, self._on_unchecked = on_difference, on_unchecked
         self._block: BlockHash | None = None
         self._tries = 0
-        self._absent: set[str] = set()  # who had no opinion when asked last: others come first
+        self._clock = clock
+        self._rests: dict[str, Breaker] = {}  # of who had no opinion once, by label
         self._log = structlog.get_logger()
 
     async def confirm(self, block: Block, query: LogQuery, logs: tuple[Log, ...]) -> None:
@@ -98,8 +107,15 @@ class Quorum:
     def _ranked(self) -> tuple[Witness | None, list[Witness]]:
         """Return who is in use, and whom to ask: those who had no opinion lately come last."""
         working = self._witnesses()
-        others = sorted(working[1:], key=lambda witness: witness.label in self._absent)
+        awake = [its for its in working[1:] if self._rest_of(its).seconds_left == 0]
+        others = sorted(awake, key=lambda witness: self._rest_of(witness).state != "closed")
         return next(iter(working), None), others
+
+    def _rest_of(self, witness: Witness) -> Breaker:
+        if witness.label not in self._rests:
+            breaker = Breaker(first_rest=REST, proofs=1, clock=self._clock)
+            self._rests[witness.label] = breaker
+        return self._rests[witness.label]
 
     async def _opinion(self, witness: Witness, block: Block, query: LogQuery) -> Opinion | None:
         """Return what somebody else says the block is; None when he cannot say."""
@@ -114,9 +130,10 @@ class Quorum:
         except (ChimeraError, TimeoutError) as fault:
             why = str(fault) or "no answer in time"
             self._log.info("no_second_opinion", endpoint=witness.label, fault=why)
-            self._absent.add(witness.label)
+            pause = fault.pause if isinstance(fault, Retry) else 0.0
+            self._rest_of(witness).failed(why, pause=pause)
             return None
-        self._absent.discard(witness.label)
+        self._rest_of(witness).proved()
         return theirs, logs
 
     def _outvote(self, minority: Sequence[Witness], block: Block) -> None:

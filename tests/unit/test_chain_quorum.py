@@ -7,11 +7,14 @@ import pytest
 
 from chimera.chain import quorum
 from chimera.chain.feed import ChainFeed
-from chimera.chain.quorum import MOST_TRIES, Quorum, Witness
+from chimera.chain.quorum import MOST_TRIES, REST, Quorum, Witness
 from chimera.domain.block import Block, Log, LogQuery
 from chimera.errors import Retry
+from chimera.rpc.breaker import LONGEST_REST
+from chimera.rpc.faults import AskedToWait
 from tests.fakes_chain import POOL, TOPIC, FakeChain, FakeFollower, FakeHeads
 from tests.fakes_feed import batch
+from tests.fakes_state import Clock
 
 QUERY = LogQuery(frozenset({POOL}), frozenset({TOPIC}))
 NAMES = ("own.example", "second.example", "third.example", "fourth.example")
@@ -29,8 +32,12 @@ class Court:
             Witness(label, view, functools.partial(self.avoided.__setitem__, label))
             for label, view in zip(NAMES, (self.chain, *views), strict=False)
         ]
+        self.clock = Clock()
         self.quorum = Quorum(
-            lambda: self.witnesses, on_difference=self.accused.append, on_unchecked=self._passed
+            lambda: self.witnesses,
+            on_difference=self.accused.append,
+            on_unchecked=self._passed,
+            clock=self.clock,
         )
 
     def _passed(self) -> None:
@@ -230,12 +237,63 @@ async def test_who_was_late_with_a_block_is_asked_last_about_the_next(
     for has_it in (third, third, second, second, third, third):
         before = [len(view.requests) for view in views]
         told(has_it, block := court.chain.mine())
+        court.clock.now += LONGEST_REST * 2
         await court.confirm(block)
         after = [len(view.requests) for view in views]
         unasked += [{view for view, *n in zip(views, before, after, strict=True) if len({*n}) == 1}]
 
     assert unasked == [set(), {second}, set(), {third}, set(), {second}]
     assert (court.accused, court.unchecked) == ([], 0)
+
+
+async def test_who_is_slow_is_left_unasked_for_a_while_and_longer_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quorum, "PATIENCE", 0.02)
+    court = Court(slow := FakeChain())
+    asked_at = []
+    for second in range(55):  # a block each second, none of which it has
+        court.clock.now = float(second)
+        before = len(slow.requests)
+        await court.confirm(court.chain.mine())
+        if len(slow.requests) > before:
+            asked_at.append(second)
+
+    assert court.unchecked == 55
+    assert len(asked_at) == 3
+    first, then, last = asked_at
+    assert (first, 8 <= then <= 13, 16 <= last - then <= 25) == (0, True, True)
+
+
+async def test_who_answers_after_its_rest_is_asked_about_every_block_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quorum, "PATIENCE", 0.02)
+    court = Court(view := FakeChain())
+    await court.confirm(court.chain.mine())
+    court.clock.now += 2 * REST
+    for _ in range(3):
+        told(view, block := court.chain.mine())
+        await court.confirm(block)
+
+    assert court.unchecked == 1
+    assert court.quorum.dispute is None
+
+
+async def test_who_asks_for_a_pause_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quorum, "PATIENCE", 0.02)
+    court = Court(view := FakeChain())
+    view.faults["block_of"].append(AskedToWait("HTTP 429", 60.0))
+    for _ in range(5):
+        told(view, block := court.chain.mine())
+        await court.confirm(block)
+        court.clock.now += 11.9
+
+    assert court.unchecked == 5
+    court.clock.now += 2 * REST
+    told(view, block := court.chain.mine())
+    await court.confirm(block)
+    assert court.unchecked == 5
 
 
 async def test_the_feed_reads_a_disputed_block_anew_before_it_is_applied() -> None:
