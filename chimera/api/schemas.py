@@ -93,6 +93,7 @@ class Readiness(BaseModel):
     protocols: dict[str, ProtocolStatus]
     degraded: bool
     complete_up_to: int
+    complete_since: int
     faults: list[Trouble]
 
     @classmethod
@@ -110,6 +111,7 @@ class Readiness(BaseModel):
             protocols=dict(status.protocols),
             degraded=status.degraded,
             complete_up_to=status.complete_up_to,
+            complete_since=status.complete_since,
             faults=list(status.faults),
         )
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from chimera.api.server import ApiServer, build_app
 from chimera.app import endpoints
-from chimera.app.condition import Facts
 from chimera.app.heartbeat import Labour, Progress, heartbeat, signs
 from chimera.app.snapshots import Snapshots, identity_of
 from chimera.chain.backfill import scan
@@ -98,21 +97,6 @@ class Rooms:
     def episodes_kept(self) -> int:
         """How many episodes are taken over from the history at a start."""
         return EPISODES_KEPT
-
-    def facts(self) -> Facts:
-        """Return what the daemon's condition is judged by."""
-        processed = self.book.block if self.book.loaded else None
-        sequencer = self.chain.sequencer
-        return Facts(
-            head=self.feed.head,
-            processed=processed,
-            trouble=self.feed.trouble,
-            redis=self.cache.state,
-            quarantined=tuple(self.engine.trust.quarantined),
-            doors=endpoints.doors(self.chain.pool.members, self.subscription.sources),
-            dispute=None if self.quorum is None else self.quorum.dispute,
-            sequencer=sequencer.trouble(processed) if sequencer and processed else None,
-        )
 
     @property
     def settings(self) -> Settings:
@@ -220,7 +204,9 @@ def build_rooms(
         watch_below=float(settings.detection.watch_below),
         trust=Trust(window=settings.reconcile.within),
     )
-    writer = HistoryWriter(history)
+    writer = HistoryWriter(
+        history, on_failure=metrics.history_failures.inc, on_dropped=metrics.history_dropped.inc
+    )
     complete = frozenset(
         its.name
         for its in settings.protocols
@@ -260,7 +246,11 @@ def build_rooms(
         feed=_feed(chain, subscription, engine, quorum, overheard),
         detector=detector,
         ledger=OpportunityLedger(detector, keep=EPISODES_KEPT),
-        flags=FlagStream(settings.redis.url, chain_id=settings.chain.id),
+        flags=FlagStream(
+            settings.redis.url,
+            chain_id=settings.chain.id,
+            on_dropped=metrics.flags_dropped.inc,
+        ),
         listing=Listing(engine),
         labour=labour,
     )
@@ -361,6 +351,7 @@ def _watch(rooms: Rooms) -> None:
     metrics.head_block.set_function(lambda: rooms.feed.head)
     metrics.redis_connected.set_function(lambda: rooms.cache.state == "connected")
     metrics.history_pending.set_function(lambda: rooms.writer.pending)
+    metrics.flags_pending.set_function(lambda: rooms.flags.pending)
     metrics.cache_pending.set_function(lambda: rooms.publisher.pending)
     rooms.engine.rebuild = functools.partial(_reload, rooms)
     rooms.cache.head = lambda: 0 if rooms.feed.newest is None else rooms.feed.newest.number

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import structlog
@@ -18,11 +18,14 @@ STALE_AFTER = 20  # seconds by which the newest block may be older than the cloc
 STALLED_AFTER = 5  # block times without a new block
 MOST_GAP = 3  # blocks that may be fetched late in a row
 GAP_SHOWN = 60.0  # seconds for which a gap that was filled stands in the reasons
+DROPPED_SHOWN = 60.0  # seconds, the same for what was dropped
+LONGEST_WAIT = 30.0  # seconds for which the history may take nothing
+MOST_NAMED = 3  # markets in one sentence
 SILENCE = 300.0  # seconds between two alerts about the same thing
 MOST_KEPT = 100  # faults, and alerts
 LOOK_EVERY = 1.0  # seconds
 
-Name = Literal["stalled", "gap", "stale", "quorum", "sequencer"]
+Name = Literal["stalled", "gap", "stale", "quorum", "sequencer", "left_out"]
 NAMES: Sequence[Name] = get_args(Name)
 
 
@@ -47,6 +50,9 @@ class Facts:
 
     `processed` is the newest block that was applied, None before the book is loaded. `doors` are
     the endpoints; `trouble`, `dispute` and `sequencer` (what is wrong with it) are sentences.
+    `left_out` says of each protocol that is not followed any more why. `history_waits` is for how
+    many seconds the oldest of `history_pending` facts has waited to be written. `flags_dropped` and
+    `episodes_dropped` count since the start.
     """
 
     head: int
@@ -57,6 +63,11 @@ class Facts:
     doors: Sequence[Door] = ()
     dispute: str | None = None
     sequencer: str | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    history_pending: int = 0
+    history_waits: float = 0.0
+    flags_dropped: int = 0
+    episodes_dropped: int = 0
 
 
 class Alerts:
@@ -119,13 +130,22 @@ class Condition:
         self._newest_at = clock()
         self._late = 0  # blocks in a row that nobody announced
         self._gap, self._gap_at = 0, 0.0
+        self._dropped, self._dropped_at = 0, -DROPPED_SHOWN
 
-    def took(self, *, live: bool) -> None:
-        """Note an applied block; `live` when it had been announced."""
+    def took(self, *, live: bool, behind: int = 0) -> None:
+        """
+        Note an applied block; `live` when it had been announced.
+
+        A gap begins with a block that is more than one behind the head: whoever asks for heads
+        because nobody announces them, and keeps up, fills none. It ends at the head.
+        """
         self._newest_at = self._clock()
-        self._late = 0 if live else self._late + 1
+        late = not live and (self._late > 0 or behind > 1)
+        self._late = self._late + 1 if late else 0
         if self._late > MOST_GAP:
             self._gap, self._gap_at = self._late, self._clock()
+        if behind <= 0:
+            self._late = 0
 
     def degraded(self, facts: Facts) -> dict[str, str]:
         """Return what degrades the daemon, by name, as sentences."""
@@ -144,6 +164,10 @@ class Condition:
             found["quorum"] = facts.dispute
         if facts.sequencer is not None:
             found["sequencer"] = facts.sequencer
+        if facts.left_out:
+            found["left_out"] = "; ".join(
+                f"{name} is not followed any more: {why}" for name, why in facts.left_out.items()
+            )
         return found
 
     def reasons(self, facts: Facts) -> list[str]:
@@ -155,20 +179,40 @@ class Condition:
             found.append(f"{facts.head - facts.processed.number} blocks behind the head")
         if facts.trouble is not None:
             found.append(facts.trouble)
-        if facts.redis == "fallback":
-            found.append("Redis does not answer: positions are kept in memory")
         found += [
             f"{market} is unverified: accounts differed from the contract's own view"
             for market in facts.quarantined
         ]
+        found += self._about_edges(facts).values()
         found += self._about_doors(facts).values()
         return [*found, *self.degraded(facts).values()]
 
     def look(self, facts: Facts) -> dict[str, str]:
         """Judge, and alert about what is new; return what degrades the daemon."""
-        degraded = self.degraded(facts)
-        self.alerts.now_wrong({**self._about_doors(facts), **degraded})
+        if (dropped := facts.flags_dropped + facts.episodes_dropped) > self._dropped:
+            self._dropped, self._dropped_at = dropped, self._clock()
+        degraded, edges = self.degraded(facts), self._about_edges(facts)
+        if facts.quarantined:
+            edges["quarantine"] = f"in quarantine: {_some(facts.quarantined)}"
+        self.alerts.now_wrong({**self._about_doors(facts), **edges, **degraded})
         return degraded
+
+    def _about_edges(self, facts: Facts) -> dict[str, str]:
+        """Return what keeps others from being told; blocks and flags go on."""
+        found: dict[str, str] = {}
+        if facts.redis == "fallback":
+            found["redis"] = "Redis does not answer: positions are kept in memory"
+        if facts.history_waits > LONGEST_WAIT:
+            found["history"] = (
+                f"the history takes nothing: {facts.history_pending} facts wait,"
+                f" the oldest for {int(facts.history_waits)} s"
+            )
+        if self._clock() - self._dropped_at < DROPPED_SHOWN:
+            found["dropped"] = (
+                f"dropped since the start: {facts.flags_dropped} flags for Redis,"
+                f" {facts.episodes_dropped} episodes for the history"
+            )
+        return found
 
     def _about_doors(self, facts: Facts) -> dict[str, str]:
         return {
@@ -176,6 +220,11 @@ class Condition:
             for door in facts.doors
             if door.state != "closed"
         }
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def breaker(doors: Sequence[Door]) -> str:

@@ -16,14 +16,15 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type
 
 from chimera.app.build import Rooms
-from chimera.app.condition import NAMES, Condition, breaker, keep_looking
+from chimera.app.condition import Condition, breaker, keep_looking
 from chimera.app.loading import load_mirror
 from chimera.app.path import BlockPath
 from chimera.app.proving import prove_node
+from chimera.app.status import facts_of, look, protocols_of
 from chimera.app.tasks import ended, first_of, waiting
 from chimera.domain.block import Block, BlockBatch
 from chimera.domain.market import Key
-from chimera.domain.notices import ProtocolStatus, RebuildReport, Status
+from chimera.domain.notices import RebuildReport, Status
 from chimera.domain.opportunity import Checkpoint, Opportunity
 from chimera.errors import ChimeraError, Rebuild, Refuse, Retry, Skip, Unfit
 from chimera.rpc.pauses import Pauses
@@ -119,7 +120,9 @@ class Daemon:
             await self._patiently(rooms.bootstrap.prove)
             await rooms.history.open()  # only now: a refused start leaves no file behind
             await rooms.history.claim()
-            group.create_task(keep_looking(self._look), name="condition")
+            group.create_task(
+                keep_looking(functools.partial(look, rooms, self._condition)), name="condition"
+            )
             await self._follow()
 
     async def _follow(self) -> None:
@@ -158,7 +161,8 @@ class Daemon:
             async for message in messages:
                 await self._path.take(message)
                 if isinstance(message, BlockBatch):
-                    self._condition.took(live=message.arrived_ns > 0)
+                    behind = self._rooms.feed.head - message.block.number
+                    self._condition.took(live=message.arrived_ns > 0, behind=behind)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what needs the node until it works; discovery resumes where it was."""
@@ -253,7 +257,7 @@ class Daemon:
         if checkpoint is None or checkpoint != checkpoints[0]:  # newer ones have left the chain
             rooms.publisher.wrote_up_to(max((c.block.number for c in checkpoints), default=0))
         self._write_anew()
-        self._path.note(block)
+        self._path.begin(block, followed=checkpoint is not None)
         self._condition.took(live=True)  # however long reading it took
         gc.unfreeze()
         gc.collect()
@@ -262,6 +266,7 @@ class Daemon:
         log.info(
             "following",
             block=block.number,
+            complete_since=self._path.complete_since,
             streaks="resumed" if checkpoint else "begin here",
             accounts={name: len(rooms.book.keys(name)) for name in rooms.book.protocols},
         )
@@ -277,7 +282,7 @@ class Daemon:
     def status(self) -> Status:
         """Return what /readyz says."""
         rooms = self._rooms
-        head, facts = rooms.feed.head, rooms.facts()
+        head, facts = rooms.feed.head, facts_of(rooms)
         return Status(
             ready=self._is_ready(),
             chain_id=rooms.settings.chain.id,
@@ -286,26 +291,12 @@ class Daemon:
             lag_blocks=max(0, head - self._path.processed),
             redis=rooms.cache.state,
             breaker=breaker(facts.doors),
-            reasons=(*self._condition.reasons(facts), *self._left_out()),
-            protocols={name: self._status_of(name) for name in rooms.book.protocols},
+            reasons=tuple(self._condition.reasons(facts)),
+            protocols=protocols_of(rooms),
             degraded=bool(self._condition.degraded(facts)),
             complete_up_to=self._path.processed,
+            complete_since=self._path.complete_since or 0,
             faults=tuple(self._condition.alerts.faults),
-        )
-
-    def _left_out(self) -> list[str]:
-        unfollowed = self._rooms.engine.unfollowed.items()
-        return [f"{name} is not followed any more: {why}" for name, why in unfollowed]
-
-    def _status_of(self, name: str) -> ProtocolStatus:
-        rooms = self._rooms
-        reconciled = {} if rooms.reconciler is None else rooms.reconciler.last_blocks
-        return ProtocolStatus(
-            accounts=len(rooms.book.keys(name)),
-            borrowers=len(rooms.book.open_keys(name)),
-            last_reconciled_block=reconciled.get(name),
-            mismatches=rooms.engine.trust.mismatches[name],
-            exact_within_blocks=rooms.chain.adapters[name].exact_within(rooms.book.accounts(name)),
         )
 
     def _is_ready(self) -> bool:
@@ -314,11 +305,6 @@ class Daemon:
         if not rooms.book.loaded or self._rebuilding or rooms.feed.newest is None:
             return False
         return rooms.book.block == rooms.feed.newest
-
-    def _look(self) -> None:
-        degraded = self._condition.look(self._rooms.facts())
-        for name in NAMES:
-            self._rooms.metrics.degraded.labels(name).set(name in degraded)
 
     async def rebuild(self, *, protocol: str | None, from_block: int | None) -> RebuildReport:
         """

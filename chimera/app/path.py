@@ -36,11 +36,13 @@ class BlockPath:
 
     Attributes:
         processed: Number of the block that book, flags and streaks reflect.
+        complete_since: Block from which on every block up to `processed` was applied.
     """
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self.processed = 0
+        self.complete_since: int | None = None
         self._checkpoints: OrderedDict[int, Checkpoint] = OrderedDict()
         self._troubles: Counter[tuple[str, str]] = Counter()  # accounts by (protocol, error)
         self._standing: dict[Key, Standing] = {}
@@ -203,6 +205,17 @@ class BlockPath:
         if batch.arrived_ns:
             metrics.head_to_decision.observe((now - batch.arrived_ns) / BILLION)
 
+    def begin(self, block: Block, *, followed: bool) -> None:
+        """
+        Note that the book was loaded at a block.
+
+        `followed`: it is one that was applied before; else the blocks in between never will be.
+        """
+        since = self.complete_since
+        if since is None or not followed or block.number < since:
+            self.complete_since = block.number
+        self.note(block)
+
     def note(self, block: Block) -> None:
         """Make `processed_block` true: the book, the flags and the streaks reflect this block."""
         rooms = self._rooms
@@ -210,6 +223,8 @@ class BlockPath:
         rooms.snapshots.took(block)
         rooms.metrics.processed_block.set(block.number)
         rooms.metrics.complete_up_to_block.set(block.number)
+        rooms.metrics.complete_since_block.set(self.complete_since or 0)
+        log.debug("complete", up_to=block.number, since=self.complete_since)
         rooms.metrics.opportunities_open.set(rooms.detector.open_count)
         for name in rooms.book.protocols:
             rooms.metrics.accounts.labels(name).set(len(rooms.book.keys(name)))

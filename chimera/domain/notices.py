@@ -40,7 +40,13 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The body of /readyz."""
+    """
+    The body of /readyz.
+
+    Attributes:
+        complete_up_to: Block up to which every block was applied, from `complete_since` on.
+        complete_since: Block at which the book was last read as a whole instead of followed there.
+    """
 
     ready: bool
     chain_id: int
@@ -53,6 +59,7 @@ class Status:
     protocols: Mapping[str, ProtocolStatus] = field(default_factory=dict)
     degraded: bool = False
     complete_up_to: int = 0
+    complete_since: int = 0
     faults: tuple[Trouble, ...] = ()
 
 

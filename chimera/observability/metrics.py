@@ -75,6 +75,9 @@ class Metrics:
         self.complete_up_to_block = self._gauge(
             "complete_up_to_block", "Last block up to which every block was applied without a gap"
         )
+        self.complete_since_block = self._gauge(
+            "complete_since_block", "Block at which that began: the book was read as a whole there"
+        )
         self.blocks = self._counter("blocks", "Blocks applied")
         self.logs = self._counter("logs", "Logs of followed contracts applied")
         self.reorgs = self._counter("reorgs", "Rollbacks of blocks that left the chain")
@@ -162,6 +165,9 @@ class Metrics:
         )
 
     def _add_edges(self) -> None:
+        self.protocols_left_out = self._gauge(
+            "protocols_left_out", "Configured protocols that are not followed any more"
+        )
         self.degraded = self._gauge("degraded", "1 while this degrades the daemon", "reason")
         self.alerts = self._counter("alerts", "Alerts sent about a fault", "reason")
         self.ready = self._gauge("ready", "1 when caught up with the newest head")
@@ -169,6 +175,14 @@ class Metrics:
         self.cache_dropped = self._counter("cache_dropped", "Cache writes given up")
         self.cache_pending = self._gauge("cache_pending", "Positions waiting to go to Redis")
         self.history_pending = self._gauge("history_pending", "Writes waiting for the database")
+        self.history_failures = self._counter("history_failures", "Writes that the database failed")
+        self.history_dropped = self._counter(
+            "history_dropped", "Episodes given up because too many waited for the database"
+        )
+        self.flags_pending = self._gauge("flags_pending", "Flags waiting to go to the stream")
+        self.flags_dropped = self._counter(
+            "flags_dropped", "Flags given up because too many waited for Redis"
+        )
         self.http_requests = self._counter("http_requests", "HTTP requests", "route", "status")
         self.http_seconds = self._histogram("http_seconds", "Time in a handler", WORK, "route")
 

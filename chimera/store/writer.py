@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -65,14 +66,28 @@ class HistoryWriter(Service):
         history: Where it is written; must be open.
         pause: Seconds between two batches.
         undo_window: How many of the newest checkpoints are worth writing.
+        clock: Seconds of a monotonic clock.
+        on_failure: Told of every attempt that failed.
+        on_dropped: Told how many episodes were dropped because too many waited.
     """
 
-    def __init__(self, history: SqlHistory, *, pause: float = 0.25, undo_window: int = 64) -> None:
+    def __init__(
+        self,
+        history: SqlHistory,
+        *,
+        pause: float = 0.25,
+        undo_window: int = 64,
+        clock: Callable[[], float] = time.monotonic,
+        on_failure: Callable[[], object] = lambda: None,
+        on_dropped: Callable[[int], object] = lambda _count: None,
+    ) -> None:
         super().__init__()
         self._history = history
         self._pause = pause
         self._undo_window = undo_window
+        self._clock, self._on_failure, self._on_dropped = clock, on_failure, on_dropped
         self._pending = _Batch()
+        self._since: float | None = None  # when the oldest of what is not written was handed over
         self._work = asyncio.Event()
         self._writing = asyncio.Lock()
         self._crowds: dict[str, Crowd] = {}
@@ -87,6 +102,11 @@ class HistoryWriter(Service):
         batch = self._pending
         users = sum(map(len, batch.users.values()))
         return len(batch.checkpoints) + len(batch.opportunities) + users + len(batch.scanned_to)
+
+    @property
+    def waits(self) -> float:
+        """For how many seconds the oldest fact has waited to be written."""
+        return 0.0 if self._since is None else self._clock() - self._since
 
     def submit(
         self,
@@ -112,6 +132,8 @@ class HistoryWriter(Service):
         for protocol, addresses in (users or {}).items():
             self._crowd(protocol).add(addresses)
         self._scanned.update(scanned_to or {})
+        if self._since is None and self._pending:
+            self._since = self._clock()
         self._work.set()
 
     # --- for those who search --------------------------------------------------------------------
@@ -172,6 +194,7 @@ class HistoryWriter(Service):
         """Write everything now; tell whether that worked. What did not work stays pending."""
         async with self._writing:
             batch, self._pending = self._pending, _Batch()
+            began = self._clock()
             self._work.clear()
             if not batch:
                 return True
@@ -181,6 +204,8 @@ class HistoryWriter(Service):
             finally:
                 if not written:
                     self._keep(batch)
+            if written:
+                self._since = began if self._pending else None
             return written
 
     def _crowd(self, protocol: str) -> Crowd:
@@ -196,6 +221,7 @@ class HistoryWriter(Service):
             )
         except Retry as error:
             self.failures += 1
+            self._on_failure()
             log.warning("history_not_written", error=str(error), episodes=len(batch.opportunities))
             return False
         return True
@@ -212,6 +238,7 @@ class HistoryWriter(Service):
             del batch.opportunities[identity]
             self.dropped += 1
         if excess > 0:
+            self._on_dropped(excess)
             log.error("history_episodes_dropped", dropped=excess)
         self._work.set()
 

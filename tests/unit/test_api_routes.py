@@ -73,6 +73,7 @@ async def test_readiness_has_every_promised_field(daemon: Daemon) -> None:
         },
         "degraded": False,
         "complete_up_to": 0,
+        "complete_since": 0,
         "faults": [],
     }
 

@@ -3,7 +3,9 @@
 from structlog.testing import capture_logs
 
 from chimera.app.condition import (
+    DROPPED_SHOWN,
     GAP_SHOWN,
+    LONGEST_WAIT,
     MOST_GAP,
     MOST_KEPT,
     SILENCE,
@@ -72,18 +74,38 @@ def test_a_gap_of_more_than_three_blocks_is_shown_for_a_while() -> None:
     def found() -> dict[str, str]:
         return its.degraded(Facts(head=7, processed=block(int(clock.now))))
 
-    for _ in range(MOST_GAP):
-        its.took(live=False)
+    def filled(blocks: int) -> None:
+        for behind in reversed(range(blocks)):
+            its.took(live=False, behind=behind)
+
+    filled(MOST_GAP)
+    filled(MOST_GAP)
     its.took(live=True)
     assert found() == {}
-    for _ in range(MOST_GAP + 1):
-        its.took(live=False)
+    filled(MOST_GAP + 1)
     its.took(live=True)
     assert found() == {"gap": "a gap of 4 blocks was filled"}
 
     clock.now += GAP_SHOWN + 1
     its.took(live=True)
     assert found() == {}
+
+
+def test_blocks_that_nobody_announces_are_no_gap_while_asking_keeps_up() -> None:
+    clock = Clock()
+    its = conditioned(clock)
+    facts = Facts(head=7, processed=block())
+    its.took(live=False, behind=MOST_GAP)
+    for behind in (2, 1, 0):
+        its.took(live=False, behind=behind)
+    assert "gap" in its.degraded(facts)
+    clock.now += GAP_SHOWN + 1
+    facts = Facts(head=7, processed=block(int(clock.now)))
+
+    for behind in (1, 0, 0, 1, 0, 1, 1, 1, 0):
+        its.took(live=False, behind=behind)
+
+    assert its.degraded(facts) == {}
 
 
 def test_a_head_more_than_twenty_seconds_behind_the_clock_is_stale() -> None:
@@ -137,6 +159,68 @@ def test_a_sequencer_that_is_not_well_degrades_the_daemon_and_is_alerted_of_once
     assert its.reasons(facts) == ["the sequencer is down, for 3 s"]
     assert told == ["sequencer"]
     assert its.look(Facts(head=7, processed=block())) == {}
+
+
+def test_a_protocol_that_was_left_out_degrades_the_daemon() -> None:
+    told: list[str] = []
+    clock = Clock()
+    its = Condition(block_time=2.0, clock=clock, wall=clock, on_alert=told.append)
+    facts = Facts(head=7, processed=block(), left_out={"venus": "it mints", "old": "it is gone"})
+    both = "venus is not followed any more: it mints; old is not followed any more: it is gone"
+
+    assert its.look(facts) == {"left_out": both}
+    assert its.reasons(facts) == [both]
+    assert told == ["left_out"]
+
+
+def test_what_is_not_told_to_others_is_alerted_of_and_degrades_nothing() -> None:
+    told: list[str] = []
+    clock = Clock()
+    its = Condition(block_time=2.0, clock=clock, wall=clock, on_alert=told.append)
+    markets = ("m.1", "m.2", "m.3", "m.4")
+    facts = Facts(
+        head=7,
+        processed=block(),
+        redis="fallback",
+        quarantined=markets,
+        history_pending=12,
+        history_waits=LONGEST_WAIT + 1,
+        flags_dropped=2,
+        episodes_dropped=3,
+    )
+
+    for _ in range(2):
+        assert its.look(facts) == {}
+
+    assert told == ["redis", "history", "dropped", "quarantine"]
+    assert [fault.about for fault in its.alerts.faults] == [
+        "Redis does not answer: positions are kept in memory",
+        "the history takes nothing: 12 facts wait, the oldest for 31 s",
+        "dropped since the start: 2 flags for Redis, 3 episodes for the history",
+        "in quarantine: m.1, m.2, m.3 and 1 more",
+    ]
+    assert len(its.reasons(facts)) == 3 + len(markets)
+
+
+def test_what_was_dropped_is_shown_for_a_while_and_again_when_more_is() -> None:
+    clock = Clock()
+    its = conditioned(clock)
+
+    def reasons(dropped: int) -> int:
+        facts = Facts(head=7, processed=block(int(clock.now)), flags_dropped=dropped)
+        its.took(live=True)
+        its.look(facts)
+        return len(its.reasons(facts))
+
+    assert [reasons(0), reasons(2)] == [0, 1]
+    clock.now += DROPPED_SHOWN
+    assert [reasons(2), reasons(3)] == [0, 1]
+
+
+def test_a_history_that_is_slow_is_no_fault() -> None:
+    facts = Facts(head=7, processed=block(), history_pending=900, history_waits=LONGEST_WAIT)
+
+    assert conditioned(Clock()).reasons(facts) == []
 
 
 def test_an_alert_is_sent_once_in_five_minutes_however_often_the_fault_comes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -144,3 +145,36 @@ async def test_garbage_is_collected_after_a_block_and_not_while_it_is_decided() 
     decided, (young, middle, _) = walk.path.processed, gc.get_count()
     assert decided == walk.house.book.block.number
     assert (young < 700, middle) == (True, 0)
+
+
+async def test_what_is_complete_begins_where_the_book_was_read_instead_of_followed() -> None:
+    walk = await flagged()
+    block = walk.house.book.block
+
+    def since() -> tuple[int | None, float]:
+        return walk.path.complete_since, walk.house.count("complete_since_block")
+
+    walk.path.begin(block, followed=True)  # a start: what was before is another run's
+    assert since() == (block.number, block.number)
+    await walk.block()
+    walk.path.begin(walk.house.book.block, followed=True)  # read anew where it stood
+    assert since() == (block.number, block.number)
+
+    jumped = replace(block, number=block.number + 7_000)
+    with capture_logs() as lines:
+        walk.path.begin(jumped, followed=False)
+
+    assert since() == (jumped.number, jumped.number)
+    assert {"up_to": jumped.number, "since": jumped.number} in [
+        {name: line.get(name) for name in ("up_to", "since")} for line in lines
+    ]
+
+
+async def test_what_is_complete_begins_earlier_where_the_book_went_back_further() -> None:
+    walk = await flagged()
+    block = walk.house.book.block
+    walk.path.begin(block, followed=False)
+
+    walk.path.begin(replace(block, number=block.number - 1), followed=True)
+
+    assert walk.path.complete_since == block.number - 1

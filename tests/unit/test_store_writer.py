@@ -213,3 +213,45 @@ async def test_a_database_that_is_away_for_days_does_not_eat_the_memory(
 
     assert [o.id for o in await history.opportunities(9)] == ["4", "3"]
     assert writer.dropped == 3
+
+
+async def test_what_is_not_written_waits_and_failures_are_told(history: FlakyHistory) -> None:
+    now, failures = 100.0, 0
+
+    def failed() -> None:
+        nonlocal failures
+        failures += 1
+
+    writer = HistoryWriter(history, clock=lambda: now, on_failure=failed)
+    assert writer.waits == 0
+    writer.submit(checkpoint(101))
+    now += 10
+    history.failing = True
+    assert not await writer.flush()
+    writer.submit(checkpoint(102))
+    now += 10
+    assert (writer.waits, failures, writer.failures) == (20, 1, 1)
+
+    history.failing = False
+    assert await writer.flush()
+
+    assert writer.waits == 0
+
+
+async def test_what_comes_while_the_rest_is_written_waits_from_then_on(
+    history: FlakyHistory,
+) -> None:
+    now = 100.0
+    writer = HistoryWriter(history, clock=lambda: now)
+    writer.submit(checkpoint(101))
+    history.hanging = True
+    flushing = asyncio.create_task(writer.flush())
+    await soon(history.called.wait())
+    now += 5
+    assert writer.waits == 5  # neither here nor there yet
+    writer.submit(checkpoint(102))
+    flushing.cancel()
+    await asyncio.wait({flushing})
+
+    assert writer.waits == 5
+    assert writer.pending == 2
