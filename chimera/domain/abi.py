@@ -85,6 +85,11 @@ def address_at(data: bytes, place: int) -> Address:
     return Address(data[WORD * place + 12 : WORD * place + WORD])
 
 
+def place(number: int) -> slice:
+    """Return where the word of this number stands in data."""
+    return slice(number * WORD, (number + 1) * WORD)
+
+
 def uint_at(data: bytes, place: int) -> int:
     """Return the unsigned integer in the data word at `place`."""
     return int.from_bytes(data[WORD * place : WORD * place + WORD], "big")

@@ -7,8 +7,11 @@ import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
+
+from chimera.domain.market import EMPTY, PARTS, Account
 
 Function = get_origin(Callable[..., Any])
 PLAIN: Mapping[Any, str] = {int: "int", bool: "bool", str: "str", types.NoneType: "null"}
@@ -39,9 +42,9 @@ def shape_of(hint: object) -> Shape:
     Return how values of a type are written.
 
     Bytes become hex, sets sorted lists, mappings objects. Dataclasses become objects of the fields
-    that their constructor takes; what equals its default is left out. A dataclass with functions
-    among its fields (the arithmetic of a revision) is a constant: its module's name for it is
-    written.
+    that their constructor takes, and so does an account; what equals its default is left out. A
+    dataclass with functions among its fields (the arithmetic of a revision) is a constant: its
+    module's name for it is written.
 
     Raises:
         TypeError: Nothing here can write this type.
@@ -62,7 +65,7 @@ def _shape(hint: object) -> Shape:
         return Shape(PLAIN[hint], _same, _same)
     if hint is bytes:
         return Shape("bytes", written_bytes, read_bytes)
-    if isinstance(hint, type) and is_dataclass(hint):
+    if isinstance(hint, type) and (is_dataclass(hint) or hint is Account):
         return _constant(hint) if _has_functions(hint) else _record(hint)
     if isinstance(hint, type) and hasattr(hint, "_fields"):
         return _row(hint.__name__, tuple(get_type_hints(hint).values()), hint)
@@ -147,9 +150,16 @@ def _mapping(key: object, item: object) -> Shape:
 
 
 def _record(kind: type) -> Shape:
-    hints = get_type_hints(kind)
-    shapes = {its.name: shape_of(hints[its.name]) for its in fields(kind) if its.init}
-    usual = {its.name: _default(its) for its in fields(kind) if its.init}
+    if kind is Account:
+        parts = get_type_hints(Account.__new__)
+        return _object(kind, {name: parts[name] for name in PARTS}, partial(getattr, EMPTY))
+    hints, taken = get_type_hints(kind), {its.name: its for its in fields(kind) if its.init}
+    return _object(kind, {name: hints[name] for name in taken}, lambda name: _default(taken[name]))
+
+
+def _object(kind: type, hints: Mapping[str, Any], default: Callable[[str], object]) -> Shape:
+    shapes = {name: shape_of(hint) for name, hint in hints.items()}
+    usual = {name: default(name) for name in hints}
 
     def write(value: object) -> dict[str, Any]:
         found = ((name, getattr(value, name)) for name in shapes)

@@ -130,10 +130,10 @@ class AaveMarket(Market):
     _indexes: dict[int, dict[Address, Indexes]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _rows: dict[int, dict[tuple[Address, int], Row]] = field(
+    _rows: dict[int, dict[tuple[Address, int], Any]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _shown: dict[int, dict[tuple[Address, int], Shown]] = field(
+    _shown: dict[int, dict[tuple[Address, int], Any]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _lasting: dict[Callable[[AaveMarket], Any], Any] = field(

@@ -43,13 +43,18 @@ SHAPES: dict[bytes, tuple[int, int]] = {
     events.UPGRADED: (2, 0),
 }
 
-# In which words an index stands, by which amounts are divided; it begins at 1 and never falls
-INDEXES = {events.MINT: (2,), events.BURN: (2,), events.RESERVE_DATA_UPDATED: (3, 4)}
+# Where an index stands, by which amounts are divided; it begins at one ray and never falls
+INDEXES = {
+    events.MINT: (abi.place(2),),
+    events.BURN: (abi.place(2),),
+    events.RESERVE_DATA_UPDATED: (abi.place(3), abi.place(4)),
+}
+ZERO = bytes(abi.WORD)
 
 
 def check(logs: Sequence[Log]) -> set[bytes]:
     """
-    Refuse logs that are cut short; return the first topics of all of them.
+    Refuse logs that are cut short, or say what no pool says; return all first topics.
 
     A block has many logs of few kinds, so kinds are looked at, and a log only to name it.
 
@@ -61,6 +66,10 @@ def check(logs: Sequence[Log]) -> set[bytes]:
         for log in logs:
             if (shape := SHAPES.get(log.topics[0])) is not None:
                 abi.check_size(log, *shape)
+    for log in logs:
+        for index in INDEXES.get(log.topics[0], ()):
+            if log.data[index] == ZERO:
+                raise abi.undecoded(log, "an index in it is 0")
     return {topic for topic, _, _ in kinds}
 
 
