@@ -281,8 +281,18 @@ class ChainFeed:
             self._sealer.answers.forget(sealed.block)  # perhaps what was answered is not true
             raise
 
-    async def _seal(self, trail: Trail, draft: Draft) -> BlockBatch:
+    async def _finished(self, draft: Draft) -> Draft:
+        """Finish a draft; read it once more if the node left out logs that were announced."""
         sealed = await self._sealer.finish(draft)
+        block = sealed.block
+        if not self._audit.knows_more(block, sealed.query, sealed.logs):
+            return sealed
+        self._log.info("announced_logs_missing", block=block.number)
+        self._sealer.answers.forget(block)
+        return await self._sealer.finish(await self._sealer.draft(block))
+
+    async def _seal(self, trail: Trail, draft: Draft) -> BlockBatch:
+        sealed = await self._finished(draft)
         block = sealed.block
         if self._quorum is not None:
             await self._agree(sealed, self._quorum)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chimera.chain.audit import GRACE, Difference, LogAudit
 from chimera.chain.reorg import Trail
-from chimera.domain.block import Block, LogQuery
+from chimera.domain.block import Block, BlockHash, LogQuery
 from tests.fakes_chain import POOL, TOKEN, TOPIC, FakeChain, log_at
 
 QUERY = LogQuery(frozenset({POOL}), frozenset({TOPIC}))
@@ -140,4 +140,65 @@ def test_a_block_that_was_rolled_back_owes_nothing() -> None:
     audited.chain.cut(1)
     audited.audit.rolled_back(ancestor)
 
+    assert audited.outcome() == []
+
+
+def kept(audit: LogAudit) -> int:
+    return sum(map(len, audit._announced.values()))
+
+
+def test_more_logs_of_a_block_than_any_has_are_not_kept_and_who_announced_them_is_accused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chimera.chain.audit.MOST_OF_BLOCK", 10)
+    audited = Audited()
+    for endpoint, index in zip("aabbb", range(5, 10), strict=True):
+        audited.audit.begun(endpoint)
+        for place in range(10 * index, 10 * index + 10):
+            log = log_at(1, place)
+            audited.audit.announced(BlockHash(b"invented"), log, removed=False)
+
+    assert kept(audited.audit) == 10
+    assert audited.seal() == [
+        Difference(audited.chain.tip, 0, 10, "a"),
+        Difference(audited.chain.tip, 0, 30, "b"),
+    ]
+    assert audited.seal() == []
+
+
+def test_the_logs_of_all_blocks_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chimera.chain.audit.MOST_LOGS", 50)
+    audited = Audited()
+    most = 0
+    for number in range(100):
+        for place in range(7):
+            block_hash = BlockHash(number.to_bytes(32, "big"))
+            audited.audit.announced(block_hash, log_at(number, place), removed=place == 6)
+            audited.audit.announced(block_hash, log_at(number, 0), removed=False)
+            most = max(most, kept(audited.audit))
+
+    assert 45 <= most <= 50
+    assert audited.audit._kept == kept(audited.audit)
+    for _ in range(300):
+        audited.seal(logs=3, announced=3)
+    assert audited.outcome() == []
+    assert audited.audit._kept == kept(audited.audit) <= 50
+
+
+def test_a_block_whose_logs_there_was_no_room_for_owes_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chimera.chain.audit.MOST_LOGS", 10)
+    audited = Audited()
+    blocks = [audited.chain.mine() for _ in range(4)]
+    for block in blocks:
+        audited.audit.head(block.hash, QUERY)
+        for place in range(4):
+            audited.audit.announced(block.hash, log_at(block.number, place), removed=False)
+    told = [
+        audited.audit.sealed(block, QUERY, [log_at(block.number, place) for place in range(4)])
+        for block in blocks
+    ]
+
+    assert told == [[]] * 4
     assert audited.outcome() == []
