@@ -279,14 +279,20 @@ class Reconciler(Service):
     def _absolve(self) -> bool:
         """End quarantines that no rebuild will end, where all agree; tell whether any did."""
         ended = []
+        self._forget_the_gone()
         for market in list(self._trust.quarantined):
-            for key in self._trust.wrong(market):
-                if self._engine.book.get(key) is None:
-                    self._trust.clean(key, market)
             if not self._may_rebuild(market) and not self._trust.wrong(market):
                 self._end(market)
                 ended.append(market)
         return bool(ended)
+
+    def _forget_the_gone(self) -> None:
+        """Keep nothing of accounts that are not there any more, nor of markets without fault."""
+        for market in self._trust.suspected:
+            for key in self._trust.wrong(market):
+                if self._engine.book.get(key) is None:
+                    self._trust.clean(key, market)
+        self._mendable &= self._trust.suspected
 
     def _may_rebuild(self, market: str) -> bool:
         return market in self._mendable and self._rebuilds.get(market, (0, 0.0))[0] < MOST_REBUILDS
@@ -346,6 +352,11 @@ class Reconciler(Service):
         for market in held:
             count, _ = self._rebuilds.get(market, (0, 0.0))
             self._rebuilds[market] = (count + 1, self._clock())
+        self._rebuilds = {
+            market: (count, last)
+            for market, (count, last) in self._rebuilds.items()
+            if market in self._trust.quarantined or self._clock() - last <= FORGIVEN
+        }
 
 
 def _figures(differences: Iterable[Difference]) -> dict[str, dict[str, str]]:

@@ -20,6 +20,7 @@ from chimera.state.screen_ranking import Ranking
 from chimera.state.valuation import Draft
 
 RUN = 2_048  # holders that are sorted in one go
+MOST_LISTS = 32  # worked out in part and kept; what is asked for again later begins anew
 UNPRICED, MAXIMAL, IDLE = 2, 1, 3  # what follows the numbers (0); IDLE: without debt
 
 Rank = tuple[int, int, str, Holder]
@@ -131,9 +132,11 @@ class Snapshot:
 
     def listed(self, filters: Filters) -> Listed:
         """Return the accounts that pass, in order."""
-        if filters not in self._lists:
-            self._lists[filters] = Listed(self._ranks(filters))
-        return self._lists[filters]
+        found = self._lists.pop(filters, None) or Listed(self._ranks(filters))
+        self._lists[filters] = found
+        if len(self._lists) > MOST_LISTS:
+            del self._lists[next(iter(self._lists))]
+        return found
 
     def position(self, key: Key) -> Position | None:
         """Value one account, or return None for one that is not in the book."""

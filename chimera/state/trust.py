@@ -129,12 +129,17 @@ class Trust:
             self._mistrust(key)
             if excused:
                 return False
-        recent = [then for then in self._divergences.get(market, ()) if now - then < self._window]
-        self._divergences[market] = [*recent, now][-TOO_MANY:]
+        self._forget_before(now - self._window)
+        self._divergences[market] = [*self._divergences.get(market, ()), now][-TOO_MANY:]
         if len(self._divergences[market]) < TOO_MANY or market in self._quarantined:
             return False
         self._quarantined[market] = None
         return True
+
+    @property
+    def suspected(self) -> frozenset[str]:
+        """Published markets of which anything is remembered: anybody can make more of them."""
+        return frozenset(self._divergences.keys() | self._wrong.keys() | self._quarantined.keys())
 
     def lift(self, market: str) -> None:
         """End the quarantine of a market that was compared clean."""
@@ -153,6 +158,13 @@ class Trust:
             wrong.pop(key, None)
             if not wrong:
                 del self._wrong[market]
+
+    def _forget_before(self, oldest: float) -> None:
+        kept = {
+            market: [then for then in times if then > oldest]
+            for market, times in self._divergences.items()
+        }
+        self._divergences = {market: times for market, times in kept.items() if times}
 
     def _mistrust(self, key: Key) -> None:
         self._mistrusted.setdefault(key[0], set()).add(key[1])

@@ -270,3 +270,26 @@ async def test_a_book_that_is_not_loaded_lists_nothing() -> None:
 
 def _assets(item: Position) -> set[str]:
     return {leg.asset for leg in item.collateral} | {leg.asset for leg in item.debt}
+
+
+async def test_only_the_lists_asked_for_last_are_kept() -> None:
+    held = snapshot.Snapshot(Room(borrowers=20).engine)
+
+    def asked(limit: int) -> snapshot.Filters:
+        return snapshot.Filters(None, None, None, max_health_factor=limit * WAD)
+
+    first = held.listed(asked(1))
+    rows = await first.slice(0, 50)
+    for limit in range(2, 1 + snapshot.MOST_LISTS):
+        held.listed(asked(limit))
+    assert held.listed(asked(1)) is first  # it was asked for again: the next oldest goes
+    for limit in range(100, 99 + snapshot.MOST_LISTS):
+        held.listed(asked(limit))
+    assert held.listed(asked(1)) is first
+    for limit in range(200, 200 + snapshot.MOST_LISTS):
+        held.listed(asked(limit))
+
+    again = held.listed(asked(1))
+    assert again is not first
+    assert rows == await again.slice(0, 50) != []
+    assert len(held._lists) == snapshot.MOST_LISTS

@@ -13,6 +13,7 @@ from chimera.domain.call import Readings
 from chimera.domain.health import Difference
 from chimera.domain.market import Account, Holder
 from chimera.errors import Retry
+from chimera.state.reconcile import FORGIVEN
 from tests.fakes_reconcile import LESS, PRICES, RIGHT, WITHIN, House, Roomy, house_with, people
 from tests.fakes_state import ALICE, BOB, CAROL, ENTRY, PRICE, WETH, FakeMarket, address, child, log
 
@@ -274,3 +275,49 @@ async def test_the_rebuild_of_another_protocol_leaves_the_mistrusted_alone() -> 
     house.engine.adopt()  # nothing of this protocol was loaded
 
     assert house.trust.mistrusts(ALICES)
+
+
+async def test_markets_that_anybody_can_make_are_not_remembered_for_ever() -> None:
+    count = 5
+    users = [address((1 + market << 152) + n) for market in range(count) for n in range(2)]
+    house = House(users, adapter=Roomy())
+    trust, reconciler = house.trust, house.reconciler
+    for one, two in zip(users[::2], users[1::2], strict=True):
+        house.chain.adapter = Roomy(chain=dict.fromkeys(users, RIGHT), prices=PRICES)
+        house.chain.adapter.chain |= {one: LESS, two: LESS}
+        house.step(seconds=FORGIVEN + 1)
+        await reconciler.compare()
+        house.chain.adapter = house.adapter
+        await reconciler.heal()
+        house.step()
+        await reconciler.compare()
+    assert len(house.rebuilt) == count
+    assert trust.quarantined == set()
+
+    assert len(reconciler._rebuilds) == 1
+    assert reconciler._mendable == set()
+
+
+async def test_a_single_divergence_is_forgotten_after_the_window_or_with_its_account() -> None:
+    users = [address(1 + market << 152) for market in range(5)]
+    house = House(users, adapter=Roomy())
+    house.chain.adapter = Roomy(chain=dict.fromkeys(users, RIGHT), prices=PRICES)
+    for user in users:
+        house.chain.adapter.chain[user] = LESS
+        house.step(seconds=WITHIN + 1)
+        await house.reconciler.compare()
+        house.chain.adapter.chain[user] = RIGHT
+        house.step()
+        await house.reconciler.compare()
+    assert house.count("mirror_mismatches_total") == len(users)
+    assert house.trust.suspected == house.reconciler._mendable == {"fake.5"}
+
+    house.chain.adapter.chain[users[0]] = LESS
+    house.step(seconds=WITHIN + 1)
+    await house.reconciler.compare()
+    assert house.trust.wrong("fake.1")
+    house.load(dict.fromkeys(users[1:], RIGHT), house.book.block)
+    house.engine.adopt()
+    house.step()
+    await house.reconciler.compare()
+    assert house.trust.wrong("fake.1") == ()
