@@ -2,7 +2,9 @@
 Search for inputs that break what stands at the walls, for as long as there is time.
 
 CHIMERA_FUZZ_SECONDS is the time of all chosen targets together, CHIMERA_FUZZ_SEED where the search
-begins: the same seed tries the same inputs, in the same order, as far as the time allows.
+begins: the same seed tries the same inputs, in the same order, as far as the time allows. A search
+goes through rounds of one size, each from a seed of its own: the number that a find prints begins
+with the round that found it.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ from typing import Any, Protocol, TypeVar
 import hypothesis
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
+from hypothesis.errors import StopTest
 
 T = TypeVar("T")
+Clock = Callable[[], float]
 
 SECONDS = float(os.environ.get("CHIMERA_FUZZ_SECONDS", "20"))
 SEED = int(os.environ.get("CHIMERA_FUZZ_SEED", "0"))
-FIRST_ROUND, LONGEST_ROUND = 10, 300  # examples
-ROUND_SECONDS = 5.0
+ROUND = 300  # examples; what hypothesis draws depends on it
 
 # Where integers of contracts, of JSON, of Python and of SQL have their edges.
 EDGES: tuple[int, ...] = (
@@ -50,38 +53,62 @@ class Draw(Protocol):
     def __call__(self, strategy: st.SearchStrategy[T], /) -> T: ...
 
 
+class TimeOver(KeyboardInterrupt):
+    """Ends a round as Ctrl+C would: whatever else ends it is a find to hypothesis."""
+
+
 class Fuzz:
     """Calls a property with drawn inputs until `seconds` are over, and tells how often."""
 
-    def __init__(self, seconds: float, told: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        told: Callable[[int], None],
+        *,
+        seed: int = SEED,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self._seconds, self._told = seconds, told
+        self._seed, self._clock = seed, clock
         self._tried = 0
 
     def __call__(self, hold: Callable[[Draw], None], *, shrink: bool = True) -> None:
         """Search. What fails is printed with the seed, and with hypothesis' way to repeat it."""
-        end = time.monotonic() + self._seconds
-        size, number = FIRST_ROUND, SEED
+        end, number = self._clock() + self._seconds, self._seed
         try:
-            while (begun := time.monotonic()) < end:
-                self._round(hold, number, size, shrink=shrink)
-                pace = (time.monotonic() - begun) / size
-                left = min(ROUND_SECONDS, end - time.monotonic())
-                size = max(1, min(LONGEST_ROUND, 2 * size, int(left / pace)))
+            while True:
+                self._round(hold, number, end, shrink=shrink)
                 number += 1
+        except TimeOver:
+            pass
         except BaseException:
             print(f"CHIMERA_FUZZ_SEED={number} finds this first")  # noqa: T201  (pytest shows it)
             raise
         finally:
             self._told(self._tried)
 
-    def _round(self, hold: Callable[[Draw], None], number: int, size: int, *, shrink: bool) -> None:
+    def _round(
+        self, hold: Callable[[Draw], None], number: int, end: float, *, shrink: bool
+    ) -> None:
+        """Try `ROUND` examples, fewer if the time is over; a find is shrunk however late it is."""
+        found = False
+
         def example(data: st.DataObject) -> None:
+            nonlocal found
+            if self._tried and not found and self._clock() >= end:
+                raise TimeOver
             self._tried += 1
-            hold(data.draw)
+            try:
+                hold(data.draw)
+            except StopTest:  # hypothesis has drawn enough
+                raise
+            except BaseException:
+                found = True
+                raise
 
         phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
         limits = hypothesis.settings(
-            max_examples=size,
+            max_examples=ROUND,
             database=None,
             deadline=None,
             phases=phases,
@@ -89,6 +116,8 @@ class Fuzz:
             suppress_health_check=list(HealthCheck),
         )
         hypothesis.seed(number)(limits(hypothesis.given(st.data())(example)))()
+        if self._clock() >= end:  # hypothesis ends a round early where there is little to draw
+            raise TimeOver
 
 
 # --- bytes ---------------------------------------------------------------------------------------
