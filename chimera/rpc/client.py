@@ -29,6 +29,7 @@ from chimera.rpc.pauses import Pauses
 from chimera.rpc.wire import Answer, decoded
 
 T = TypeVar("T")
+F = TypeVar("F", bound=ChimeraError)
 
 Request = tuple[str, Sequence[Any]]
 """A method and its parameters."""
@@ -69,6 +70,12 @@ def may_work_again(error: BaseException) -> bool:
     if not isinstance(error, Retry) or error.pause > LONGEST_PAUSE:
         return False
     return not isinstance(error, RangeTooWide | BatchTooLarge | TooHeavy | Denied)
+
+
+def _bare(fault: F) -> F:
+    """Return a fault without the frames that it came through: they hold it, and it holds them."""
+    fault.__context__ = None
+    return fault.with_traceback(None)
 
 
 class _Asked:
@@ -217,14 +224,14 @@ class HttpClient:
             await self._patiently(asked, purpose)
         except BatchTooLarge as fault:
             if len(asked) == 1:
-                asked[0].settle(fault)
+                asked[0].settle(_bare(fault))
                 return
             self._max_batch = min(self._max_batch, (len(asked) + 1) // 2)
             for chunk in self._chunks(asked):
                 await self._settle(chunk, purpose)
         except ChimeraError as fault:
             for one in asked:
-                one.settle(fault.with_traceback(None))  # which would hold `asked`, and so itself
+                one.settle(_bare(fault))
 
     async def _patiently(self, asked: list[_Asked], purpose: str) -> None:
         """
@@ -240,7 +247,7 @@ class HttpClient:
             except Retry as fault:
                 if tries >= self._attempts or not may_work_again(fault):
                     raise
-                pause = self._pauses.after(tries, fault.with_traceback(None))
+                pause = self._pauses.after(tries, _bare(fault))
             await asyncio.sleep(pause)
 
     async def _exchange(self, asked: list[_Asked], purpose: str) -> None:
@@ -300,6 +307,7 @@ class HttpClient:
             raise TimedOut(said) from None
         except (aiohttp.ClientError, OSError) as error:
             # The texts of aiohttp may carry the URL, and with it a key: the kind has to do.
+            error.__traceback__ = None  # which holds `asked`, and others hold the error
             said = f"{self.endpoint.label}: {asked[0].method}: {type(error).__name__}"
             raise Retry(said) from None
 

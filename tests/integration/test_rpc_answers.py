@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from chimera.errors import ChimeraError, RangeTooWide
+from chimera.errors import ChimeraError, RangeTooWide, Retry
 from chimera.rpc.client import HttpClient, OnRequest, Request
 from chimera.rpc.faults import TooHeavy
 from chimera.rpc.wire import TEXT
@@ -67,3 +70,23 @@ async def test_a_batch_whose_answer_is_too_large_is_asked_for_in_parts() -> None
 
     assert [len(str(one)) for one in told] == [200 + number for number in range(8)]
     assert len(sent) > len(asked)
+
+
+async def test_a_node_that_is_away_leaves_no_garbage_that_only_a_collection_finds() -> None:
+    async with endpoint() as client:
+        url = client.endpoint.url
+    away = HttpClient(url, attempts=2, first_pause=0.001)
+    faults = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            try:
+                await away.call("eth_call", [1], TEXT, purpose="check")
+            except Retry as fault:
+                faults.append(weakref.ref(fault))
+            await asyncio.sleep(0)
+        assert [fault() for fault in faults] == [None] * 3
+    finally:
+        gc.enable()
+        await away.aclose()
