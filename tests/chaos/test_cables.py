@@ -7,11 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
+from chimera.app.build import TIMEOUT
 from devnet.chaos_process import held
 from devnet.chaos_proxy import ChaosProxy
 from devnet.chaos_scene import Scene
 
 MISSED = 30  # blocks
+LONG = 12.0  # seconds after which every pause between two tries is as long as it gets
+SOON = 2.0  # seconds after the return
 
 CABLES: dict[str, Callable[[Scene], tuple[ChaosProxy, ...]]] = {
     "socket": lambda scene: (scene.ws,),
@@ -38,6 +41,45 @@ def test_a_cut_of_thirty_blocks(which: str, scene: Scene) -> None:
     for cable in cables:
         cable.restore()
     scene.tell(f"{which}: complete again {scene.catch_up():.2f} s after the return")
+    agreed(scene)
+
+
+def live_for(scene: Scene, seconds: float) -> None:
+    """Live the missed blocks, spread over so many seconds, while the daemon gets none of them."""
+    began, stands = time.monotonic(), scene.processed()
+    for number in range(1, MISSED + 1):
+        scene.live(1)
+        time.sleep(max(0.0, began + seconds * number / MISSED - time.monotonic()))
+    assert scene.processed() <= stands + 1  # whose answers were under way
+    assert scene.stage.node.number - scene.processed() >= MISSED - 1
+
+
+def test_a_long_cut_is_made_up_for_within_two_seconds_of_the_return(scene: Scene) -> None:
+    cables = CABLES["both"](scene)
+    for cable in cables:
+        cable.cut()
+    live_for(scene, LONG)
+    for cable in cables:
+        cable.restore()
+    took = scene.catch_up()
+    scene.tell(f"cut for {LONG:.0f} s: complete again {took:.2f} s after the return")
+    assert took <= SOON
+    agreed(scene)
+
+
+def test_a_long_black_hole_is_made_up_for_once_the_last_request_in_it_is_given_up(
+    scene: Scene,
+) -> None:
+    """Nothing is refused, nothing answered: what hangs in it at the end is waited for."""
+    cables = CABLES["both"](scene)
+    for cable in cables:
+        cable.silent = True
+    live_for(scene, LONG)
+    for cable in cables:
+        cable.restore()
+    took = scene.catch_up()
+    scene.tell(f"swallowed for {LONG:.0f} s: complete again {took:.2f} s after the return")
+    assert took <= TIMEOUT + SOON
     agreed(scene)
 
 
