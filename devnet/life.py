@@ -38,6 +38,7 @@ CHURN = {
     "close": 3,
     "reopen": 4,
 }
+ARRIVALS = {"newcomer", "first_borrow"}  # by which more and more people have debt
 PRICE_EVENTS = {"price": 60, "swap_aggregator": 6, "replace_source": 2}
 OWNERS_EVENTS = {
     "threshold": 6,
@@ -104,6 +105,7 @@ class Life:
     Goes on from wherever the chain is. The same seed on the same chain lives the same life.
 
     Attributes:
+        full: True lets nobody borrow for the first time: those who have debt may leave and return.
         succeeded: Transactions that went well so far, by kind.
         failed: Those that the contracts refused (which is part of life), by kind.
     """
@@ -122,6 +124,7 @@ class Life:
         self._before_dip = 0
         self._sliding: tuple[str, int, int] | None = None  # symbol, direction, blocks left
         self._restlessness: tuple[tuple[str, int], ...] = ()
+        self.full = False
         self.succeeded: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self._learn_feeds()
@@ -184,10 +187,12 @@ class Life:
             vars(actor).update(known)
 
     def _churn(self) -> list[Transaction]:
-        happening: Callable[[], list[Transaction]] = getattr(
-            self._people, self._pick(tuple(CHURN.items()))
-        )
+        kinds = ((kind, weight) for kind, weight in CHURN.items() if not self._is_shut_to(kind))
+        happening: Callable[[], list[Transaction]] = getattr(self._people, self._pick(tuple(kinds)))
         return happening()
+
+    def _is_shut_to(self, kind: str) -> bool:
+        return self.full and kind in ARRIVALS
 
     def finish(self, plans: Plans, number: int, seconds: int) -> Moment:
         """

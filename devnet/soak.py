@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median_low
 
 from devnet.chaos_chronicle import published, stored
-from devnet.chaos_faults import FORGETFUL, draw
+from devnet.chaos_faults import FORGETFUL, MUTE, draw
 from devnet.chaos_process import memory
 from devnet.chaos_redis import OPTIONS
 from devnet.chaos_scene import BORROWERS, PROGRAM, Scene
@@ -25,6 +26,7 @@ LONG = 1_000  # blocks from which on faults that cost many seconds are drawn as 
 CALM, STORM = (0, 3), (1, 6)  # blocks between two faults, and blocks of one fault
 YOUNG, GROWN = 1 / 4, 5 / 8  # of a life: until when the daemon is killed, from when it is weighed
 FLAT = 0.05  # of its memory may a process grow in a long soak
+SAMPLES = 10  # weighings of which the median counts, at the beginning and at the end
 MIB = 2**20
 
 
@@ -36,13 +38,14 @@ class Report:
     Attributes:
         faults: How often each fault was injected.
         recoveries: How often the daemon was complete again afterwards.
-        longest_blocks: Most blocks that it had to catch up with.
+        longest_blocks: Most blocks that it had to catch up with, counted from the one it stood at.
         longest_seconds: Longest time that this took.
         lost: Blocks that were never applied.
         twice: Blocks that were applied once too often.
         missed: Flags that it lacks.
         false: Flags that it invented.
         mismatches: Figures that are not the contract's, and what others were told wrongly.
+        weights: Bytes of memory, as often as it was weighed.
     """
 
     seed: int
@@ -57,8 +60,7 @@ class Report:
     missed: int = 0
     false: int = 0
     mismatches: list[str] = field(default_factory=list)
-    memory_start: int = 0
-    memory_end: int = 0
+    weights: list[int] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -67,6 +69,20 @@ class Report:
         bad = (self.lost, self.twice, self.missed, self.false, len(self.mismatches))
         recovered = self.recoveries == self.faults.total()
         return self.compared > 0 and not any(bad) and recovered and self.flat
+
+    @property
+    def memory_start(self) -> int:
+        """Return the median of the first weighings, bytes; 0 where there are too few."""
+        return median_low(self.weights[:SAMPLES]) if self._is_weighed else 0
+
+    @property
+    def memory_end(self) -> int:
+        """Return the median of the last weighings, bytes; 0 where there are too few."""
+        return median_low(self.weights[-SAMPLES:]) if self._is_weighed else 0
+
+    @property
+    def _is_weighed(self) -> bool:
+        return len(self.weights) >= 2 * SAMPLES
 
     @property
     def growth(self) -> float:
@@ -101,8 +117,9 @@ class Soak:
     """
     One life with faults.
 
-    The daemon is killed in the first quarter only, and weighed first after five eighths: a process
-    has its size when undo window, histories and the allocator's pools have filled.
+    The daemon is killed in the first quarter only, and weighed after each fault from five eighths
+    on: a process has its size when undo window, histories and the allocator's pools have filled.
+    From there on nobody borrows for the first time, so that it is no larger market that is weighed.
     """
 
     def __init__(self, scene: Scene, *, blocks: int, aloud: bool) -> None:
@@ -122,7 +139,6 @@ class Soak:
             self._storm()
             report.blocks = self._scene.stage.node.number - first
         self._examine_stores()
-        report.memory_end = memory(self._scene.daemon.pid)
         report.seconds = time.monotonic() - began
         return report
 
@@ -137,20 +153,16 @@ class Soak:
         self._tell(f"{report.faults.total() + 1}. {name}, {blocks} blocks")
         report.faults[name] += 1
         self._forgotten |= name in FORGETFUL
+        stood = scene.processed()
         with fault(scene):
             scene.live(blocks, actions=4)
-            behind = self._behind()
+            stands = stood if name in MUTE else scene.processed()
+            behind = scene.stage.node.number - stands
         report.longest_blocks = max(report.longest_blocks, behind)
         report.longest_seconds = max(report.longest_seconds, scene.catch_up())
         report.recoveries += 1
         self._examine()
         self._weigh()
-
-    def _behind(self) -> int:
-        """Return how many blocks the daemon has to catch up with; all of a dead or held one's."""
-        head = self._scene.stage.node.number
-        stands = self._scene.newest_checkpoint()
-        return max(0, head - stands)
 
     def _examine(self) -> None:
         report, verdict = self.report, self._scene.verdict()
@@ -174,8 +186,9 @@ class Soak:
             self.report.mismatches += [wrong] if wrong else []
 
     def _weigh(self) -> None:
-        if not self.report.memory_start and self.report.blocks >= GROWN * self._wanted:
-            self.report.memory_start = memory(self._scene.daemon.pid)
+        if self.report.blocks >= GROWN * self._wanted:
+            self._scene.life.full = True
+            self.report.weights.append(memory(self._scene.daemon.pid))
 
     def _tell(self, line: str) -> None:
         if self._aloud:

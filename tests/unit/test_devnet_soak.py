@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from devnet import soak
-from devnet.soak import LONG, MIB, Report
+from devnet.soak import LONG, MIB, SAMPLES, Report
+
+
+def weights(start: int, end: int) -> list[int]:
+    """So many MiB in the beginning and at the end, but for a few weighings."""
+    odd, rest = SAMPLES // 2 - 1, SAMPLES - SAMPLES // 2 + 1
+    first = [1 * MIB] * odd + [start * MIB] * rest
+    last = [900 * MIB] * odd + [end * MIB] * rest
+    return [*first, 300 * MIB, *last]
+
 
 GOOD = Report(
     seed=7,
@@ -20,8 +29,7 @@ GOOD = Report(
     recoveries=3,
     longest_blocks=8,
     longest_seconds=1.5,
-    memory_start=100 * MIB,
-    memory_end=104 * MIB,
+    weights=weights(100, 104),
     seconds=60.0,
 )
 BAD: dict[str, Any] = {
@@ -32,8 +40,7 @@ BAD: dict[str, Any] = {
     "mismatches": ["block 5: one figure instead of another"],
     "recoveries": 2,
     "compared": 0,
-    "memory_start": 0,
-    "memory_end": 106 * MIB,
+    "weights": weights(100, 106),
 }
 
 
@@ -50,6 +57,13 @@ def test_a_soak_that_found_nothing_is_clean(monkeypatch: pytest.MonkeyPatch) -> 
     assert exit_code(GOOD, monkeypatch) == 0
 
 
+def test_memory_has_to_be_weighed_often_enough_at_both_ends() -> None:
+    few = [100 * MIB] * (2 * SAMPLES - 1)
+    assert not replace(GOOD, weights=few).clean
+    assert replace(GOOD, weights=[*few, 100 * MIB]).clean
+    assert not replace(GOOD, weights=[]).clean
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_each_of_these_makes_it_red(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     report = replace(GOOD, **{what: BAD[what]})
@@ -58,8 +72,8 @@ def test_each_of_these_makes_it_red(what: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_memory_is_not_judged_in_a_short_life() -> None:
-    assert replace(GOOD, blocks=LONG - 1, memory_end=200 * MIB).clean
-    assert replace(GOOD, blocks=LONG - 1, memory_start=0).clean
+    assert replace(GOOD, blocks=LONG - 1, weights=weights(100, 200)).clean
+    assert replace(GOOD, blocks=LONG - 1, weights=[]).clean
 
 
 def test_every_figure_is_told(
