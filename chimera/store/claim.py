@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from pathlib import Path
@@ -16,10 +17,14 @@ from chimera.errors import Refuse
 
 CLAIM_LOCK = 0x6368696D  # "chim" in ASCII: beside it in the lock's number stands the chain
 CHAINS = 1 << 31  # PostgreSQL takes two signed numbers of 32 bits
+ANSWER_SECONDS = 5.0  # after which a session counts as lost
 
 
 class Claim(Protocol):
     """Ends with the process, however that ends, or when it is given back."""
+
+    async def held(self) -> bool:
+        """Tell whether it is still ours; once lost, it stays lost."""
 
     async def release(self) -> None:
         """Give it back."""
@@ -31,16 +36,35 @@ class FileClaim:
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
+    async def held(self) -> bool:
+        """Tell that it is still ours: only we can end it."""
+        return True
+
     async def release(self) -> None:
         """Give it back."""
         self._file.close()
 
 
 class ServerClaim:
-    """A lock of PostgreSQL, held by a connection of its own."""
+    """A lock of PostgreSQL, held by a connection of its own: it ends with the server, too."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        self._lost = False
+        self._asking = asyncio.Lock()
+
+    async def held(self) -> bool:
+        """Tell whether the session that holds it lives; a new one would not hold it."""
+        async with self._asking:
+            if not self._lost:
+                try:
+                    async with asyncio.timeout(ANSWER_SECONDS):
+                        await self._connection.execute(text("SELECT 1"))
+                        await self._connection.commit()
+                except (SQLAlchemyError, OSError):  # a timeout is an OSError
+                    self._lost = True
+                    await self._connection.invalidate()
+            return not self._lost
 
     async def release(self) -> None:
         """Give it back."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, Table, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chimera.domain.block import Address
 from chimera.domain.opportunity import Checkpoint, Opportunity
-from chimera.errors import Retry, Unreachable
+from chimera.errors import Refuse, Retry, Unreachable
 from chimera.store import schema
 from chimera.store.claim import Claim, claim
 from chimera.store.database import READS, cause, open_database, unopened
@@ -28,6 +29,8 @@ from chimera.store.rows import (
 )
 
 FAREWELL_SECONDS = 1.0  # for a transaction under way when its writer is cancelled
+
+log = structlog.get_logger()
 
 
 class SqlHistory:
@@ -80,10 +83,9 @@ class SqlHistory:
             Refuse: One does already.
             Unreachable: The database fails.
         """
-        if self._engine is None:
-            raise Retry("the history database is not open")
+        engine = self._opened()
         if self._claim is None:
-            await self._claimed(self._engine)
+            await self._claimed(engine)
 
     async def _claimed(self, engine: AsyncEngine, *, leave: bool = False) -> None:
         try:
@@ -93,6 +95,28 @@ class SqlHistory:
             raise Unreachable(
                 f"the history database {name} cannot be claimed: {cause(error)}"
             ) from error
+
+    async def _keep_claim(self) -> None:
+        """
+        Claim again what ended with the session that held it, as when the server was restarted.
+
+        Raises:
+            Retry: The database fails, or another process was quicker: nothing is written beside it.
+        """
+        if self._claim is None or await self._claim.held():
+            return
+        lost = self._claim
+        try:
+            await self._claimed(self._opened())
+        except (Refuse, Unreachable) as fault:
+            raise Retry(str(fault)) from fault
+        await lost.release()
+        log.warning("history_claimed_again")
+
+    def _opened(self) -> AsyncEngine:
+        if self._engine is None:
+            raise Retry("the history database is not open")
+        return self._engine
 
     async def close(self) -> None:
         """Close every connection. What a `HistoryWriter` still holds must be flushed before."""
@@ -202,6 +226,7 @@ class SqlHistory:
             {"chain_id": chain, "scan": scan, "scanned_to": number}
             for scan, number in scanned_to.items()
         ]
+        await self._keep_claim()
         async with self._transaction() as connection:
             await _upsert(connection, schema.users, who)
             await _upsert(connection, schema.scans, how_far)
@@ -226,10 +251,9 @@ class SqlHistory:
 
     @asynccontextmanager
     async def _transaction(self, *, reads: bool = False) -> AsyncIterator[AsyncConnection]:
-        if self._engine is None:
-            raise Retry("the history database is not open")
+        engine = self._opened()
         try:
-            async with self._engine.connect() as connection:
+            async with engine.connect() as connection:
                 await connection.execution_options(**{READS: reads})
                 async with connection.begin():
                     yield connection

@@ -246,3 +246,50 @@ async def _saved(history: SqlHistory) -> bool:
     except Retry:
         return False
     return True
+
+
+async def test_a_claim_that_ends_with_the_server_is_taken_again(
+    url: str, server: PostgresServer
+) -> None:
+    history, second = await opened(url), await opened(url)
+    await history.claim()
+    server.stop()
+    server.start()
+    async with asyncio.timeout(20):
+        while not await _saved(history):  # noqa: ASYNC110  (another process)
+            await asyncio.sleep(0.1)
+
+    with pytest.raises(Refuse, match="another chimera works with the history"):
+        await _patiently_claimed(second)
+
+    await history.close()
+    await second.claim()
+    await second.close()
+
+
+async def test_who_finds_another_at_its_history_after_a_restart_writes_nothing(
+    url: str, server: PostgresServer
+) -> None:
+    history, second = await opened(url), await opened(url)
+    await history.claim()
+    server.stop()
+    server.start()
+    await _patiently_claimed(second)
+
+    for _ in range(2):
+        with pytest.raises(Retry, match="another chimera works with the history"):
+            await history.save(None, [opportunity()])
+    assert await second.opportunities(9) == []
+
+    await second.close()
+    assert await _saved(history)
+    await history.close()
+
+
+async def _patiently_claimed(history: SqlHistory) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await history.claim()
+            except Unreachable:
+                await asyncio.sleep(0.1)
