@@ -351,6 +351,7 @@ def _watch(rooms: Rooms) -> None:
     metrics.head_block.set_function(lambda: rooms.feed.head)
     metrics.redis_connected.set_function(lambda: rooms.cache.state == "connected")
     metrics.history_pending.set_function(lambda: rooms.writer.pending)
+    metrics.protocols_left_out.set_function(lambda: len(rooms.engine.unfollowed))
     metrics.flags_pending.set_function(lambda: rooms.flags.pending)
     metrics.cache_pending.set_function(lambda: rooms.publisher.pending)
     rooms.engine.rebuild = functools.partial(_reload, rooms)

@@ -31,11 +31,9 @@ def facts_of(rooms: Rooms) -> Facts:
 
 def look(rooms: Rooms, condition: Condition) -> None:
     """Judge the daemon's condition, alert, and show what degrades it."""
-    facts = facts_of(rooms)
-    degraded = condition.look(facts)
+    degraded = condition.look(facts_of(rooms))
     for name in NAMES:
         rooms.metrics.degraded.labels(name).set(name in degraded)
-    rooms.metrics.protocols_left_out.set(len(facts.left_out))
 
 
 def protocols_of(rooms: Rooms) -> dict[str, ProtocolStatus]:

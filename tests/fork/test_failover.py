@@ -95,6 +95,7 @@ def test_the_preferred_endpoint_dies_and_is_used_again_after_its_return(scene: S
     readiness = scene.daemon.get("/readyz")[1]
     assert readiness["breaker"] == "closed"
     assert readiness["complete_up_to"] == scene.stage.node.number
+    assert 0 < readiness["complete_since"] < readiness["complete_up_to"]
     assert {fault["reason"].split()[0] for fault in readiness["faults"]} >= {"endpoint"}
     assert scene.daemon.metric("chimera_log_differences_total") == 0
     assert scene.daemon.metric("chimera_rebuilds_total") == 0
