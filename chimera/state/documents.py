@@ -149,12 +149,15 @@ class Documents:
         return now - next(later, now)
 
     def _is_due(self, key: Key, now: float) -> bool:
-        """Tell whether the account has had debt for longer than writing its key may take."""
+        """Tell whether the account has had debt all the time that writing its key may take."""
         account = self._mirror.book.get(key)
         then = [number for number, at in self._decided.items() if now - at >= SLACK]
         if account is None or not account.is_open or not then:
             return False
-        past = self._mirror.book.at(key, then[-1])
+        return all(self._owed(key, number) for number in self._decided if number >= then[-1])
+
+    def _owed(self, key: Key, number: int) -> bool:
+        past = self._mirror.book.at(key, number)
         return past is not None and past[2] is not None and past[2].is_open
 
     def _name(self, key: Key) -> str:

@@ -120,10 +120,10 @@ def test_a_dead_endpoint_is_left_alone(tmp_path: Path, set_up: SetUp) -> None:
 
 
 def test_a_breaker_that_never_opens_is_noticed(tmp_path: Path, set_up: SetUp) -> None:
-    """It goes from the dead socket to the dead socket, and no block gets through."""
+    """The dead endpoint is asked at every block, and its socket is tried again and again."""
     with set_up(tmp_path, program=(PROGRAM, "breakers_never_open"), fallbacks=True) as scene:
         scene.begin()
-        with pytest.raises(RuntimeError, match="was not reached"):
+        with pytest.raises((AssertionError, RuntimeError), match=r"< 5|was not reached"):
             the_preferred_is_away(scene)
         assert len(scene.events("socket_lost")) > MANY
 

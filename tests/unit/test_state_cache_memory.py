@@ -88,4 +88,5 @@ def test_checksums_are_those_of_eip_55_and_names_lead_back() -> None:
         text = checksummed(address)
         assert text == to_checksum_address(address)
         assert key_in(name_of("aave", text)) == ("aave", address)
-        assert key_in(name_of("aave", text.lower())) == ("aave", text.lower())
+        if text != text.lower():  # else its checksum is one without a capital
+            assert key_in(name_of("aave", text.lower())) == ("aave", text.lower())

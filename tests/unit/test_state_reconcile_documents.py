@@ -268,3 +268,17 @@ async def test_many_wrong_documents_do_not_flood_the_log() -> None:
 
     assert len(await shelf.compare()) == 3
     assert shelf.house.faults == ["different"] * 3
+
+
+async def test_who_repaid_and_borrowed_again_a_moment_ago_may_have_no_key_yet() -> None:
+    shelf = await Shelf().ready()
+    shelf.house.step(seconds=11)
+    shelf.house.step(log(BORROW, CAROL, USDC, -100_000))
+    await shelf.write()
+    shelf.house.step(log(BORROW, CAROL, USDC, 100_000))
+    shelf.house.adapter.chain[CAROL] = shelf.house.account(CAROL)  # type: ignore[assignment]
+
+    assert await shelf.compare() == []
+
+    shelf.house.step(seconds=11)
+    assert [line["fault"] for line in await shelf.compare()] == ["missing"]
