@@ -7,6 +7,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from heapq import nlargest
 
 import structlog
 
@@ -22,7 +23,7 @@ log = structlog.get_logger()
 BILLION = 1_000_000_000
 VERDICTS = 8  # reckoned per block, a tenth of a millisecond each, only to tell of a change
 YOUNG = 1  # generations that are collected after a block, so that no decision waits for it
-REMINDED = 100  # closed episodes that a start makes sure the stream knows
+REMINDED = 100  # last closed episodes that a start makes sure the stream knows
 
 Standing = tuple[bool, str | None]  # liquidatable, and the contract's reason if not
 Newcomers = Mapping[str, AbstractSet[Address]]
@@ -187,7 +188,8 @@ class BlockPath:
         going_on = rooms.detector.open_opportunities()
         await self.record([flag for flag in going_on if flag.id in ended])
         over = ended - {flag.id for flag in going_on}
-        newest = [episode for episode in episodes if episode.id in over][:REMINDED]
+        closed = (episode for episode in episodes if episode.id in over)
+        newest = nlargest(REMINDED, closed, key=lambda episode: episode.closed_block or 0)
         await rooms.flags.remind([*newest, *going_on])
 
     def _remember(self, checkpoint: Checkpoint) -> None:

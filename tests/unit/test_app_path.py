@@ -27,6 +27,10 @@ class Stream:
 
     def __init__(self) -> None:
         self.published: list[Opportunity] = []
+        self.reminded: list[Opportunity] = []
+
+    async def remind(self, episodes: Sequence[Opportunity]) -> None:
+        self.reminded += episodes
 
     async def publish(self, changed: Sequence[Opportunity]) -> None:
         self.published += changed
@@ -178,3 +182,24 @@ async def test_what_is_complete_begins_earlier_where_the_book_went_back_further(
     walk.path.begin(replace(block, number=block.number - 1), followed=True)
 
     assert walk.path.complete_since == block.number - 1
+
+
+async def test_what_closed_last_is_reminded_of_though_it_was_flagged_first() -> None:
+    walk = await flagged()
+    model = walk.detector.open_opportunities()[0]
+    stored = [
+        replace(
+            model,
+            id=f"{number:03}",
+            state="closed",
+            flagged_block=number,
+            closed_block=5_000 if number == 0 else 1_000 + number,
+        )
+        for number in range(2 * path.REMINDED)
+    ]
+
+    await walk.path.resume(stored[::-1])
+
+    reminded = {episode.id for episode in walk.stream.reminded if episode.state == "closed"}
+    assert len(reminded) == path.REMINDED
+    assert "000" in reminded
