@@ -339,3 +339,10 @@ def test_a_block_taken_back_leaves_nothing_behind() -> None:
 
     assert follower.market is before
     assert follower.book.accounts(NAME).users == known
+
+
+def test_a_collateral_that_the_market_does_not_have_is_read_anew() -> None:
+    follower = stored(C5, alice=account(-(10**6), weth=ETHER))
+
+    with pytest.raises(Rebuild, match="no collateral of the market"):
+        follower.follow(log(events.SUPPLY_COLLATERAL, ALICE, ALICE, BOB, words=[1]))

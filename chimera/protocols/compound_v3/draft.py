@@ -97,9 +97,14 @@ class Draft:
         Move a balance of collateral, and its bit where the balance leaves or reaches 0.
 
         Mirrors Comet.updateAssetsIn.
+
+        Raises:
+            Rebuild: The asset is no collateral of the market.
         """
         if not self.follows(user) or delta == 0:
             return
+        if asset not in self._terms.collaterals:
+            raise Rebuild(f"a log moves 0x{asset.hex()}, which is no collateral of the market")
         before = self.collateral(user, asset)
         yield SupplyMoved(user, asset, delta)
         if before == 0 or before + delta == 0:
