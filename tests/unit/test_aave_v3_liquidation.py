@@ -131,6 +131,16 @@ def test_a_reserve_that_is_paused_or_inactive_protects_its_borrowers(
     assert verdict == Verdict(liquidatable=False, reason=reason)
 
 
+@pytest.mark.parametrize("engine", [V3_0, V3_3, V3_5, V3_7])
+def test_a_collateral_without_a_bonus_cannot_be_seized(engine: Engine) -> None:
+    ruined = Account({WETH: 10**18}, {USDC: 10**13}, frozenset({WETH}))
+    listed = configured(WETH, bonus=Bps(0))
+
+    verdict = AAVE.verdict(market(reserves=listed, engine=engine), ruined, NOW)
+
+    assert verdict == Verdict(liquidatable=False, reason="no liquidation bonus")
+
+
 def test_a_seizure_that_rounds_to_nothing_is_refused_by_the_tokens() -> None:
     account = Account({WETH: 3_334_000_000}, {WBTC: 1}, frozenset({WETH}))
 

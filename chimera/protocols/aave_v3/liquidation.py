@@ -16,8 +16,9 @@ from chimera.protocols.aave_v3.valuation import AccountData, Terms, Use, account
 UNPRICED, HEALTHY, NO_COLLATERAL = "price unknown", "healthy", "no collateral"
 INACTIVE, PAUSED, TOO_LITTLE = "reserve inactive", "reserve paused", "too little to seize"
 SENTINEL, GRACE, OVERFLOW = "sentinel", "grace period", "figures overflow"
+NO_BONUS = "no liquidation bonus"  # the contract divides by it
 # Why a pair fails, the first one told first.
-REASONS = (INACTIVE, PAUSED, SENTINEL, GRACE, UNPRICED, OVERFLOW, TOO_LITTLE)
+REASONS = (INACTIVE, PAUSED, SENTINEL, GRACE, UNPRICED, NO_BONUS, OVERFLOW, TOO_LITTLE)
 
 
 def verdict(market: AaveMarket, account: Account, timestamp: int) -> Verdict:
@@ -68,6 +69,8 @@ class _Case:
         if 0 in prices:
             return UNPRICED  # the contract would divide by it, or seize nothing
         target = self._target(collateral, debt, *prices)
+        if not target.bonus:
+            return NO_BONUS
         try:
             moved = self._at_the_limit(target)
             if not self._burns(moved, target, collateral, debt):
