@@ -209,7 +209,7 @@ def test_two_protocols_share_the_block_and_ask_each_call_once() -> None:
 # --- a protocol that becomes unfit ----------------------------------------------------------------
 
 
-class Stubborn(FakeAdapter):
+class Refusing(FakeAdapter):
     """Refuses the block after the first, in `needs` or in `fold`."""
 
     at = "fold"
@@ -245,9 +245,9 @@ def two(second: FakeAdapter) -> StateEngine:
 
 @pytest.mark.parametrize("at", ["fold", "needs"])
 def test_what_a_start_would_refuse_names_its_protocol_and_changes_nothing(at: str) -> None:
-    stubborn = Stubborn("two")
-    stubborn.at = at
-    engine = two(stubborn)
+    refusing = Refusing("two")
+    refusing.at = at
+    engine = two(refusing)
     block = child(START)
 
     def take() -> None:
