@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chimera.domain.block import Block, BlockBatch
@@ -96,3 +97,22 @@ def check_giving_up(life: Life[A], blocks: Sequence[Sequence[A]], stop_after: in
         before = life.photo()
         if batch.block != life.book.block and not life.take(batch):
             assert life.photo() == before
+
+
+def searched(
+    make: Callable[..., Life[A]], blocks: st.SearchStrategy[list[list[A]]], *, examples: int
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return both checks as tests: of a rollback, and of a block that is given up."""
+    search = settings(max_examples=examples, deadline=None, derandomize=True)
+
+    @search
+    @given(acts=blocks, complete=st.booleans(), data=st.data())
+    def rolled_back(acts: list[list[A]], *, complete: bool, data: st.DataObject) -> None:
+        check_rollback(make(complete=complete), acts, data)
+
+    @search
+    @given(acts=blocks, complete=st.booleans(), stop_after=st.integers(0, 6))
+    def given_up(acts: list[list[A]], *, complete: bool, stop_after: int) -> None:
+        check_giving_up(make(complete=complete), acts, stop_after)
+
+    return rolled_back, given_up

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chimera.domain.block import Address, Block, BlockBatch, Log
@@ -66,7 +65,6 @@ ACTS = st.builds(
     part=st.integers(0, 100),
 )
 BLOCKS = st.lists(st.lists(ACTS, max_size=5), min_size=1, max_size=6)
-SEARCH = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 class Life(Follower, undoing.Life[Act]):
@@ -127,21 +125,7 @@ class Life(Follower, undoing.Life[Act]):
                 yield log(events.WITHDRAW_COLLATERAL, user, user, asset, words=[10**40])
 
 
-@SEARCH
-@given(blocks=BLOCKS, complete=st.booleans(), data=st.data())
-def test_a_rollback_leaves_the_book_as_it_was_then(
-    blocks: list[list[Act]],
-    complete: bool,  # noqa: FBT001  (hypothesis passes it)
-    data: st.DataObject,
-) -> None:
-    undoing.check_rollback(Life(complete=complete), blocks, data)
-
-
-@SEARCH
-@given(blocks=BLOCKS, complete=st.booleans(), stop_after=st.integers(0, 6))
-def test_a_block_that_is_given_up_leaves_nothing_behind(
-    blocks: list[list[Act]],
-    complete: bool,  # noqa: FBT001
-    stop_after: int,
-) -> None:
-    undoing.check_giving_up(Life(complete=complete), blocks, stop_after)
+(
+    test_a_rollback_leaves_the_book_as_it_was_then,
+    test_a_block_that_is_given_up_leaves_nothing_behind,
+) = undoing.searched(Life, BLOCKS, examples=60)

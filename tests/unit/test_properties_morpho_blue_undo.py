@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chimera.domain.block import Address, BlockBatch, Log
@@ -141,21 +140,7 @@ class Life(World, undoing.Life[Act]):
         return self.seal(*(entry for act in acts for entry in act.logs(self)), seconds=2)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(blocks=BLOCKS, complete=st.booleans(), data=st.data())
-def test_a_rollback_leaves_the_book_as_it_was_then(
-    blocks: list[list[Act]],
-    complete: bool,  # noqa: FBT001  (hypothesis passes it)
-    data: st.DataObject,
-) -> None:
-    undoing.check_rollback(Life(complete=complete), blocks, data)
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(blocks=BLOCKS, complete=st.booleans(), stop_after=st.integers(0, 6))
-def test_a_block_that_is_given_up_leaves_nothing_behind(
-    blocks: list[list[Act]],
-    complete: bool,  # noqa: FBT001
-    stop_after: int,
-) -> None:
-    undoing.check_giving_up(Life(complete=complete), blocks, stop_after)
+(
+    test_a_rollback_leaves_the_book_as_it_was_then,
+    test_a_block_that_is_given_up_leaves_nothing_behind,
+) = undoing.searched(Life, BLOCKS, examples=150)
