@@ -17,7 +17,6 @@ from devnet.chaos_scene import Scene
 SLOW = 2.0  # seconds for one command of Redis
 LATE = 0.2  # seconds for one answer of the node
 REPEATED, SPOILT = 40, 6  # pieces of answers
-STAND_STILL = 0.7  # seconds in which the node does nothing
 
 Fault = Callable[[Scene], AbstractContextManager[None]]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from structlog.typing import EventDict, WrappedLogger
 
@@ -28,16 +27,6 @@ def redact(text: str) -> str:
     and stays.
     """
     return _URL.sub(_shortened, text) if "://" in text else text
-
-
-def host_of(url: str) -> str:
-    """
-    Name an endpoint without its secrets, as `host:port`: for labels of metrics.
-
-    The port is left out where the URL has none; a URL without a host is `"?"`.
-    """
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2] or "?"
 
 
 def redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

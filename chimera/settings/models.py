@@ -17,7 +17,6 @@ from pydantic_settings import (
 )
 
 from chimera.domain.block import Address
-from chimera.domain.numeric import WAD, Wad
 
 MORPHO = "morpho_blue"  # the one family whose markets can be chosen
 LAST_PORT = 65_535
@@ -163,12 +162,6 @@ class DetectionSettings(Section):
     watch_below: Annotated[
         str, _text(r"[1-9][0-9]{0,8}(\.[0-9]{1,18})?", "a decimal of 1 or more in quotes")
     ] = "1.10"
-
-    @property
-    def watch_below_wad(self) -> Wad:
-        """Return `watch_below`, exactly, in WAD."""
-        whole, _, fraction = self.watch_below.partition(".")
-        return Wad(int(whole) * WAD + int(fraction.ljust(18, "0")))
 
 
 class ReconcileSettings(Section):

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from chimera.observability.logging import about_block, configure
-from chimera.observability.redaction import host_of, redact
+from chimera.observability.redaction import redact
 from tests.fakes_cli import logging_as_before
 
 
@@ -171,8 +171,3 @@ def test_bytes_are_written_as_hex() -> None:
 )
 def test_an_address_is_reduced_to_scheme_and_host(text: str, expected: str) -> None:
     assert redact(text) == expected
-
-
-def test_an_endpoint_is_named_by_its_host() -> None:
-    assert host_of("wss://user:key@host.example:8546/v2/key") == "host.example:8546"
-    assert host_of("sqlite:///chimera.db") == "?"

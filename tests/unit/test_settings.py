@@ -32,7 +32,6 @@ def test_what_the_file_leaves_out_has_a_default(file: Path) -> None:
     assert settings.redis.url == "redis://127.0.0.1:6379/0"
     assert settings.redis.ttl == 60
     assert settings.detection.confirmation_blocks == 2
-    assert settings.detection.watch_below_wad == 11 * 10**17
     assert settings.reconcile.enabled
     assert (settings.reconcile.within, settings.reconcile.calls) == (600, 500)
     assert (settings.http.host, settings.http.port) == ("127.0.0.1", 9650)
