@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from devnet.stage import Stage
 from devnet.witness import Witness
 
 READY_SECONDS = 60.0
+NONE: frozenset[str] = frozenset()
 PUBLISHED_SECONDS = 20.0  # a full round of the cache's refresh, and a reconnect before it
 TOLD_SECONDS = 4.0  # far less than a round of the refresh, where keys live long
 STORED_SECONDS = 40.0  # the longest pause of the writer, and a lock before it
@@ -132,13 +134,13 @@ def published(
     redis: RedisServer,
     daemon: Daemon,
     *,
-    forgotten: bool = False,
+    forgotten: AbstractSet[str] = NONE,
     seconds: float = PUBLISHED_SECONDS,
 ) -> str:
     """
     Wait until Redis says what the daemon says; return what still differs, empty when nothing.
 
-    With `forgotten`, the stream has lost older entries and need not know every episode.
+    `forgotten` are the ids of episodes that the stream need not know.
     """
     return _settled(lambda: _unpublished(redis, daemon, forgotten=forgotten), seconds)
 
@@ -169,7 +171,7 @@ def _settled(ask: Callable[[], str], seconds: float) -> str:
     return wrong
 
 
-def _unpublished(redis: RedisServer, daemon: Daemon, *, forgotten: bool) -> str:
+def _unpublished(redis: RedisServer, daemon: Daemon, *, forgotten: AbstractSet[str]) -> str:
     _, positions = daemon.positions()
     wanted = {f"position:{p['protocol']}:{p['user']}": p for p in positions if p["debt"]}
     with client_of(redis) as client:
@@ -198,10 +200,12 @@ def _untold(redis: RedisServer, daemon: Daemon) -> str:
         texts = dict(zip(wanted, client.mget(list(wanted)), strict=True))
         entries = [fields for _, fields in client.xrange(STREAM)]
     stale = [name for name, text in texts.items() if not text or json.loads(text) != wanted[name]]
-    return f"not told: {stale}" if stale else _strange(entries, daemon, forgotten=False)
+    return f"not told: {stale}" if stale else _strange(entries, daemon)
 
 
-def _strange(entries: Iterable[Mapping[str, str]], daemon: Daemon, *, forgotten: bool) -> str:
+def _strange(
+    entries: Iterable[Mapping[str, str]], daemon: Daemon, *, forgotten: AbstractSet[str] = NONE
+) -> str:
     newest: dict[str, str] = {}
     for fields in entries:
         if newest.get(fields["id"]) == fields["document"]:
@@ -213,7 +217,7 @@ def _strange(entries: Iterable[Mapping[str, str]], daemon: Daemon, *, forgotten:
     wrong = {
         identity
         for identity, state in states.items()
-        if said.get(identity, state if forgotten else "") != state
+        if said.get(identity, state if identity in forgotten else "") != state
     }
     return f"the stream differs about {sorted(wrong)[:3]}" if wrong else ""
 

@@ -85,6 +85,7 @@ SILENCE: dict[str, Fault] = {"socket silent": lambda scene: _changed(scene.ws, s
 @contextmanager
 def _redis_lost(scene: Scene) -> Iterator[None]:
     scene.redis.kill()
+    scene.forget()
     try:
         yield
     finally:
@@ -102,11 +103,11 @@ def _other_types(scene: Scene) -> Iterator[None]:
                     both.delete(name).rpush(name, "not", "a", "position").execute()
         client.delete(STREAM)
         client.set(STREAM, "not a stream")
+        scene.forget()
         yield
         client.delete(STREAM)
 
 
-FORGETFUL = {"Redis lost", "Redis with other types"}  # what stood in its stream is gone
 REDIS: dict[str, Fault] = {
     "Redis lost": _redis_lost,
     "Redis slow": lambda scene: _changed(scene.cable, delay=SLOW),

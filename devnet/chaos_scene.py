@@ -7,11 +7,17 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from devnet.chaos_chronicle import Chronicle, Verdict, await_block
+from devnet.chaos_chronicle import (
+    PUBLISHED_SECONDS,
+    Chronicle,
+    Verdict,
+    await_block,
+    published,
+)
 from devnet.chaos_proxy import ChaosProxy
 from devnet.daemon import Daemon
 from devnet.life import Life
@@ -39,6 +45,7 @@ class Scene:
         cable: Between it and Redis.
         database: Its SQLite file.
         first: The block at which it began.
+        forgotten: Episodes of which the stream in Redis need not know any more.
     """
 
     stage: Stage
@@ -54,6 +61,7 @@ class Scene:
     since: int = 0  # where the log of the newest process begins
     judged: int = 0  # up to where its rebuilds have been counted
     found: Verdict | None = None  # the newest
+    forgotten: set[str] = field(default_factory=set)
 
     @classmethod
     @contextmanager
@@ -193,6 +201,14 @@ class Scene:
             verdict.mismatches.append(f"{REBUILT}: {[line['reason'] for line in anew]}")
         self.found = verdict
         return verdict
+
+    def forget(self) -> None:
+        """Note that Redis has lost its stream just now, and with it every episode until here."""
+        self.forgotten |= {episode["id"] for episode in self.daemon.opportunities()[1]}
+
+    def published(self, *, seconds: float = PUBLISHED_SECONDS) -> str:
+        """Wait until Redis says what the daemon says; return what still differs."""
+        return published(self.redis, self.daemon, forgotten=self.forgotten, seconds=seconds)
 
     def processed(self) -> int:
         """Return the block that the daemon stands at."""

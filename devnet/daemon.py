@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,16 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from devnet.ports import port_for
+
 START_SECONDS = 60
 BLOCK_SECONDS = 30
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Daemon:
@@ -46,7 +39,7 @@ class Daemon:
         env: Mapping[str, str] | None = None,
         program: Sequence[str] = ("-m", "chimera"),
     ) -> None:
-        self.port = free_port()
+        self.port = port_for(self)
         self.log = log
         self._config = config
         self._env = dict(env or {})

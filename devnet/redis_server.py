@@ -11,7 +11,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from devnet.daemon import free_port
+from devnet.ports import port_for
 
 START_SECONDS = 10.0
 
@@ -25,7 +25,7 @@ class RedisServer:
     """
 
     def __init__(self, *options: str) -> None:
-        self.port = free_port()
+        self.port = port_for(self)
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 

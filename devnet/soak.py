@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
 
-from devnet.chaos_chronicle import published, stored
-from devnet.chaos_faults import FORGETFUL, MUTE, draw
+from devnet.chaos_chronicle import stored
+from devnet.chaos_faults import MUTE, draw
 from devnet.chaos_process import memory
 from devnet.chaos_redis import OPTIONS
 from devnet.chaos_scene import BORROWERS, PROGRAM, Scene
@@ -127,7 +127,6 @@ class Soak:
         self._chance = random.Random(scene.seed)
         self._wanted = blocks
         self._aloud = aloud
-        self._forgotten = False
         self.report = Report(scene.seed)
 
     def run(self) -> Report:
@@ -152,7 +151,6 @@ class Soak:
             self._count_applied()
         self._tell(f"{report.faults.total() + 1}. {name}, {blocks} blocks")
         report.faults[name] += 1
-        self._forgotten |= name in FORGETFUL
         stood = scene.processed()
         with fault(scene):
             scene.live(blocks, actions=4)
@@ -179,10 +177,7 @@ class Soak:
 
     def _examine_stores(self) -> None:
         scene = self._scene
-        for wrong in (
-            stored(scene.database, scene.stage),
-            published(scene.redis, scene.daemon, forgotten=self._forgotten),
-        ):
+        for wrong in (stored(scene.database, scene.stage), scene.published()):
             self.report.mismatches += [wrong] if wrong else []
 
     def _weigh(self) -> None:

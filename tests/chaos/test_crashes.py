@@ -6,7 +6,7 @@ import random
 import time
 
 from devnet.chaos_branch import set_back
-from devnet.chaos_chronicle import published, stored
+from devnet.chaos_chronicle import stored
 from devnet.chaos_scene import Scene
 
 KILLS = 5
@@ -32,7 +32,7 @@ def test_killed_at_random_moments(scene: Scene) -> None:
             agreed(scene)
     agreed(scene)
     assert stored(scene.database, scene.stage) == ""
-    assert published(scene.redis, scene.daemon) == ""
+    assert scene.published() == ""
 
 
 def test_killed_while_the_chain_changes_its_branch(scene: Scene) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from devnet.chaos_chronicle import published, told
-from devnet.chaos_faults import FORGETFUL, REDIS
+from devnet.chaos_chronicle import told
+from devnet.chaos_faults import REDIS
 from devnet.chaos_scene import Scene
 
 PATIENT = 1.5  # seconds for one block: less than one slow answer of Redis
@@ -29,12 +29,6 @@ ROUNDS = (
 )
 
 SetUp = Callable[..., AbstractContextManager[Scene]]
-
-
-@pytest.fixture(scope="module")
-def forgotten() -> set[str]:
-    """What the stream of this module's Redis has lost so far."""
-    return set()
 
 
 def felt(scene: Scene, mark: int) -> bool:
@@ -59,13 +53,12 @@ def endure(scene: Scene, name: str) -> None:
 
 
 @pytest.mark.parametrize("names", ROUNDS, ids=" and ".join)
-def test_blocks_do_not_wait(names: tuple[str, ...], scene: Scene, forgotten: set[str]) -> None:
+def test_blocks_do_not_wait(names: tuple[str, ...], scene: Scene) -> None:
     for name in names:
         endure(scene, name)
-        forgotten |= {name} & FORGETFUL
         verdict = scene.verdict()
         assert verdict.clean, verdict
-    assert published(scene.redis, scene.daemon, forgotten=bool(forgotten)) == ""
+    assert scene.published() == ""
 
 
 def test_every_fault_has_its_turn() -> None:
@@ -81,7 +74,7 @@ def test_a_start_without_redis(tmp_path: Path, set_up: SetUp) -> None:
         scene.redis.start()
         verdict = scene.verdict()
         assert verdict.clean, verdict
-        assert published(scene.redis, scene.daemon) == ""
+        assert scene.published() == ""
 
 
 def test_no_write_is_lost(tmp_path: Path, set_up: SetUp) -> None:

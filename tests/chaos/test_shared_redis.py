@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from chimera.state.cache_redis import MARK
-from devnet.chaos_chronicle import published
 from devnet.chaos_redis import STREAM, client_of
 from devnet.chaos_scene import TTL, Scene
 from devnet.daemon import Daemon
@@ -36,11 +35,13 @@ def flagged(scene: Scene) -> list[str]:
 def emptied(scene: Scene) -> None:
     with client_of(scene.redis) as client:
         client.flushall()
+    scene.forget()
 
 
 def restarted(scene: Scene) -> None:
     scene.redis.kill()
     scene.redis.start()
+    scene.forget()
 
 
 @pytest.mark.parametrize("lose", [emptied, restarted])
@@ -55,7 +56,7 @@ def test_everything_is_told_again_and_once(lose: Callable[[Scene], None], scene:
         time.sleep(0.1)
 
     assert sorted(flagged(scene)) == sorted(wanted)
-    assert published(scene.redis, scene.daemon, forgotten=True, seconds=BACK) == ""
+    assert scene.published(seconds=BACK) == ""
     scene.tell(f"all told again after {time.monotonic() - began:.1f} s")
     scene.follow(2)
     assert len(flagged(scene)) == len(set(flagged(scene)))
@@ -106,7 +107,7 @@ def test_a_second_daemon_that_is_behind_takes_nothing_back(scene: Scene, tmp_pat
         with client_of(scene.redis) as client:  # or its mark would die of age, and be counted
             client.delete(*client.scan_iter(f"{MARK}*"))
         scene.follow(BEHIND)
-        assert published(scene.redis, scene.daemon, forgotten=True) == ""
+        assert scene.published() == ""
         stood, before = blocks(scene), expired(scene)
         seen = dict(stood)
 
@@ -128,7 +129,7 @@ def test_a_second_daemon_that_is_behind_takes_nothing_back(scene: Scene, tmp_pat
     assert sunk == {}
     verdict = scene.verdict()
     assert verdict.clean, verdict
-    assert published(scene.redis, scene.daemon, forgotten=True) == ""
+    assert scene.published() == ""
 
 
 def _stands(daemon: Daemon, head: int) -> bool:

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from chimera.app import examining
 from chimera.cli import app
 from devnet.anvil import Anvil
-from devnet.daemon import free_port
 from devnet.node import MULTICALL3
+from devnet.ports import free_port
 from devnet.stage import Stage
 from tests.fakes_cli import logging_as_before
 from tests.fork.typed import DONE, FAULT, REFUSED, UNREACHABLE, Said, chimera

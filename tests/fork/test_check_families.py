@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from devnet.daemon import free_port
 from devnet.market import DEPLOYER
 from devnet.morpho_hostile import HONEST, KINDS
 from devnet.node import Transaction
+from devnet.ports import free_port
 from devnet.town import MORPHO, NEW, OLD, VENUS, Town
 from devnet.venus_market import order
 from tests.fork.typed import DONE, FAULT, Said, chimera

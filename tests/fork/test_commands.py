@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from devnet.daemon import Daemon, free_port
+from devnet.daemon import Daemon
+from devnet.ports import free_port
 from devnet.redis_server import RedisServer
 from devnet.stage import Stage
 from tests.fork.typed import DONE, FAULT, REFUSED, UNREACHABLE, chimera

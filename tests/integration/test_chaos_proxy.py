@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from devnet.chaos_proxy import ChaosProxy
-from devnet.daemon import free_port
+from devnet.ports import free_port
 from devnet.proxy import CountingProxy
 
 HOST = "127.0.0.1"

@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from chimera.errors import ChimeraError, Retry
 from chimera.rpc.faults import Garbled, TimedOut, Unsupported
 from chimera.rpc.greeting import greet
-from devnet.daemon import free_port
+from devnet.ports import free_port
 
 Behaviour = Callable[[ServerConnection], Awaitable[None]]
 
