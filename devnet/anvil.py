@@ -75,7 +75,6 @@ class Anvil:
         genesis_time: int = GENESIS_TIME,
         extra: Sequence[str] = (),
     ) -> None:
-        self._wanted_port = port
         self._arguments = [
             *("--host", "127.0.0.1", "--port", str(port)),
             *("--chain-id", str(chain_id), "--hardfork", "prague"),

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from devnet.endings import deafen, finish
+from devnet.ports import port_for
 
 T = TypeVar("T")
 HOST = "127.0.0.1"
@@ -87,7 +88,7 @@ class ChaosProxy:
         self._severed = 0
         self._open = asyncio.Event()  # requests may pass
         self._open.set()
-        self.port = 0
+        self.port = port_for(self)  # which a cut must not lose to others
         self.delay = 0.0
         self.silent = False
         self.spoils = self.repeats = 0
@@ -170,7 +171,6 @@ class ChaosProxy:
     async def _listen(self) -> None:
         if self._server is None:
             self._server = await asyncio.start_server(self._accept, HOST, self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
 
     async def _deafen(self) -> None:
         server, self._server = self._server, None
