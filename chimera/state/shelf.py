@@ -123,6 +123,28 @@ class Shelf:
             self.users[user] = new
         self.open.count += new.is_open - old.is_open
 
+    def those_of(self, users: Iterable[Holder]) -> dict[Holder, Account | None]:
+        """Return the accounts of these users, each None where there is none."""
+        wanted = tuple(users)
+        return dict(zip(wanted, map(self.users.get, wanted), strict=True))
+
+    def replace(
+        self, accounts: Mapping[Holder, Account], olds: Mapping[Holder, Account | None]
+    ) -> None:
+        """
+        Put many accounts in place of those that are here.
+
+        Args:
+            accounts: The new ones; whoever has nothing is removed where everybody is known.
+            olds: What `those_of` returns for the same users.
+        """
+        users = self.users
+        for (user, new), old in zip(accounts.items(), olds.values(), strict=True):
+            if old is not None and new[0] is old[0]:
+                users[user] = new  # the same legs: no index moves
+            else:
+                self.put(user, None if self._complete and new.is_blank else new)
+
     def holders(self, asset: Address) -> set[Holder]:
         """Return the users with `asset` on any leg; this looks at everybody."""
         return {user for user, account in self.users.items() if asset in assets_of(account)}

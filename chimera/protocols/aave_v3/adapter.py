@@ -153,7 +153,7 @@ class AaveV3:
             Refuse: An upgrade, or a loan at a stable rate, is nothing that is supported.
             Rebuild: A dropped asset was listed again under another id.
         """
-        return fold.fold(market, accounts, batch)
+        return fold.fold(market, accounts, batch, self.name)
 
     # --- judging ---------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chimera.domain import abi
 from chimera.domain.block import Address, Log
-from chimera.domain.numeric import Bps, Ray
+from chimera.domain.numeric import MAX_UINT256, Bps, Ray
 from chimera.protocols.aave_v3.market import Mode
 from chimera.protocols.aave_v3.math import Rates
 
@@ -88,14 +88,14 @@ SENTINEL_ID = b"PRICE_ORACLE_SENTINEL".ljust(32, b"\0")
 
 def minted(data: bytes) -> tuple[int, int]:
     """Return value - balanceIncrease and the index of a `Mint`; negative for a burn in disguise."""
-    amount = int.from_bytes(data[:32], "big") - int.from_bytes(data[32:64], "big")
-    return amount, int.from_bytes(data[64:96], "big")
+    words = int.from_bytes(data[:96], "big")  # cut as one number: a block has hundreds of them
+    return (words >> 512) - (words >> 256 & MAX_UINT256), words & MAX_UINT256
 
 
 def burned(data: bytes) -> tuple[int, int]:
     """Return -(value + balanceIncrease) and the index of a `Burn`."""
-    amount = int.from_bytes(data[:32], "big") + int.from_bytes(data[32:64], "big")
-    return -amount, int.from_bytes(data[64:96], "big")
+    words = int.from_bytes(data[:96], "big")
+    return -(words >> 512) - (words >> 256 & MAX_UINT256), words & MAX_UINT256
 
 
 def rates_of(log: Log, timestamp: int) -> Rates:
@@ -104,12 +104,12 @@ def rates_of(log: Log, timestamp: int) -> Rates:
 
     Words: liquidityRate, stableBorrowRate, variableBorrowRate, liquidityIndex, variableBorrowIndex.
     """
-    data = log.data
+    words = int.from_bytes(log.data[:160], "big")
     return Rates(
-        liquidity_index=Ray(int.from_bytes(data[96:128], "big")),
-        debt_index=Ray(int.from_bytes(data[128:160], "big")),
-        liquidity_rate=Ray(int.from_bytes(data[:32], "big")),
-        debt_rate=Ray(int.from_bytes(data[64:96], "big")),
+        liquidity_index=Ray(words >> 256 & MAX_UINT256),
+        debt_index=Ray(words & MAX_UINT256),
+        liquidity_rate=Ray(words >> 1024),
+        debt_rate=Ray(words >> 512 & MAX_UINT256),
         updated=timestamp,
     )
 
