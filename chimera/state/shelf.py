@@ -71,13 +71,14 @@ class Shelf:
 
     `users` is the truth, and `open` a view of those with debt. `put` keeps in step how many these
     are, and who ends alike, once a family has asked for it. `near` is what the engine last saw near
-    1.
+    1. `get` returns an account, or None when the book does not follow this user.
     """
 
     __slots__ = (
         "__weakref__",
         "_complete",
         "ends",
+        "get",
         "market",
         "name",
         "near",
@@ -91,6 +92,7 @@ class Shelf:
         self.name = name
         self.market = market
         self.users = dict(accounts)
+        self.get: Callable[[Holder], Account | None] = self.users.get  # a call less, of each log
         self._complete = complete
         self.open = Owing(self.users)
         self.near: AbstractSet[Holder] = frozenset()
@@ -105,10 +107,6 @@ class Shelf:
     def keys(self) -> AbstractSet[Holder]:
         """Return everybody on the shelf, a live view."""
         return self.users.keys()
-
-    def get(self, user: Holder) -> Account | None:
-        """Return the account, or None when the book does not follow this user."""
-        return self.users.get(user)
 
     def put(self, user: Address, new: Account | None) -> None:
         """Replace an account (None removes it) and keep the indexes in step."""

@@ -141,6 +141,7 @@ class AaveV3:
         readings: Readings,
     ) -> Needs:
         """Name what new reserves, oracles, eModes, upgrades and first borrowers leave open."""
+        shapes.check(logs)
         inquiry = lacking.extras(market, accounts, block, logs)
         missing = unanswered(inquiry, readings)
         return Needs(missing, lacking.unheard_tokens(market, logs))

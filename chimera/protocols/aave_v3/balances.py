@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from chimera.domain.block import Address
@@ -22,6 +23,8 @@ from chimera.protocols.aave_v3.engine import Move
 
 Parts = list[Any]
 """An account taken apart: its shape, the block if anything has moved, None if not, its amounts."""
+
+_account: Callable[[Parts], Account] = partial(tuple.__new__, Account)
 
 SUPPLY, DEBT = 0, 1
 SIDES = ("supply", "debt")
@@ -143,8 +146,9 @@ class Balances(dict[Address, Parts | None]):
         """Return the accounts that any log has changed, as they are at the end of the block."""
         for parts in self._reshaped.values():
             parts[0] = interned(parts[0])
-        return {
-            user: tuple.__new__(Account, parts)
+        moved = {
+            user: parts
             for user, parts in self.items()
             if parts is not None and parts[1] is not None
         }
+        return dict(zip(moved, map(_account, moved.values()), strict=True))

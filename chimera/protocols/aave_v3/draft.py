@@ -9,7 +9,7 @@ from typing import NamedTuple
 from chimera.domain.abi import address_of
 from chimera.domain.block import Address, BlockBatch, Log
 from chimera.errors import Rebuild
-from chimera.protocols.aave_v3.balances import DEBT, SUPPLY, Balances
+from chimera.protocols.aave_v3.balances import DEBT, Balances
 from chimera.protocols.aave_v3.engine import Engine, Move
 from chimera.protocols.aave_v3.events import rates_of
 from chimera.protocols.aave_v3.lacking import Extras
@@ -133,11 +133,6 @@ class Draft:
         reserve = self.reserves[asset]
         changed = replace(reserve, configuration=change(reserve.configuration))
         self.reserves = {**self.reserves, asset: changed}
-
-    def move_supply(self, token: Address, user: Address, amount: int, index: int) -> None:
-        """Move the user's scaled supply as a log says."""
-        asset, rule = self.asset_of[token], self.moves[token]
-        self.balances.move(user, SUPPLY, asset, rule, amount, index)
 
     def move_debt(self, token: Address, user: Address, amount: int, index: int) -> None:
         """Move the user's scaled debt as a log says, and the total with it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from chimera.domain import abi
@@ -18,7 +18,7 @@ from chimera.domain.changes import (
 from chimera.domain.numeric import RAY, Bps, Ray
 from chimera.errors import Rebuild, Refuse
 from chimera.ports import Accounts
-from chimera.protocols.aave_v3 import events
+from chimera.protocols.aave_v3 import events, shapes
 from chimera.protocols.aave_v3.balances import SUPPLY, Balances
 from chimera.protocols.aave_v3.draft import Draft, Handler, Tables
 from chimera.protocols.aave_v3.lacking import UNHEARD, extras
@@ -47,11 +47,7 @@ def fold(
     draft = Draft(market, balances, batch, found, TABLES)
     for user, account in found.accounts.items():
         yield AccountRead(user, account)
-    for log in logs:
-        handlers = draft.handlers.get(log.address)
-        handler = handlers.get(log.topics[0]) if handlers else None
-        if handler is not None:
-            handler(draft, log)
+    _take(draft, logs)
     if changed := balances.changed():
         yield AccountsSet(changed)
     for user in draft.liquidated:
@@ -59,17 +55,32 @@ def fold(
     yield MarketMoved(draft.finished(market))
 
 
+def _take(draft: Draft, logs: Sequence[Log]) -> None:
+    for log in logs:
+        try:
+            handler = draft.handlers[log.address][log.topics[0]]
+        except KeyError:
+            continue  # a kind that changes nothing, or another pool's
+        try:
+            handler(draft, log)
+        except ZeroDivisionError:
+            shapes.check_indexes(log)
+            raise
+
+
 # --- tokens --------------------------------------------------------------------------------------
 
 
 def _supply_minted(draft: Draft, log: Log) -> None:
-    amount, index = events.minted(log.data)
-    draft.move_supply(log.address, abi.address_of(log.topics[2]), amount, index)
+    (amount, index), token = events.minted(log.data), log.address
+    user, asset, rule = abi.address_of(log.topics[2]), draft.asset_of[token], draft.moves[token]
+    draft.balances.move(user, SUPPLY, asset, rule, amount, index)
 
 
 def _supply_burned(draft: Draft, log: Log) -> None:
-    amount, index = events.burned(log.data)
-    draft.move_supply(log.address, abi.address_of(log.topics[1]), amount, index)
+    (amount, index), token = events.burned(log.data), log.address
+    user, asset, rule = abi.address_of(log.topics[1]), draft.asset_of[token], draft.moves[token]
+    draft.balances.move(user, SUPPLY, asset, rule, amount, index)
 
 
 def _supply_transferred(draft: Draft, log: Log) -> None:
@@ -106,6 +117,7 @@ def _stable_debt_minted(draft: Draft, log: Log) -> None:
 
 
 def _rates_updated(draft: Draft, log: Log) -> None:
+    shapes.check_indexes(log)
     draft.announced[log.topics[1]] = log
 
 
