@@ -135,7 +135,7 @@ class StateEngine(CacheFace):
             liquidated = frozenset(
                 key
                 for name, adapter in self.adapters.items()
-                for key in self._folded(adapter, replace(batch, logs=tuple(shares[name])), mended)
+                for key in self._folded(adapter, _with(batch, shares[name]), mended)
             )
             self.book.commit()
         finally:
@@ -297,6 +297,10 @@ class StateEngine(CacheFace):
             calls=tuple(dict.fromkeys(calls)),
             addresses=frozenset().union(*(need.addresses for need in needs)),
         )
+
+
+def _with(batch: BlockBatch, logs: Sequence[Log]) -> BlockBatch:
+    return batch if logs is batch.logs else replace(batch, logs=tuple(logs))
 
 
 @contextmanager

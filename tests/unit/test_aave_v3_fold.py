@@ -347,7 +347,7 @@ def test_an_index_of_zero_calls_for_a_new_snapshot(told: Log) -> None:
     with pytest.raises(Rebuild, match="an index in it is 0"):
         AAVE.needs(market(), Accounts(), BLOCK, [told, later], readings(market()))
     with pytest.raises(Rebuild, match="an index in it is 0"):
-        fold(Accounts(), told, later)
+        fold(Accounts(), told)
 
 
 def test_a_loan_at_a_stable_rate_is_refused() -> None:

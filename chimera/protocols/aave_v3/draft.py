@@ -16,6 +16,7 @@ from chimera.protocols.aave_v3.lacking import Extras
 from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Reserve, priced
 from chimera.protocols.aave_v3.math import normalized_debt, normalized_income
 from chimera.protocols.aave_v3.reading import allowed_by, prices_in, sentinel_calls
+from chimera.protocols.aave_v3.shapes import check_indexes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +146,9 @@ class Draft:
         self.debt_totals[asset] += delta
 
     def read_rates(self) -> None:
-        """Take the rates that were announced last."""
+        """Take the rates that were announced last. Raises Rebuild where an index is 0."""
         for topic, log in self.announced.items():
+            check_indexes(log)
             asset = address_of(topic)
             if asset in self.rates:
                 self.rates[asset] = rates_of(log, self.batch.block.timestamp)

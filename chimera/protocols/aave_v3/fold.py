@@ -117,7 +117,6 @@ def _stable_debt_minted(draft: Draft, log: Log) -> None:
 
 
 def _rates_updated(draft: Draft, log: Log) -> None:
-    shapes.check_indexes(log)
     draft.announced[log.topics[1]] = log
 
 
