@@ -263,7 +263,7 @@ class OpportunityDetector:
                 del self._open[key]
 
     def _close(self, observation: Observation) -> dict[Key, tuple[_Episode, Opportunity]]:
-        if self._open.keys() <= observation.underwater.keys():  # nearly every block
+        if not self._open.keys() - observation.underwater.keys():  # nearly every block
             return {}
         closed = {
             key: (episode, self._closed(key, episode, observation))
@@ -284,7 +284,7 @@ class OpportunityDetector:
         return _ended(self._opportunity(key, episode), observation.block, reason)
 
     def _flag(self, observation: Observation) -> dict[Key, _Episode]:
-        if observation.underwater.keys() <= self._open.keys():
+        if not observation.underwater.keys() - self._open.keys():
             return {}
         opened = {
             key: self._episode(key, observation.block)

@@ -52,14 +52,14 @@ class StreakCounter:
         ended = self._ended(unhealthy if follows else frozenset())
         for key in ended:
             del self._first[key]
-        if not unhealthy <= self._first.keys():
+        if unhealthy - self._first.keys():
             for key in unhealthy:
                 self._first.setdefault(key, block_number)
         self._undo.append(_Undo(self._newest, ended))
         self._newest = block_number
 
     def _ended(self, survivors: AbstractSet[Key]) -> dict[Key, int]:
-        if self._first.keys() <= survivors:  # bad debt may keep thousands under 1 for years
+        if not self._first.keys() - survivors:  # bad debt may keep thousands under 1 for years
             return {}
         return {key: first for key, first in self._first.items() if key not in survivors}
 

@@ -144,9 +144,7 @@ def moved_half_up(_: int, amount: int, index: int) -> int:
 
     Mirrors ScaledBalanceTokenBase._mintScaled and _burnScaled of tokens up to v3.4.
     """
-    if amount >= 0:  # ray_div, without a call: most logs of most blocks come by here
-        return (amount * RAY + index // 2) // index
-    return -((index // 2 - amount * RAY) // index)
+    return ray_div(amount, index) if amount >= 0 else -ray_div(-amount, index)
 
 
 def supply_moved_down(scaled: int, amount: int, index: int) -> int:
