@@ -1,14 +1,16 @@
 """
-From a sealed block to the decision: 200 logs and 12 prices through book, screen and detector.
+From a sealed block to the decision: 200 logs and moved prices through book, screen and detector.
 
 This is `block_to_decision` of the daemon without its waiting: `engine.apply`, then
-`detector.observe`. Compared with polling in the kindest case: the answers of all accounts' views
-are there already, and only have to be decoded.
+`detector.observe`. Three of the twelve prices move, as in a lively block, or all of them; such
+blocks take turns. Compared with polling in the kindest case: the answers of all accounts' views are
+there already, and only have to be decoded.
 """
 
 from __future__ import annotations
 
 import gc
+from functools import partial
 
 from eth_abi.abi import decode
 
@@ -20,7 +22,9 @@ from chimera.domain.block import BlockBatch
 
 BLOCKS = {10_000: 500, 100_000: 500, 1_000_000: 150}
 """How many blocks are decided, by the number of accounts."""
-GOALS = {100_000: (Goal(0.001), Goal(0.003, "p99"))}
+GOALS = {(100_000, 3): (Goal(0.001), Goal(0.003, "p99"))}
+"""By the number of accounts, and of prices that move."""
+MOVING = (3, 12)  # prices
 WARM = 300  # blocks that come before: by then most kinds of accounts have been seen once
 POLLED = 10_000  # views that are decoded; all of a million would take minutes
 LOGS = 200
@@ -35,16 +39,18 @@ def measure() -> list[Row]:
 
 
 def _measure(size: int, views: Samples) -> list[Row]:
-    samples = _decided(size)
     poll = row_of(
         f"{size:,}: decode every account's view, eth_abi, as measured on {POLLED:,}",
         [seconds * size / POLLED for seconds in views],
     )
-    name = f"{size:,}: {LOGS} logs and 12 prices to the decision"
-    return [poll, row_of(name, samples, against=poll, goals=GOALS.get(size, ()))]
+    rows = [poll]
+    for moving, samples in _decided(size).items():
+        name = f"{size:,}: {LOGS} logs and {moving} prices to the decision"
+        rows.append(row_of(name, samples, against=poll, goals=GOALS.get((size, moving), ())))
+    return rows
 
 
-def _decided(size: int) -> Samples:
+def _decided(size: int) -> dict[int, Samples]:
     """Return the seconds of each block, with the daemon's ways with the garbage collector."""
     mirror = make_mirror(size)
     traffic = Traffic(mirror.adapter, mirror.market, mirror.accounts, logs=LOGS)
@@ -54,11 +60,12 @@ def _decided(size: int) -> Samples:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    samples = []
+    samples: dict[int, Samples] = {moving: [] for moving in MOVING}
     for _ in range(BLOCKS[size]):
-        batch = traffic.block()
-        samples.append(timed(lambda batch=batch: _decide(mirror, batch)))  # type: ignore[misc]
-        gc.collect(YOUNG)
+        for moving in MOVING:
+            batch = traffic.block(moving=moving)
+            samples[moving].append(timed(partial(_decide, mirror, batch)))
+            gc.collect(YOUNG)
     return samples
 
 

@@ -60,8 +60,13 @@ class Traffic:
         self._drift = [0.0] * len(self._polls)
         self._newest = GENESIS
 
-    def block(self) -> BlockBatch:
-        """Return the next block."""
+    @property
+    def prices(self) -> int:
+        """How many prices there are."""
+        return len(self._polls)
+
+    def block(self, *, moving: int | None = None) -> BlockBatch:
+        """Return the next block, in which so many prices move; all of them where it is not said."""
         self._newest = block = block_after(self._newest)
         indexes = self._market.indexes(block.timestamp)
         said = [log for _ in range(self._logs // 2) for log in self._action(indexes)]
@@ -69,20 +74,22 @@ class Traffic:
             Log(emitter, topics, data, place, block.number)
             for place, (emitter, topics, data) in enumerate(said)
         )
-        return BlockBatch(block, logs, self._prices())
+        return BlockBatch(block, logs, self._prices(moving))
 
     def blocks(self, count: int) -> list[BlockBatch]:
         """Return the next blocks."""
         return [self.block() for _ in range(count)]
 
-    def _prices(self) -> dict[Call, Answer]:
-        answers: dict[Call, Answer] = {}
+    def _prices(self, moving: int | None) -> dict[Call, Answer]:
+        places = range(self.prices)
+        for place in places if moving is None else self._rng.sample(places, moving):
+            swing = self._rng.uniform(-SWING, SWING)
+            self._drift[place] = self._drift[place] * (1 - PULL) + swing
         first = [self._market.prices[source] or 0 for source in self._market.priced()]
-        for place, (call, price) in enumerate(zip(self._polls, first, strict=True)):
-            drift = self._drift[place] * (1 - PULL) + self._rng.uniform(-SWING, SWING)
-            self._drift[place] = drift
-            answers[call] = word(round(price * (1 + drift)))
-        return answers
+        return {
+            call: word(round(price * (1 + drift)))
+            for call, price, drift in zip(self._polls, first, self._drift, strict=True)
+        }
 
     def _action(self, indexes: Mapping[Address, Indexes]) -> tuple[Said, Said]:
         user = self._rng.choice(self._users)

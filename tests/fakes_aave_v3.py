@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from chimera.domain import abi
 from chimera.domain.block import Address, Block, BlockBatch, BlockHash, Log
 from chimera.domain.call import Answer, Call, Inquiry, Readings, T
-from chimera.domain.changes import Change
+from chimera.domain.changes import AccountsSet, Change
 from chimera.domain.endings import Endings
 from chimera.domain.market import Account
 from chimera.domain.numeric import RAY, Bps, Ray
@@ -145,6 +145,10 @@ class Accounts:
         return self.shelf.endings(owing=owing)
 
     def apply(self, change: Change) -> None:
+        if isinstance(change, AccountsSet):
+            for holder, account in change.accounts.items():
+                self.shelf.put(holder, account)
+            return
         user = getattr(change, "user", None)
         if user is not None and type(change).__name__ != "Liquidated":
             old = self.shelf.users.get(user, Account())

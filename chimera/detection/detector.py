@@ -101,7 +101,7 @@ class OpportunityDetector:
         if self.newest is None:
             self._doubt_episodes_from(block)
         closed = self._close(observation)
-        self.streaks.observe(block.number, observation.underwater)
+        self.streaks.observe(block.number, observation.underwater.keys())
         opened = self._flag(observation)
         self._frames.append(_Frame(block, observation.underwater, opened, closed))
         self._listing = None
@@ -263,6 +263,8 @@ class OpportunityDetector:
                 del self._open[key]
 
     def _close(self, observation: Observation) -> dict[Key, tuple[_Episode, Opportunity]]:
+        if not self._open.keys() - observation.underwater.keys():  # nearly every block
+            return {}
         closed = {
             key: (episode, self._closed(key, episode, observation))
             for key, episode in self._open.items()
@@ -282,6 +284,8 @@ class OpportunityDetector:
         return _ended(self._opportunity(key, episode), observation.block, reason)
 
     def _flag(self, observation: Observation) -> dict[Key, _Episode]:
+        if not observation.underwater.keys() - self._open.keys():
+            return {}
         opened = {
             key: self._episode(key, observation.block)
             for key in observation.underwater

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from chimera.domain.market import Key
@@ -38,7 +39,7 @@ class StreakCounter:
         """The newest block that was counted."""
         return self._newest
 
-    def observe(self, block_number: int, unhealthy: Collection[Key]) -> None:
+    def observe(self, block_number: int, unhealthy: AbstractSet[Key]) -> None:
         """
         Count one block: `unhealthy` are all accounts under 1, every other streak ends.
 
@@ -48,14 +49,19 @@ class StreakCounter:
         if self._newest is not None and block_number <= self._newest:
             return
         follows = self._newest is None or block_number == self._newest + 1
-        survivors = unhealthy if follows else ()
-        ended = {key: first for key, first in self._first.items() if key not in survivors}
+        ended = self._ended(unhealthy if follows else frozenset())
         for key in ended:
             del self._first[key]
-        for key in unhealthy:
-            self._first.setdefault(key, block_number)
+        if unhealthy - self._first.keys():
+            for key in unhealthy:
+                self._first.setdefault(key, block_number)
         self._undo.append(_Undo(self._newest, ended))
         self._newest = block_number
+
+    def _ended(self, survivors: AbstractSet[Key]) -> dict[Key, int]:
+        if not self._first.keys() - survivors:  # bad debt may keep thousands under 1 for years
+            return {}
+        return {key: first for key, first in self._first.items() if key not in survivors}
 
     def rollback(self, to_block: int) -> None:
         """

@@ -1,5 +1,7 @@
 """What a block does to accounts and markets, as values that the book applies and can undo."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from chimera.domain.block import Address
@@ -61,6 +63,17 @@ class AccountRead(msgspec.Struct, frozen=True, gc=False):
     account: Account
 
 
+class AccountsSet(msgspec.Struct, frozen=True, gc=False):
+    """
+    These accounts are so at the end of this block, which is the block of their last change.
+
+    All that the block did to them, in one change: for a family that adds a block's logs up before
+    the book hears of any.
+    """
+
+    accounts: Mapping[Holder, Account]
+
+
 class MarketMoved(msgspec.Struct, frozen=True, gc=False):
     """The market as it is after this block."""
 
@@ -81,6 +94,7 @@ Change = (
     | CollateralSwitched
     | ModeSet
     | AccountRead
+    | AccountsSet
     | MarketMoved
     | Liquidated
 )

@@ -127,6 +127,49 @@ def _shape_of(
     return known or shape_of(*content[:3], _sets.setdefault(enabled, enabled), mode)
 
 
+def interned(shape: Shape) -> Shape:
+    """
+    Return the one object for the legs of a shape: accounts have that, and no other.
+
+    So somebody who changes a shape several times looks it up once.
+    """
+    content = shape.supplied, shape.owed, shape.marks, shape.enabled, shape.mode
+    known = _shapes.get(content)
+    if known is None:
+        shape.enabled = _sets.setdefault(shape.enabled, shape.enabled)
+        known = _shapes[content] = shape
+    return known
+
+
+def with_leg(shape: Shape, side: int, asset: Address) -> tuple[Shape, int]:
+    """
+    Return a shape, not interned, of one leg more, and the place of its amount.
+
+    Args:
+        shape: One that has no such leg.
+        side: Supply (0), debt (1) or marks (2).
+        asset: Whose leg it is.
+    """
+    sides = [shape.supplied, shape.owed, shape.marks]
+    legs = sides[side]
+    at = bisect(legs, asset)
+    place = FIRST_AMOUNT + sum(map(len, sides[:side])) + at
+    sides[side] = (*legs[:at], asset, *legs[at:])
+    return Shape(sides[0], sides[1], sides[2], shape.enabled, shape.mode), place
+
+
+def without_leg(shape: Shape, side: int, asset: Address) -> Shape:
+    """Return a shape, not interned, without one of its legs; arguments as of `with_leg`."""
+    sides = [shape.supplied, shape.owed, shape.marks]
+    sides[side] = tuple([kept for kept in sides[side] if kept != asset])
+    return Shape(sides[0], sides[1], sides[2], shape.enabled, shape.mode)
+
+
+def with_terms(shape: Shape, enabled: frozenset[Address], mode: int) -> Shape:
+    """Return a shape, not interned, of the same legs, of which others count or in another mode."""
+    return Shape(shape.supplied, shape.owed, shape.marks, enabled, mode)
+
+
 class Account(tuple[Any, ...]):
     """
     One borrower in one protocol, in the units that the contracts store (scaled balances, shares).
@@ -223,19 +266,13 @@ class Account(tuple[Any, ...]):
 
     def with_leg(self, side: int, asset: Address, amount: int, block_number: int) -> Account:
         """Return the account with one leg more: of supply (0), debt (1) or marks (2)."""
-        shape = self[0]
-        sides = [shape.supplied, shape.owed, shape.marks]
-        at = bisect(sides[side], asset)
-        place = FIRST_AMOUNT + sum(map(len, sides[:side])) + at
-        sides[side] = (*sides[side][:at], asset, *sides[side][at:])
-        shape = shape_of(sides[0], sides[1], sides[2], shape.enabled, shape.mode)
+        shape, place = with_leg(self[0], side, asset)
         before, after = self[FIRST_AMOUNT:place], self[place:]
-        return tuple.__new__(Account, (shape, block_number, *before, amount, *after))
+        return tuple.__new__(Account, (interned(shape), block_number, *before, amount, *after))
 
     def with_terms(self, enabled: frozenset[Address], mode: int, block_number: int) -> Account:
         """Return the account with the same amounts, of which others count or in another mode."""
-        shape = self[0]
-        shape = shape_of(shape.supplied, shape.owed, shape.marks, enabled, mode)
+        shape = interned(with_terms(self[0], enabled, mode))
         return tuple.__new__(Account, (shape, block_number, *self[FIRST_AMOUNT:]))
 
     def but(self, **parts: Any) -> Account:  # noqa: ANN401  (those of the constructor)

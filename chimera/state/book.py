@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from chimera.domain.block import Address, Block
-from chimera.domain.changes import Change, Liquidated, MarketMoved
-from chimera.domain.market import EMPTY, Account, Key, Market
+from chimera.domain.changes import AccountsSet, Change, Liquidated, MarketMoved
+from chimera.domain.market import EMPTY, Account, Holder, Key, Market
 from chimera.errors import Rebuild
 from chimera.state.shelf import Shelf, changed, differences
 
@@ -18,11 +19,13 @@ UNDO_WINDOW = 64  # blocks; far deeper than any reorg seen on an L2, yet only to
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """What one block replaced: the first-touch old account (None: absent) and market of each."""
+    """What one block replaced: the first-touch old accounts (None: absent) and market of each."""
 
     block: Block
     previous: Block
-    accounts: dict[Key, Account | None] = field(default_factory=dict)
+    accounts: dict[str, dict[Holder, Account | None]] = field(
+        default_factory=lambda: defaultdict(dict)  # by protocol
+    )
     markets: dict[str, Market] = field(default_factory=dict)
 
 
@@ -43,7 +46,7 @@ class Book:
         self._undo: deque[Undo] = deque(maxlen=undo_window)
         self._pending: Undo | None = None
         self._block: Block | None = None
-        self._touched: AbstractSet[Key] = frozenset()
+        self._moved: Mapping[str, Collection[Holder]] = {}
         self._debug = debug
 
     # --- reading ---------------------------------------------------------------------------------
@@ -71,9 +74,15 @@ class Book:
         return tuple(self._shelves)
 
     @property
+    def moved(self) -> Mapping[str, Collection[Holder]]:
+        """Holders, by protocol, whom the newest block, load or rollback replaced or removed."""
+        return self._moved
+
+    @property
     def touched(self) -> AbstractSet[Key]:
-        """Keys that the newest block, load or rollback replaced, added or removed."""
-        return self._touched
+        """The keys of all of them."""
+        moved = self._moved.items()
+        return frozenset().union(*(zip(repeat(name), holders) for name, holders in moved))
 
     def accounts(self, protocol: str) -> Shelf:
         """Return the accounts of a protocol as an adapter may see them, also within a block."""
@@ -116,16 +125,18 @@ class Book:
             if undo.block.number <= number:
                 break
             market = undo.markets.get(key[0], market)
-            account = undo.accounts.get(key, account)
+            account = undo.accounts.get(key[0], {}).get(key[1], account)
         return block, market, account
 
     def newcomers(self) -> dict[str, set[Address]]:
         """Return the users, by protocol, whom the newest block brought into the book."""
         found: dict[str, set[Address]] = {}
         if self._undo and self._undo[-1].block == self._block:
-            for key, old in self._undo[-1].accounts.items():
-                if old is None and self.get(key) is not None:
-                    found.setdefault(key[0], set()).add(key[1])
+            for name, accounts in self._undo[-1].accounts.items():
+                users = self._shelves[name].users
+                joined = {user for user, old in accounts.items() if old is None and user in users}
+                if joined:
+                    found[name] = joined
         return found
 
     # --- loading ---------------------------------------------------------------------------------
@@ -162,7 +173,7 @@ class Book:
         known = self._shelves.get(protocol)
         before = set() if known is None else set(known.users)
         self._shelves[protocol] = Shelf(protocol, market, accounts, complete=complete)
-        self._touched = frozenset((protocol, user) for user in before | accounts.keys())
+        self._moved = {protocol: before | accounts.keys()}
         self._block = block
         self._undo.clear()
 
@@ -171,14 +182,14 @@ class Book:
         self.abort()
         self._shelves.pop(protocol, None)
         self._undo.clear()
-        self._touched = frozenset(key for key in self._touched if key[0] != protocol)
+        self._moved = {name: its for name, its in self._moved.items() if name != protocol}
 
     def clear(self) -> None:
         """Forget everything, to be loaded anew at another block."""
         self._shelves.clear()
         self._undo.clear()
         self._pending = self._block = None
-        self._touched = frozenset()
+        self._moved = {}
 
     # --- one block -------------------------------------------------------------------------------
 
@@ -215,12 +226,18 @@ class Book:
             return
         if isinstance(change, Liquidated):
             return
+        known = pending.accounts[protocol]
+        if isinstance(change, AccountsSet):
+            olds = shelf.those_of(change.accounts)
+            pending.accounts[protocol] = olds | known
+            shelf.replace(change.accounts, olds)
+            return
         holder = change.user
         old = shelf.users.get(holder)
         new = changed(old or EMPTY, change, pending.block.number, protocol)
         if new is old or (old is None and new is EMPTY):
             return
-        pending.accounts.setdefault((protocol, holder), old)
+        known.setdefault(holder, old)
         if old is not None and new[0] is old[0]:
             shelf.users[holder] = new  # the same legs: no index moves
         else:
@@ -232,7 +249,7 @@ class Book:
             raise Rebuild("no block is open")
         self._undo.append(self._pending)
         self._block = self._pending.block
-        self._touched = self._pending.accounts.keys()
+        self._moved = {name: its.keys() for name, its in self._pending.accounts.items() if its}
         self._pending = None
         if self._debug:
             self.verify_indexes()
@@ -253,20 +270,22 @@ class Book:
         self.abort()
         if self.canonical(to_block_number) is None:
             raise Rebuild(f"no way back from block {self.block.number} to {to_block_number}")
-        restored: set[Key] = set()
+        restored: dict[str, set[Holder]] = {}
         while self.block.number > to_block_number:
             undo = self._undo.pop()
             self._restore(undo)
             self._block = undo.previous
-            restored |= undo.accounts.keys()
-        self._touched = restored
+            for name, accounts in undo.accounts.items():
+                restored.setdefault(name, set()).update(accounts)
+        self._moved = restored
         if self._debug:
             self.verify_indexes()
-        return restored
+        return self.touched
 
     def _restore(self, undo: Undo) -> None:
-        for (protocol, user), old in undo.accounts.items():
-            self._shelves[protocol].put(user, old)
+        for protocol, accounts in undo.accounts.items():
+            for user, old in accounts.items():
+                self._shelves[protocol].put(user, old)
         for protocol, market in undo.markets.items():
             self._shelves[protocol].market = market
 

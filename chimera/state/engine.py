@@ -135,13 +135,13 @@ class StateEngine(CacheFace):
             liquidated = frozenset(
                 key
                 for name, adapter in self.adapters.items()
-                for key in self._folded(adapter, replace(batch, logs=tuple(shares[name])), mended)
+                for key in self._folded(adapter, _with(batch, shares[name]), mended)
             )
             self.book.commit()
         finally:
             self.book.abort()  # nothing is left to undo after a commit
         self.trust.read_anew(mended, batch.block.number)
-        self._screen(self.book.touched)
+        self._screen()
         return self._observe(liquidated)
 
     def rollback(self, message: Rollback) -> Observation:
@@ -154,7 +154,8 @@ class StateEngine(CacheFace):
         ancestor = message.ancestor
         if self.book.canonical(ancestor.number) != ancestor:
             raise Rebuild(f"no way back to 0x{ancestor.hash.hex()}, block {ancestor.number}")
-        self._screen(self.book.rollback(ancestor.number))
+        self.book.rollback(ancestor.number)
+        self._screen()
         self.forget_counts_above(ancestor.number)
         self.trust.rolled_back(ancestor.number)
         return self._observe(NOBODY)
@@ -206,13 +207,11 @@ class StateEngine(CacheFace):
     ) -> Inquiry[dict[Holder, Account]]:
         return adapter.read_accounts(self.book.market(adapter.name), (holder,), block)
 
-    def _screen(self, keys: Iterable[Key]) -> None:
-        changed: dict[str, list[Holder]] = {}
-        for protocol, holder in keys:
-            changed.setdefault(protocol, []).append(holder)
-        for protocol, holders in changed.items():
-            users = self.book.accounts(protocol).users
-            self.screens[protocol].take((holder, users.get(holder)) for holder in holders)
+    def _screen(self) -> None:
+        """Let the screens take over whom the book has changed."""
+        for protocol, holders in self.book.moved.items():
+            accounts = self.book.accounts(protocol).those_of(holders)
+            self.screens[protocol].take(accounts.items())
 
     # --- who is under water ----------------------------------------------------------------------
 
@@ -298,6 +297,10 @@ class StateEngine(CacheFace):
             calls=tuple(dict.fromkeys(calls)),
             addresses=frozenset().union(*(need.addresses for need in needs)),
         )
+
+
+def _with(batch: BlockBatch, logs: Sequence[Log]) -> BlockBatch:
+    return batch if logs is batch.logs else replace(batch, logs=tuple(logs))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, KeysView, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -65,6 +65,10 @@ class Reckoning(Mapping[Key, Underwater]):
     def __len__(self) -> int:
         """Return how many are under 1."""
         return len(self._entries)
+
+    def keys(self) -> KeysView[Key]:
+        """Return who is under 1, as a view that is quick to compare with others."""
+        return self._entries.keys()
 
     def factor(self, key: Key) -> Wad:
         """Return the exact health factor, WAD."""

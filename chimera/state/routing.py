@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from chimera.domain.block import Address, Log, LogQuery
 
@@ -22,7 +23,7 @@ def route(queries: Mapping[str, LogQuery], logs: Sequence[Log]) -> Mapping[str, 
     """
     if len(queries) == 1:
         return dict.fromkeys(queries, logs)
-    claimed = _claims(queries)
+    claimed = _claims(tuple((name, query.addresses) for name, query in queries.items()))
     shares: dict[str, list[Log]] = {name: [] for name in queries}
     for log in logs:
         for name in claimed.get(log.address, queries):
@@ -31,9 +32,12 @@ def route(queries: Mapping[str, LogQuery], logs: Sequence[Log]) -> Mapping[str, 
     return shares
 
 
-def _claims(queries: Mapping[str, LogQuery]) -> Mapping[Address, Iterable[str]]:
+@lru_cache(maxsize=1)  # most blocks have the same contracts as the one before
+def _claims(
+    queries: tuple[tuple[str, frozenset[Address]], ...],
+) -> Mapping[Address, Sequence[str]]:
     claimed: dict[Address, list[str]] = {}
-    for name, query in queries.items():
-        for address in query.addresses:
+    for name, addresses in queries:
+        for address in addresses:
             claimed.setdefault(address, []).append(name)
     return claimed

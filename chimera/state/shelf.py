@@ -71,13 +71,14 @@ class Shelf:
 
     `users` is the truth, and `open` a view of those with debt. `put` keeps in step how many these
     are, and who ends alike, once a family has asked for it. `near` is what the engine last saw near
-    1.
+    1. `get` returns an account, or None when the book does not follow this user.
     """
 
     __slots__ = (
         "__weakref__",
         "_complete",
         "ends",
+        "get",
         "market",
         "name",
         "near",
@@ -91,6 +92,7 @@ class Shelf:
         self.name = name
         self.market = market
         self.users = dict(accounts)
+        self.get: Callable[[Holder], Account | None] = self.users.get  # a call less, of each log
         self._complete = complete
         self.open = Owing(self.users)
         self.near: AbstractSet[Holder] = frozenset()
@@ -106,10 +108,6 @@ class Shelf:
         """Return everybody on the shelf, a live view."""
         return self.users.keys()
 
-    def get(self, user: Holder) -> Account | None:
-        """Return the account, or None when the book does not follow this user."""
-        return self.users.get(user)
-
     def put(self, user: Address, new: Account | None) -> None:
         """Replace an account (None removes it) and keep the indexes in step."""
         known = self.users.get(user)
@@ -122,6 +120,28 @@ class Shelf:
         else:
             self.users[user] = new
         self.open.count += new.is_open - old.is_open
+
+    def those_of(self, users: Iterable[Holder]) -> dict[Holder, Account | None]:
+        """Return the accounts of these users, each None where there is none."""
+        wanted = tuple(users)
+        return dict(zip(wanted, map(self.users.get, wanted), strict=True))
+
+    def replace(
+        self, accounts: Mapping[Holder, Account], olds: Mapping[Holder, Account | None]
+    ) -> None:
+        """
+        Put many accounts in place of those that are here.
+
+        Args:
+            accounts: The new ones; whoever has nothing is removed where everybody is known.
+            olds: What `those_of` returns for the same users.
+        """
+        users = self.users
+        for (user, new), old in zip(accounts.items(), olds.values(), strict=True):
+            if old is not None and new[0] is old[0]:
+                users[user] = new  # the same legs: no index moves
+            else:
+                self.put(user, None if self._complete and new.is_blank else new)
 
     def holders(self, asset: Address) -> set[Holder]:
         """Return the users with `asset` on any leg; this looks at everybody."""

@@ -11,10 +11,9 @@ import pytest
 from msgspec import structs
 
 from chimera.domain.block import BlockBatch, Log
-from chimera.domain.changes import Change
 from chimera.domain.numeric import RAY, WAD, Wad, mul_div
 from chimera.protocols.aave_v3 import events, fold, math
-from chimera.protocols.aave_v3.draft import Draft
+from chimera.protocols.aave_v3.draft import Draft, Handler
 from chimera.protocols.aave_v3.engine import ENGINES
 from chimera.protocols.aave_v3.market import AaveMarket
 from devnet.replay import Replay, Tamper, replay
@@ -135,10 +134,9 @@ def test_taking_received_atokens_for_collateral_is_noticed_since_v3_6(version: s
 def test_an_edit_that_clears_an_emodes_bitmaps_is_noticed(
     version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forgetful(draft: Draft, log: Log) -> tuple[()]:
+    def forgetful(draft: Draft, log: Log) -> None:
         number, mode = events.mode_of(log)
         draft.modes = {**draft.modes, number: mode}
-        return ()
 
     monkeypatch.setitem(fold.CONFIGURATOR, events.EMODE_CATEGORY_ADDED, forgetful)
 
@@ -229,9 +227,14 @@ def test_another_arithmetic_is_noticed(
 def test_a_burn_logged_as_mint_that_nobody_takes_for_one_is_noticed(
     version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def deaf(table: dict[bytes, Any]) -> Callable[[Draft, Log], Iterable[Change]]:
+    def deaf(table: dict[bytes, Handler]) -> Handler:
         honest = table[events.MINT]
-        return lambda draft, log: () if events.minted(log.data)[0] < 0 else honest(draft, log)
+
+        def heard(draft: Draft, log: Log) -> None:
+            if events.minted(log.data)[0] >= 0:
+                honest(draft, log)
+
+        return heard
 
     for table in (fold.SUPPLY_TOKEN, fold.DEBT_TOKEN):
         monkeypatch.setitem(table, events.MINT, deaf(table))

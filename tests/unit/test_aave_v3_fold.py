@@ -332,6 +332,24 @@ def test_a_log_that_is_cut_short_calls_for_a_new_snapshot() -> None:
     assert AAVE.needs(market(), Accounts({ALICE: Account()}), BLOCK, [whole], {}).calls == ()
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        log(A_WETH, events.MINT, BOB, ALICE, data=[5, 0, 0]),
+        log(V_WETH, events.BURN, ALICE, BOB, data=[5, 0, 0]),
+        log(POOL, events.RESERVE_DATA_UPDATED, WETH, data=[1, 0, 1, 0, RAY]),
+        log(POOL, events.RESERVE_DATA_UPDATED, WETH, data=[1, 0, 1, RAY, 0]),
+    ],
+)
+def test_an_index_of_zero_calls_for_a_new_snapshot(told: Log) -> None:
+    later = log(POOL, events.RESERVE_DATA_UPDATED, WETH, data=[1, 0, 1, RAY, RAY])
+
+    with pytest.raises(Rebuild, match="an index in it is 0"):
+        AAVE.needs(market(), Accounts(), BLOCK, [told, later], readings(market()))
+    with pytest.raises(Rebuild, match="an index in it is 0"):
+        fold(Accounts(), told)
+
+
 def test_a_loan_at_a_stable_rate_is_refused() -> None:
     stable = log(
         RESERVES[WETH].stable_debt_token, events.STABLE_DEBT_MINT, ALICE, ALICE, data=[0] * 6

@@ -7,6 +7,7 @@ import pytest
 from chimera.domain.block import Block
 from chimera.domain.changes import (
     AccountRead,
+    AccountsSet,
     Change,
     CollateralSwitched,
     DebtMoved,
@@ -118,6 +119,32 @@ def test_an_account_that_is_read_replaces_what_was_known() -> None:
 
     assert book.get((AAVE, ALICE)) == Account({USDC: 3}, {WETH: 2}, updated_block=block.number)
     assert book.holders(AAVE, USDC) == {ALICE}
+
+
+def test_accounts_set_at_once_replace_what_was_known_and_are_undone_as_it_was() -> None:
+    book = loaded()
+    before, number = book.get((AAVE, ALICE)), START.number + 1
+    alice, bob = Account({WETH: 3}, {}, updated_block=number), Account({}, {USDC: 1})
+
+    extend(book, SupplyMoved(ALICE, WETH, 1), AccountsSet({ALICE: alice, BOB: bob}))
+
+    assert (book.get((AAVE, ALICE)), book.get((AAVE, BOB))) == (alice, bob)
+    assert book.open_keys(AAVE) == {BOB}
+    assert book.touched == {(AAVE, ALICE), (AAVE, BOB)}
+    assert book.newcomers() == {AAVE: {BOB}}
+    assert book.at((AAVE, ALICE), START.number) == (START, book.market(AAVE), before)
+    book.rollback(START.number)
+    assert (book.get((AAVE, ALICE)), book.get((AAVE, BOB))) == (before, None)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_who_is_set_to_nothing_is_dropped_where_everybody_is_known(*, complete: bool) -> None:
+    book = loaded(complete=complete)
+
+    extend(book, AccountsSet({ALICE: EMPTY}))
+
+    assert book.get((AAVE, ALICE)) == (None if complete else EMPTY)
+    assert book.open_keys(AAVE) == set()
 
 
 @pytest.mark.parametrize(

@@ -49,3 +49,13 @@ def test_a_protocol_alone_gets_everything() -> None:
     logs = (log(0, NEW, TRANSFER), log(1, POOL))
 
     assert route({"pool": QUERIES["pool"]}, logs) == {"pool": logs}
+
+
+def test_a_contract_that_a_protocol_follows_from_here_on_is_its_own() -> None:
+    logs = [log(0, NEW, MINT)]
+    wider = {**QUERIES, "pool": LogQuery(frozenset({POOL, BOTH, NEW}), frozenset({MINT}))}
+
+    shares = [indexes(route(queries, logs)) for queries in (QUERIES, wider, QUERIES)]
+
+    assert shares[0] == shares[2] == {"pool": [0], "comet": [0]}
+    assert shares[1] == {"pool": [0], "comet": []}

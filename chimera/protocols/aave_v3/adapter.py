@@ -141,6 +141,7 @@ class AaveV3:
         readings: Readings,
     ) -> Needs:
         """Name what new reserves, oracles, eModes, upgrades and first borrowers leave open."""
+        shapes.check(logs)
         inquiry = lacking.extras(market, accounts, block, logs)
         missing = unanswered(inquiry, readings)
         return Needs(missing, lacking.unheard_tokens(market, logs))
@@ -153,7 +154,7 @@ class AaveV3:
             Refuse: An upgrade, or a loan at a stable rate, is nothing that is supported.
             Rebuild: A dropped asset was listed again under another id.
         """
-        return fold.fold(market, accounts, batch)
+        return fold.fold(market, accounts, batch, self.name)
 
     # --- judging ---------------------------------------------------------------------------------
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from chimera.domain.abi import address_of
 from chimera.domain.block import Address, BlockBatch, Log
-from chimera.domain.changes import Change
 from chimera.errors import Rebuild
-from chimera.ports import Accounts
+from chimera.protocols.aave_v3.balances import DEBT, Balances
 from chimera.protocols.aave_v3.engine import Engine, Move
 from chimera.protocols.aave_v3.events import rates_of
 from chimera.protocols.aave_v3.lacking import Extras
 from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Reserve, priced
 from chimera.protocols.aave_v3.math import normalized_debt, normalized_income
 from chimera.protocols.aave_v3.reading import allowed_by, prices_in, sentinel_calls
-
-Words = tuple[int, int]
-"""Amount that a `Mint` or `Burn` moves, and the index."""
+from chimera.protocols.aave_v3.shapes import check_indexes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +66,7 @@ class Heard(NamedTuple):
 
 class Draft:
     """
-    The market while its block is being read, and who of the users in it is followed.
+    The market while its block is being read, the accounts in it, and who was liquidated.
 
     What it has of the market's lasting parts are the market's own: a change replaces them whole, so
     that a block without one copies none of them. Rates, of which only the last ones of a block
@@ -83,7 +80,7 @@ class Draft:
     def __init__(
         self,
         market: AaveMarket,
-        accounts: Accounts,
+        balances: Balances,
         batch: BlockBatch,
         found: Extras,
         tables: Tables,
@@ -92,7 +89,8 @@ class Draft:
         self.batch = batch
         self.extras = found
         self.engine = market.engine
-        self.accounts = accounts
+        self.balances = balances
+        self.liquidated: list[Address] = []
         self.oracle = market.oracle
         self.sentinel = market.sentinel
         self.reserves = market.reserves
@@ -105,9 +103,6 @@ class Draft:
         self.handlers, self.asset_of, self.moves = market.lasting(tables.heard)
         self._strangers: dict[tuple[Address, Address], int] = {}  # (user, asset) -> scaled debt
         self._switched: set[Address] = set()
-        # What was read holds the end of this block, so this block's logs must not be added to it.
-        self._everybody = accounts.complete  # then nobody has to be read
-        self._followed: dict[Address, bool] = dict.fromkeys(found.accounts, False)
 
     def list(self, reserve: Reserve) -> None:
         """Take in a new reserve, and understand the logs of its tokens from here on."""
@@ -134,48 +129,26 @@ class Draft:
         self._switched.add(token)
         self.moves = self.moves | {token: moves[token]}
 
-    def follows(self, user: Address) -> bool:
-        """Tell whether this block's logs move the user's account, as decided at the first one."""
-        if self._everybody:
-            return True
-        known = self._followed.get(user)
-        if known is None:
-            known = self._followed[user] = self.accounts.get(user) is not None
-        return known
-
     def configure(self, asset: Address, change: Callable[[Configuration], Configuration]) -> None:
         """Change the configuration of a reserve."""
         reserve = self.reserves[asset]
         changed = replace(reserve, configuration=change(reserve.configuration))
         self.reserves = {**self.reserves, asset: changed}
 
-    def supply_of(self, user: Address, asset: Address) -> int:
-        """Return the user's scaled supply as it stands before the next log."""
-        account = self.accounts.get(user)
-        place = account[0].supply_place(asset) if account else None
-        return account[place] if account and place else 0
-
-    def debt_of(self, user: Address, asset: Address) -> int:
-        """Return the user's scaled debt as it stands before the next log."""
-        account = self.accounts.get(user)
-        place = account[0].debt_place(asset) if account else None
-        return account[place] if account and place else 0
-
-    def move_debt(self, user: Address, asset: Address, token: Address, words: Words) -> int:
-        """Return by how much a log moves the user's scaled debt, and count it into the total."""
-        amount, index = words
-        if self.follows(user):
-            delta = self.moves[token](self.debt_of(user, asset), amount, index)
-        else:
+    def move_debt(self, token: Address, user: Address, amount: int, index: int) -> None:
+        """Move the user's scaled debt as a log says, and the total with it."""
+        asset, rule = self.asset_of[token], self.moves[token]
+        delta = self.balances.move(user, DEBT, asset, rule, amount, index)
+        if delta is None:
             before = self._strangers.get((user, asset), 0)
-            delta = self.moves[token](before, amount, index)
+            delta = rule(before, amount, index)
             self._strangers[user, asset] = before + delta
         self.debt_totals[asset] += delta
-        return delta
 
     def read_rates(self) -> None:
-        """Take the rates that were announced last."""
+        """Take the rates that were announced last. Raises Rebuild where an index is 0."""
         for topic, log in self.announced.items():
+            check_indexes(log)
             asset = address_of(topic)
             if asset in self.rates:
                 self.rates[asset] = rates_of(log, self.batch.block.timestamp)
@@ -233,4 +206,4 @@ def _moves(engine: Engine, reserve: Reserve) -> dict[Address, Move]:
     return {reserve.supply_token: engine.supply_moved, reserve.debt_token: engine.debt_moved}
 
 
-Handler = Callable[[Draft, Log], Iterator[Change] | tuple[Change, ...]]
+Handler = Callable[[Draft, Log], None]

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from chimera.domain import abi
-from chimera.domain.block import Address, BlockBatch, Log
+from chimera.domain.block import BlockBatch, Log
 from chimera.domain.call import answer
 from chimera.domain.changes import (
     AccountRead,
+    AccountsSet,
     Change,
-    CollateralSwitched,
-    DebtMoved,
     Liquidated,
     MarketMoved,
-    ModeSet,
-    SupplyMoved,
 )
 from chimera.domain.numeric import RAY, Bps, Ray
 from chimera.errors import Rebuild, Refuse
 from chimera.ports import Accounts
-from chimera.protocols.aave_v3 import events
-from chimera.protocols.aave_v3.draft import Draft, Handler, Tables, Words
+from chimera.protocols.aave_v3 import events, shapes
+from chimera.protocols.aave_v3.balances import SUPPLY, Balances
+from chimera.protocols.aave_v3.draft import Draft, Handler, Tables
 from chimera.protocols.aave_v3.lacking import UNHEARD, extras
 from chimera.protocols.aave_v3.market import AaveMarket, Configuration, Mode, vacant
 from chimera.protocols.aave_v3.math import Rates
@@ -31,74 +29,86 @@ from chimera.protocols.aave_v3.math import Rates
 UNTOUCHED = Rates(Ray(RAY), Ray(RAY), Ray(0), Ray(0), 0)
 
 
-def fold(market: AaveMarket, accounts: Accounts, batch: BlockBatch) -> Iterator[Change]:
-    """Turn one block into changes, strictly in the order of its logs; the market comes last."""
-    found = answer(extras(market, accounts, batch.block, batch.logs), batch.readings)
-    draft = Draft(market, accounts, batch, found, TABLES)
+def fold(
+    market: AaveMarket, accounts: Accounts, batch: BlockBatch, protocol: str
+) -> Iterator[Change]:
+    """
+    Turn one block into changes: its logs are added up in their order, the market comes last.
+
+    Args:
+        market: As the block finds it.
+        accounts: As the block finds them.
+        batch: The block.
+        protocol: Name of the instance, for messages.
+    """
+    block, logs = batch.block, batch.logs
+    found = answer(extras(market, accounts, block, logs), batch.readings)
+    balances = Balances(accounts, found.accounts, block_number=block.number, protocol=protocol)
+    draft = Draft(market, balances, batch, found, TABLES)
     for user, account in found.accounts.items():
         yield AccountRead(user, account)
-    for log in batch.logs:
-        handlers = draft.handlers.get(log.address)
-        handler = handlers.get(log.topics[0]) if handlers else None
-        if handler is not None:
-            yield from handler(draft, log)
+    _take(draft, logs)
+    if changed := balances.changed():
+        yield AccountsSet(changed)
+    for user in draft.liquidated:
+        yield Liquidated(user)
     yield MarketMoved(draft.finished(market))
+
+
+def _take(draft: Draft, logs: Sequence[Log]) -> None:
+    for log in logs:
+        try:
+            handler = draft.handlers[log.address][log.topics[0]]
+        except KeyError:
+            continue  # a kind that changes nothing, or another pool's
+        try:
+            handler(draft, log)
+        except ZeroDivisionError:
+            shapes.check_indexes(log)
+            raise
 
 
 # --- tokens --------------------------------------------------------------------------------------
 
 
-def _supply_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _supply_logged(draft, log, abi.address_of(log.topics[2]), events.minted(log.data))
+def _supply_minted(draft: Draft, log: Log) -> None:
+    (amount, index), token = events.minted(log.data), log.address
+    user, asset, rule = abi.address_of(log.topics[2]), draft.asset_of[token], draft.moves[token]
+    draft.balances.move(user, SUPPLY, asset, rule, amount, index)
 
 
-def _supply_burned(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _supply_logged(draft, log, abi.address_of(log.topics[1]), events.burned(log.data))
+def _supply_burned(draft: Draft, log: Log) -> None:
+    (amount, index), token = events.burned(log.data), log.address
+    user, asset, rule = abi.address_of(log.topics[1]), draft.asset_of[token], draft.moves[token]
+    draft.balances.move(user, SUPPLY, asset, rule, amount, index)
 
 
-def _supply_logged(draft: Draft, log: Log, user: Address, words: Words) -> tuple[Change, ...]:
-    if not draft.follows(user):
-        return ()
-    asset, (amount, index) = draft.asset_of[log.address], words
-    delta = draft.moves[log.address](draft.supply_of(user, asset), amount, index)
-    return (SupplyMoved(user, asset, delta),) if delta else ()
+def _supply_transferred(draft: Draft, log: Log) -> None:
+    scaled, asset = abi.uint_at(log.data, 0), draft.asset_of[log.address]
+    _, sender, receiver = log.topics
+    draft.balances.move(abi.address_of(sender), SUPPLY, asset, _scaled_already, -scaled, 0)
+    draft.balances.move(abi.address_of(receiver), SUPPLY, asset, _scaled_already, scaled, 0)
 
 
-def _supply_transferred(draft: Draft, log: Log) -> tuple[Change, ...]:
-    scaled = abi.uint_at(log.data, 0)  # already scaled, unlike every other amount
-    sender, receiver = abi.address_of(log.topics[1]), abi.address_of(log.topics[2])
-    return (
-        *_supply_moved(draft, log, sender, -scaled),
-        *_supply_moved(draft, log, receiver, scaled),
-    )
+def _scaled_already(_before: int, amount: int, _index: int) -> int:
+    return amount  # unlike that of every other log
 
 
-def _supply_moved(draft: Draft, log: Log, user: Address, delta: int) -> tuple[Change, ...]:
-    if delta and draft.follows(user):
-        return (SupplyMoved(user, draft.asset_of[log.address], delta),)
-    return ()
+def _debt_minted(draft: Draft, log: Log) -> None:
+    amount, index = events.minted(log.data)
+    draft.move_debt(log.address, abi.address_of(log.topics[2]), amount, index)
 
 
-def _debt_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _debt_moved(draft, log, abi.address_of(log.topics[2]), events.minted(log.data))
+def _debt_burned(draft: Draft, log: Log) -> None:
+    amount, index = events.burned(log.data)
+    draft.move_debt(log.address, abi.address_of(log.topics[1]), amount, index)
 
 
-def _debt_burned(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _debt_moved(draft, log, abi.address_of(log.topics[1]), events.burned(log.data))
-
-
-def _debt_moved(draft: Draft, log: Log, user: Address, words: Words) -> tuple[Change, ...]:
-    asset = draft.asset_of[log.address]
-    delta = draft.move_debt(user, asset, log.address, words)
-    return (DebtMoved(user, asset, delta),) if delta and draft.follows(user) else ()
-
-
-def _token_upgraded(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _token_upgraded(draft: Draft, log: Log) -> None:
     draft.switch(log.address)
-    return ()
 
 
-def _stable_debt_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _stable_debt_minted(draft: Draft, log: Log) -> None:
     symbol = draft.reserves[draft.asset_of[log.address]].symbol
     raise Refuse(f"somebody borrowed {symbol} at a stable rate, which is not supported")
 
@@ -106,41 +116,38 @@ def _stable_debt_minted(draft: Draft, log: Log) -> tuple[Change, ...]:
 # --- pool ----------------------------------------------------------------------------------------
 
 
-def _rates_updated(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _rates_updated(draft: Draft, log: Log) -> None:
     draft.announced[log.topics[1]] = log
-    return ()
 
 
-def _collateral_enabled(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _collateral_enabled(draft: Draft, log: Log) -> None:
+    _, asset, user = log.topics
+    draft.balances.switch(abi.address_of(user), abi.address_of(asset), enabled=True)
+
+
+def _collateral_disabled(draft: Draft, log: Log) -> None:
     asset, user = abi.address_of(log.topics[1]), abi.address_of(log.topics[2])
-    return (CollateralSwitched(user, asset, enabled=True),) if draft.follows(user) else ()
+    draft.balances.switch(user, asset, enabled=False)
+    for ancestor, heir in draft.heirs.items():  # the same bit, set when it was another asset's
+        if heir == asset:
+            draft.balances.switch(user, ancestor, enabled=False)
 
 
-def _collateral_disabled(draft: Draft, log: Log) -> Iterator[Change]:
-    asset, user = abi.address_of(log.topics[1]), abi.address_of(log.topics[2])
-    if draft.follows(user):
-        yield CollateralSwitched(user, asset, enabled=False)
-        for ancestor, heir in draft.heirs.items():  # the same bit, set when it was another asset's
-            if heir == asset:
-                yield CollateralSwitched(user, ancestor, enabled=False)
+def _user_mode_set(draft: Draft, log: Log) -> None:
+    draft.balances.set_mode(abi.address_of(log.topics[1]), abi.uint_at(log.data, 0))
 
 
-def _user_mode_set(draft: Draft, log: Log) -> tuple[Change, ...]:
-    user = abi.address_of(log.topics[1])
-    return (ModeSet(user, abi.uint_at(log.data, 0)),) if draft.follows(user) else ()
-
-
-def _liquidated(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _liquidated(draft: Draft, log: Log) -> None:
     in_atokens = abi.uint_at(log.data, 3)
     if in_atokens and draft.engine.touches_collateral:
         draft.store_indexes(abi.address_of(log.topics[1]))
-    return (Liquidated(abi.address_of(log.topics[3])),)
+    draft.liquidated.append(abi.address_of(log.topics[3]))
 
 
 # --- configurator and provider -------------------------------------------------------------------
 
 
-def _listed(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _listed(draft: Draft, log: Log) -> None:
     """Take in a new reserve. Its bit may have been another's, and users may have left it set."""
     asset = abi.address_of(log.topics[1])
     reserve = draft.extras.listings[asset]
@@ -157,102 +164,92 @@ def _listed(draft: Draft, log: Log) -> tuple[Change, ...]:
     draft.rates[asset] = UNTOUCHED
     draft.debt_totals[asset] = 0
     draft.list(reserve)
-    return ()
 
 
-def _dropped(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _dropped(draft: Draft, log: Log) -> None:
     asset = abi.address_of(log.topics[1])
     reserve = draft.reserves.get(asset)
     if reserve is not None:
         draft.reserves = {kept: its for kept, its in draft.reserves.items() if kept != asset}
         draft.dropped = {**draft.dropped, asset: reserve.bit}
         del draft.rates[asset], draft.debt_totals[asset]
-    return ()
 
 
-def _collateral_configured(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _collateral_configured(draft: Draft, log: Log) -> None:
     threshold, bonus = Bps(abi.uint_at(log.data, 1)), Bps(abi.uint_at(log.data, 2))
-    return _configured(draft, log, lambda old: replace(old, threshold=threshold, bonus=bonus))
+    _configured(draft, log, lambda old: replace(old, threshold=threshold, bonus=bonus))
 
 
-def _fee_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _fee_changed(draft: Draft, log: Log) -> None:
     fee = Bps(abi.uint_at(log.data, 1))
-    return _configured(draft, log, lambda old: replace(old, protocol_fee=fee))
+    _configured(draft, log, lambda old: replace(old, protocol_fee=fee))
 
 
-def _activated(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _activated(draft: Draft, log: Log) -> None:
     active = bool(abi.uint_at(log.data, 0))
-    return _configured(draft, log, lambda old: replace(old, is_active=active))
+    _configured(draft, log, lambda old: replace(old, is_active=active))
 
 
-def _paused(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _paused(draft: Draft, log: Log) -> None:
     paused = bool(abi.uint_at(log.data, 0))
-    return _configured(draft, log, lambda old: replace(old, is_paused=paused))
+    _configured(draft, log, lambda old: replace(old, is_paused=paused))
 
 
-def _asset_mode_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _asset_mode_changed(draft: Draft, log: Log) -> None:
     mode = abi.uint_at(log.data, 1)
-    return _configured(draft, log, lambda old: replace(old, mode=mode))
+    _configured(draft, log, lambda old: replace(old, mode=mode))
 
 
-def _configured(
-    draft: Draft, log: Log, change: Callable[[Configuration], Configuration]
-) -> tuple[Change, ...]:
+def _configured(draft: Draft, log: Log, change: Callable[[Configuration], Configuration]) -> None:
     asset = abi.address_of(log.topics[1])
     if asset in draft.reserves:
         draft.configure(asset, change)
-    return ()
 
 
-def _grace_changed(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _protected(draft, log, abi.uint_at(log.data, 0))
+def _grace_changed(draft: Draft, log: Log) -> None:
+    _protected(draft, log, abi.uint_at(log.data, 0))
 
 
-def _grace_disabled(draft: Draft, log: Log) -> tuple[Change, ...]:
-    return _protected(draft, log, 0)
+def _grace_disabled(draft: Draft, log: Log) -> None:
+    _protected(draft, log, 0)
 
 
-def _protected(draft: Draft, log: Log, until: int) -> tuple[Change, ...]:
+def _protected(draft: Draft, log: Log, until: int) -> None:
     asset = abi.address_of(log.topics[1])
     if asset in draft.reserves:
         protected = replace(draft.reserves[asset], grace_until=until)
         draft.reserves = {**draft.reserves, asset: protected}
-    return ()
 
 
-def _mode_added(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _mode_added(draft: Draft, log: Log) -> None:
     number, terms = events.mode_of(log)
     old = draft.modes.get(number, terms)
     bitmaps = (old.collateral, old.borrowable, old.ltvzero)
     mode = Mode(terms.threshold, terms.bonus, terms.price_source, *bitmaps)
     draft.modes = {**draft.modes, number: mode}
-    return ()
 
 
 def _in_mode(bitmap: str) -> Handler:
     """Return what sets the bit of an asset in one bitmap of an eMode."""
 
-    def changed(draft: Draft, log: Log) -> tuple[Change, ...]:
+    def changed(draft: Draft, log: Log) -> None:
         reserve = draft.reserves.get(abi.address_of(log.topics[1]))
         number, is_on = abi.uint_at(log.data, 0), bool(abi.uint_at(log.data, 1))
         mode = draft.modes.get(number)
         if reserve is not None and mode is not None:
             bits = getattr(mode, bitmap) & ~(1 << reserve.bit) | is_on << reserve.bit
             draft.modes = {**draft.modes, number: replace(mode, **{bitmap: bits})}
-        return ()
 
     return changed
 
 
-def _doors_moved(draft: Draft, log: Log) -> tuple[Change, ...]:
+def _doors_moved(draft: Draft, log: Log) -> None:
     draft.oracle = events.new_oracle(log) or draft.oracle
     draft.sentinel = events.new_sentinel(log) or draft.sentinel
-    return ()
 
 
-def _noted(_draft: Draft, _log: Log) -> tuple[Change, ...]:
+def _noted(_draft: Draft, _log: Log) -> None:
     """Change nothing: `lacking` has asked the chain about it, or only wanted to see it."""
-    return ()
 
 
 SUPPLY_TOKEN: dict[bytes, Handler] = {

@@ -86,9 +86,9 @@ def extras(
 
     Raises:
         Refuse: An upgrade made the pool something that is not supported.
-        Rebuild: A log does not decode.
+        Rebuild: A log is cut short.
     """
-    topics = shapes.check(logs)
+    topics = shapes.check_sizes(logs)
     found = Extras()
     if not GOVERNANCE.isdisjoint(topics):
         rare = [log for log in logs if log.topics[0] in GOVERNANCE]

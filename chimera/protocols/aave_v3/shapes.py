@@ -56,21 +56,34 @@ def check(logs: Sequence[Log]) -> set[bytes]:
     """
     Refuse logs that are cut short, or say what no pool says; return all first topics.
 
-    A block has many logs of few kinds, so kinds are looked at, and a log only to name it.
-
     Raises:
         Rebuild: One of them does not decode, so what it says has to be read from the contracts.
+    """
+    topics = check_sizes(logs)
+    for log in logs:
+        check_indexes(log)
+    return topics
+
+
+def check_sizes(logs: Sequence[Log]) -> set[bytes]:
+    """
+    Refuse logs that are cut short; return all first topics. Raises as `check`.
+
+    A block has many logs of few kinds, so kinds are looked at, and a log only to name it.
     """
     kinds = {(log.topics[0], len(log.topics), len(log.data)) for log in logs}
     if any(_is_short(*kind) for kind in kinds):
         for log in logs:
             if (shape := SHAPES.get(log.topics[0])) is not None:
                 abi.check_size(log, *shape)
-    for log in logs:
-        for index in INDEXES.get(log.topics[0], ()):
-            if log.data[index] == ZERO:
-                raise abi.undecoded(log, "an index in it is 0")
     return {topic for topic, _, _ in kinds}
+
+
+def check_indexes(log: Log) -> None:
+    """Refuse a log with an index of 0. Raises as `check`."""
+    for index in INDEXES.get(log.topics[0], ()):
+        if log.data[index] == ZERO:
+            raise abi.undecoded(log, "an index in it is 0")
 
 
 def _is_short(topic: bytes, topics: int, size: int) -> bool:
