@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
-Slots = npt.NDArray[np.intp]
-"""Places of accounts, or of rows."""
+from chimera.state.screen_rows import Bools, Floats, Rows, Run, Slots
+
+BLOCK = 1 << 14  # accounts whose sums, and what is made of them, stay in the processor's cache
+
+Block = tuple[slice, Floats, Floats]
+"""Neighbouring slots, and the sums of their collateral and their debt."""
 
 
 class Dense:
@@ -18,12 +19,13 @@ class Dense:
     A float32 matrix: one row per column of the adapter, one slot per account.
 
     What no account uses is 0. A sum is one product over contiguous memory, of as many terms as
-    there are rows. Two legs of an account in the same row are added up.
+    there are rows at most. Rows of a mode and accounts without one are not multiplied, nor the
+    other way round: there is nothing.
     """
 
     def __init__(self, rows: int, slots: int) -> None:
         self._matrix: Floats = np.zeros((max(rows, 16), max(slots, 1024)), np.float32)
-        self._sums: Floats = np.empty((2, max(slots, 1024)), np.float32)
+        self._sums: Floats = np.empty((2, BLOCK), np.float32)
 
     def terms(self, rows: int) -> int:
         """Return of how many products a sum over `rows` rows consists."""
@@ -31,14 +33,9 @@ class Dense:
 
     # --- keeping ---------------------------------------------------------------------------------
 
-    def fill(self, rows: Slots, slots: Slots, amounts: Floats) -> None:
-        """Add these legs, which may be many."""
-        np.add.at(self._matrix, (rows, slots), amounts)
-
-    def put_all(self, accounts: Slots, rows: Slots, slots: Slots, amounts: Floats) -> None:
-        """Replace the legs of the accounts in these slots."""
-        self._matrix[:, accounts] = 0
-        np.add.at(self._matrix, (rows, slots), amounts)
+    def put(self, rows: Slots, slots: Slots, amounts: Floats) -> None:
+        """Take these legs of accounts that have no others, or only had others in these rows."""
+        self._matrix[rows, slots] = amounts
 
     def clear(self, slot: int) -> None:
         """Forget the legs of one account."""
@@ -56,7 +53,6 @@ class Dense:
             shape = (_grown(have_rows, rows), _grown(have_slots, slots))
             old, self._matrix = self._matrix, np.zeros(shape, np.float32)
             self._matrix[:have_rows, :have_slots] = old
-            self._sums = np.empty((2, shape[1]), np.float32)
 
     def used(self, rows: int) -> Bools:
         """Tell of each row whether any account has a leg there."""
@@ -76,31 +72,39 @@ class Dense:
 
     # --- looking ---------------------------------------------------------------------------------
 
-    def sums(self, weights: Floats, debts: Bools, count: int) -> tuple[Floats, Floats]:
+    def sums(self, weights: Floats, rows: Rows, plain: int, count: int) -> Iterator[Block]:
         """
-        Return weight times amount, added up per account: of its collateral, and of its debt.
+        Yield weight times amount, added up per account: of its collateral, and of its debt.
 
         Args:
             weights: Of every row.
-            debts: Which rows are debt.
-            count: How many slots, from the first on.
+            rows: What they are.
+            plain: How many slots are of accounts without a mode.
+            count: How many slots there are in all.
 
-        Returns:
-            Arrays that are used again at the next call.
+        Yields:
+            All slots, by block; the sums are overwritten by those of the next one.
         """
-        sums: list[Floats | None] = [None, None]
-        edges = np.flatnonzero(np.diff(debts)) + 1
-        # Rows of one side are mostly neighbours: each is read once, and as fast as memory allows.
-        for first, end in pairwise((0, *edges.tolist(), len(weights))):
-            if first < end:
-                side, rows = int(debts[first]), self._matrix[first:end, :count]
-                known = sums[side]
-                if known is None:
-                    sums[side] = np.dot(weights[first:end], rows, out=self._sums[side, :count])
-                else:
-                    known += weights[first:end] @ rows
-        collateral, debt = (np.zeros(count, np.float32) if one is None else one for one in sums)
-        return collateral, debt
+        for has_mode, first, end in ((False, 0, plain), (True, plain, count)):
+            runs = [run for run in rows.runs if run.has_mode == has_mode]
+            for start in range(first, end, BLOCK):
+                stop = min(start + BLOCK, end)
+                collateral, debt = self._sums[:, : stop - start]
+                self._sum(weights, [run for run in runs if not run.is_debt], start, collateral)
+                self._sum(weights, [run for run in runs if run.is_debt], start, debt)
+                yield slice(start, stop), collateral, debt
+
+    def _sum(self, weights: Floats, runs: list[Run], start: int, out: Floats) -> None:
+        if not runs:
+            out[:] = 0
+            return
+        stop = start + len(out)
+        for number, (first, end, _, _) in enumerate(runs):
+            part = self._matrix[first:end, start:stop]
+            if number:
+                out += weights[first:end] @ part
+            else:
+                np.dot(weights[first:end], part, out=out)
 
     def sums_of(self, weights: Floats, debts: Bools, slots: Slots) -> tuple[Floats, Floats]:
         """Return the same of the accounts in these slots, which are few and in order."""

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from chimera.domain.block import Address
-from chimera.domain.market import Account
+from chimera.domain.market import Account, Shape
 from chimera.state import screen as module
+from chimera.state import screen_dense
 from chimera.state.screen import Screen
 from chimera.state.screen_dense import Dense
 from chimera.state.screen_patience import Patience
 from chimera.state.screen_ragged import Ragged
 from chimera.state.screen_ranking import PAGE, Ranking
+from chimera.state.screen_roster import Moves, Roster
 from chimera.state.screen_weights import Weights
 from tests.fakes_state import ALICE, BOB, FakeAdapter, FakeMarket, account, address
 
@@ -80,7 +82,7 @@ class Life:
             worth = limit * rng.choice((1, 2, 3, 3, 4, 5, 7, 10)) // 10 // parts
             amount = -(-worth * FINE // (self.prices[asset] or 1)) + rng.randint(-1, 1)
             owed[asset] = max(1, amount)
-        return account(supplied, owed)
+        return Account(supplied, owed, frozenset(supplied), rng.choice((0, 0, 1, 2)))
 
     def step(self) -> dict[Address, Account | None]:
         """Move prices as a block may, and return the accounts that it changes."""
@@ -163,6 +165,9 @@ def test_nobody_is_missed_in_three_hundred_blocks(
 ) -> None:
     if layout == "lists":
         monkeypatch.setattr(module, "DENSE_ROWS", 0)
+    if layout == "matrix":
+        monkeypatch.setattr(module, "DENSE_ROWS", 100)  # twelve assets, two sides, three modes
+        monkeypatch.setattr(screen_dense, "BLOCK", 97)
     life = Life(seed)
 
     assert not any(lived(Screen(Floored()), life, 300))
@@ -215,8 +220,17 @@ def one_leg(_adapter: Floored, _market: FakeMarket) -> tuple[float, float]:
     return 0.5, 0.0
 
 
+def join_as_if_without_mode(self: Roster, user: Address, shape: Shape) -> Moves:
+    plain = Account({}, dict.fromkeys(shape.owed, 1)).shape
+    moves = JOIN(self, user, plain)
+    self.shapes[self.slots[user]] = shape
+    return moves
+
+
 DRIFT = Weights.drift_since
+JOIN = Roster.join
 SABOTAGE = {
+    "modes go unnoticed": (Roster, "join", join_as_if_without_mode),
     "no drift": (Weights, "drift_since", no_drift),
     "half the drift": (Weights, "drift_since", half_the_drift),
     "changes go unnoticed": (Patience, "changed", nothing_at_all),
@@ -227,6 +241,7 @@ SABOTAGE = {
 
 @pytest.mark.parametrize("name", SABOTAGE)
 def test_each_rule_is_needed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DENSE_ROWS", 100)
     owner, method, instead = SABOTAGE[name]
     monkeypatch.setattr(owner, method, instead)
     lives = [Life(1), Life(2), *(Life(seed, digits=4, dearest=900) for seed in range(4))]
