@@ -16,7 +16,7 @@ from chimera.state.screen_plans import Plans
 from chimera.state.screen_ragged import Ragged
 from chimera.state.screen_ranking import Ranking
 from chimera.state.screen_roster import Moves, Roster
-from chimera.state.screen_rows import Bools, Floats, Slots, kind_of, numbered
+from chimera.state.screen_rows import Bools, Floats, Slots, numbered
 from chimera.state.screen_weights import EPSILON, Weights, weigh
 
 DENSE_ROWS = 40  # columns up to which one product over everything beats gathering legs
@@ -51,7 +51,7 @@ class Screen:
     added up, the error of a sum of terms that are not negative is at most (m + 2) / 2 epsilon of
     it: half an epsilon each for the weight, the amount and the product, and for m - 1 additions.
     `relative` is the adapter's band, yet never under (m + 8) epsilon: that leaves 7 epsilon on both
-    sides for the five operations of `borne` and for the comparison. Whatever is not a number (a
+    sides for the operations of `Patience` and for the comparison. Whatever is not a number (a
     dead price, an amount or a weight that float32 cannot hold) fails the comparison and goes to the
     exact integers, with the accounts that hold it and no others.
 
@@ -68,7 +68,7 @@ class Screen:
         self._roster = Roster()
         self._plans = Plans(adapter)
         self._layout: Dense | Ragged = Dense(0, 0)
-        self._patience = Patience(0)
+        self._patience = Patience(0, adapter.absolute_band)
 
     def __len__(self) -> int:
         return len(self._roster)
@@ -83,14 +83,12 @@ class Screen:
     def load(self, accounts: Mapping[Address, Account]) -> None:
         """Replace everything by these accounts."""
         owing = self._roster.load(accounts)
-        # The rows of one kind next to each other: then there are few products.
-        self._number(sorted(self._plans.columns_of(owing), key=kind_of))
+        self._rows = self._plans.number(owing)
         count, room = len(self._rows.columns), len(owing)
         self._layout = Dense(count, room) if count <= DENSE_ROWS else Ragged(room)
         self._room = self._room_after(count)
-        self._patience = Patience(room)
+        self._patience = Patience(room, self._adapter.absolute_band)
         self._put(np.arange(room), owing)
-        self._plans.forget()  # most are not seen again for long
 
     def update(self, user: Address, account: Account | None) -> None:
         """Take over one account as it is now."""
@@ -100,22 +98,27 @@ class Screen:
         """Take over accounts as they are now; one without debt (or None) leaves the screen."""
         slots, shapes = self._roster.slots, self._roster.shapes
         owing: dict[Address, Account] = {}
+        reshaped: dict[Address, Account] = {}
         for user, account in changed:
             slot = slots.get(user)
-            if account is not None and account[0].owed:
+            if account is not None and slot is not None and shapes[slot] is account[0]:
                 owing[user] = account
-                if slot is None or shapes[slot] is not account[0]:
-                    self._reshape(user, slot, account[0])
+            elif account is not None and account[0].owed:
+                owing[user] = reshaped[user] = account
+                self._reshape(user, slot, account[0])
             elif slot is not None:
                 self._leave(user)
-        if self._plans.lacking(owing.values(), self._rows):
+        if not self._plans.fit(reshaped.values(), self._rows):
             self._add_rows(self._plans.columns_of(owing.values()))
         places = np.fromiter(map(slots.__getitem__, owing), np.intp, len(owing))
         self._put(places, owing.values())
 
     def _put(self, places: Slots, accounts: Iterable[Account]) -> None:
         counts, rows, amounts = self._plans.legs(accounts, self._rows)
-        self._layout.put(rows, np.repeat(places, counts), amounts)
+        slots = np.repeat(places, counts)
+        if ((slots >= self._roster.plain) != self._rows.modes[rows]).any():
+            raise ValueError("an account has an amount in a column of another mode than its own")
+        self._layout.put(rows, slots, amounts)
         self._patience.changed(places, counts)
 
     def _reshape(self, user: Address, slot: int | None, shape: Shape) -> None:
@@ -147,11 +150,8 @@ class Screen:
                 self._layout = _ragged(self._layout, len(self._roster))
             self._room = self._room_after(len(wanted))
         self._layout.reserve(len(wanted), 0)
-        self._number(wanted)
-
-    def _number(self, columns: Iterable[Column]) -> None:
-        self._rows = numbered(columns)
-        self._plans.renumber()
+        self._rows = numbered(wanted)
+        self._plans.forget()
         self._patience.forget()
 
     def _room_after(self, rows: int) -> int:
@@ -183,16 +183,15 @@ class Screen:
         count, limit = len(self._roster), max(limit, 1.0)
         # Past so many, all at once costs less.
         doubtful = self._patience.doubtful(weights, limit, count, FEW + count // 64)
-        slack = self._adapter.absolute_band
         with np.errstate(all="ignore"):
             if doubtful is None:
                 sums = self._sums(weights)
-                bears = self._patience.measure_all(weights, sums, slack, count)
+                bears = self._patience.measure_all(weights, sums, count)
                 found = short_of(bears, limit)
             else:
                 banded, debts = self._banded(weights), self._rows.debts
                 few = self._layout.sums_of(banded, debts, doubtful)
-                bears = self._patience.measure(weights, few, slack, doubtful)
+                bears = self._patience.measure(weights, few, doubtful)
                 found = doubtful[short_of(bears, limit)]
         if weights.unknown.any():
             found = np.union1d(found, np.flatnonzero(self._unknown(weights)))
@@ -216,9 +215,8 @@ class Screen:
         is taken off both.
         """
         self._check(weights)
-        slack, count = self._adapter.absolute_band, len(self._roster)
         with np.errstate(all="ignore"):
-            bounds = self._patience.bounds(weights, self._sums(weights), slack, count)
+            bounds = self._patience.bounds(weights, self._sums(weights), len(self._roster))
         bounds[self._unknown(weights)] = -np.inf
         return Ranking(bounds, list(self._roster.users))
 

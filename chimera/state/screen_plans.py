@@ -11,7 +11,7 @@ import numpy as np
 
 from chimera.domain.market import Account, Column, Shape
 from chimera.ports import Adapter
-from chimera.state.screen_rows import Bools, Floats, Rows, Slots, kind_of
+from chimera.state.screen_rows import Bools, Floats, Rows, Slots, kind_of, numbered
 from chimera.state.screen_weights import LARGEST, Doubles
 
 MOST_SHAPES = 1 << 16  # remembered; a market has some thousands
@@ -22,8 +22,8 @@ Amounts = Callable[[Account], Iterable[int]]
 Sheet = tuple[tuple[Column, ...], Amounts]
 """Of all accounts of a shape: the column of each leg, each once, and what takes their amounts."""
 
-Plan = tuple[tuple[int, ...], int, Amounts]
-"""The same by row, and how many legs there are."""
+Plan = tuple[tuple[int, ...], Amounts]
+"""The same by row."""
 
 
 class Legs(NamedTuple):
@@ -39,33 +39,44 @@ class Plans:
 
     def __init__(self, adapter: Adapter[Any]) -> None:
         self._adapter = adapter
-        self._sheets: dict[Shape, Sheet] = {}
         self._plans: dict[Shape, Plan] = {}
 
     def __len__(self) -> int:
-        return max(len(self._sheets), len(self._plans))
+        return len(self._plans)
 
     def forget(self) -> None:
-        """Forget all shapes."""
-        self._sheets.clear()
+        """Forget all plans: rows have other numbers."""
         self._plans.clear()
 
-    def renumber(self) -> None:
-        """Forget rows, but not columns."""
-        self._plans.clear()
+    def number(self, accounts: Iterable[Account]) -> Rows:
+        """Number all columns of these accounts, the rows of one kind next to each other."""
+        numbers: dict[Column, int] = {}
+        plans: dict[Shape, Plan] = {}
+        for shape, account in {account[0]: account for account in accounts}.items():
+            columns, amounts_of = _sheet(self._adapter, account)
+            found = tuple([numbers.setdefault(column, len(numbers)) for column in columns])
+            plans[shape] = found, amounts_of
+        rows = numbered(sorted(numbers, key=kind_of))
+        rank = [rows.numbers[column] for column in numbers]
+        for shape, (found, amounts_of) in plans.items():
+            plans[shape] = tuple([rank[number] for number in found]), amounts_of
+        self._plans = plans
+        return rows
 
     def columns_of(self, accounts: Iterable[Account]) -> dict[Column, None]:
-        """Return all columns of these accounts."""
-        kinds = {account[0]: account for account in accounts}
-        found: dict[Column, None] = {}
-        for account in kinds.values():
-            found |= dict.fromkeys(self._sheet(account)[0])
-        return found
+        """Return all columns of these accounts, each once."""
+        sheets = (_sheet(self._adapter, account) for account in accounts)
+        return dict.fromkeys(column for columns, _ in sheets for column in columns)
 
-    def lacking(self, accounts: Iterable[Account], rows: Rows) -> bool:
-        """Tell whether any column of these accounts has no row yet."""
-        unplanned = [account for account in accounts if account[0] not in self._plans]
-        return not self.columns_of(unplanned).keys() <= rows.numbers.keys()
+    def fit(self, accounts: Iterable[Account], rows: Rows) -> bool:
+        """Tell whether all columns of these accounts have rows."""
+        try:
+            for account in accounts:
+                if account[0] not in self._plans:
+                    self._plan(account, rows)
+        except KeyError:
+            return False
+        return True
 
     def legs(self, accounts: Iterable[Account], rows: Rows) -> Legs:
         """Return the legs of these accounts, whose columns all have rows."""
@@ -74,28 +85,21 @@ class Plans:
         amounts: list[int] = []
         plans = self._plans
         for account in accounts:
-            known = plans.get(account[0])
-            if known is None:
-                known = plans[account[0]] = self._plan(account, rows)
-            its_rows, count, amounts_of = known
-            counts.append(count)
+            its_rows, amounts_of = plans.get(account[0]) or self._plan(account, rows)
+            counts.append(len(its_rows))
             at += its_rows
             amounts += amounts_of(account)
+        if len(plans) > MOST_SHAPES:
+            plans.clear()
         legs = np.array(at, np.intp)
         exact = np.fromiter(amounts, np.float64, len(amounts))
         return Legs(np.array(counts, np.intp), legs, self._floats(exact, rows.debts[legs]))
 
     def _plan(self, account: Account, rows: Rows) -> Plan:
-        columns, amounts_of = self._sheet(account)
-        return tuple([rows.numbers[column] for column in columns]), len(columns), amounts_of
-
-    def _sheet(self, account: Account) -> Sheet:
-        known = self._sheets.get(account[0])
-        if known is None:
-            if len(self._sheets) >= MOST_SHAPES:
-                self.forget()
-            known = self._sheets[account[0]] = _sheet(self._adapter, account)
-        return known
+        columns, amounts_of = _sheet(self._adapter, account)
+        found = tuple([rows.numbers[column] for column in columns]), amounts_of
+        self._plans[account[0]] = found
+        return found
 
     def _floats(self, exact: Doubles, debts: Bools) -> Floats:
         if band := self._adapter.unit_band:
@@ -108,19 +112,14 @@ class Plans:
 def _sheet(adapter: Adapter[Any], account: Account) -> Sheet:
     cells = adapter.cells(account[0])
     if cells is None:
-        columns = tuple(column for column, _ in adapter.columns(account))
-        return _checked(columns, account[0]), lambda its: [n for _, n in adapter.columns(its)]
-    columns, places = zip(*cells, strict=True)
-    return _checked(columns, account[0]), _amounts_at(places)
-
-
-def _checked(columns: tuple[Column, ...], shape: Shape) -> tuple[Column, ...]:
-    """Return the columns, if nothing in them would be lost: neither overwritten nor left out."""
+        columns = tuple([column for column, _ in adapter.columns(account)])
+        amounts: Amounts = lambda its: [amount for _, amount in adapter.columns(its)]  # noqa: E731
+    else:
+        columns, places = zip(*cells, strict=True)
+        amounts = _amounts_at(places)
     if len(set(columns)) < len(columns):
-        raise ValueError("an account has two amounts in one column")
-    if any(kind_of(column)[0] != bool(shape.mode) for column in columns):
-        raise ValueError("an account has an amount in a column of another mode than its own")
-    return columns
+        raise ValueError("an account has two amounts in one column: one would be lost")
+    return columns, amounts
 
 
 @lru_cache(maxsize=1 << 12)

@@ -36,12 +36,14 @@ class Rows:
         columns: By row.
         numbers: The row of each column.
         debts: Which rows are debt; the others are collateral.
+        modes: Which rows are of accounts that have a mode.
         runs: All rows, by neighbours of one kind.
     """
 
     columns: tuple[Column, ...]
     numbers: Mapping[Column, int]
     debts: Bools
+    modes: Bools
     runs: tuple[Run, ...]
 
 
@@ -63,5 +65,6 @@ def numbered(columns: Iterable[Column]) -> Rows:
         columns=ordered,
         numbers={column: row for row, column in enumerate(ordered)},
         debts=np.fromiter((is_debt for _, is_debt, _ in ordered), np.bool_, len(ordered)),
+        modes=np.fromiter((mode != 0 for _, _, mode in ordered), np.bool_, len(ordered)),
         runs=tuple(runs),
     )

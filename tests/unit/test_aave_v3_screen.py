@@ -48,7 +48,7 @@ def candidates(pool: AaveMarket, account: Account) -> list[Address]:
 def weight(pool: AaveMarket, asset: Address, *, debt: bool = False, mode: int = 0) -> float:
     collateral, owed = AAVE.weights(pool, [(asset, debt, mode)], NOW)
     assert (collateral if debt else owed) == [0.0]
-    return owed[0] if debt else collateral[0]
+    return float((owed if debt else collateral)[0])
 
 
 @st.composite

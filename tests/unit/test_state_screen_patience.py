@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from chimera.domain.block import Address
-from chimera.domain.market import Account, Shape
+from chimera.domain.market import Account
 from chimera.state import screen as module
 from chimera.state import screen_dense
 from chimera.state.screen import Screen
@@ -19,7 +19,6 @@ from chimera.state.screen_dense import Dense
 from chimera.state.screen_patience import Patience
 from chimera.state.screen_ragged import Ragged
 from chimera.state.screen_ranking import PAGE, Ranking
-from chimera.state.screen_roster import Moves, Roster
 from chimera.state.screen_weights import Weights
 from tests.fakes_state import ALICE, BOB, FakeAdapter, FakeMarket, account, address
 
@@ -167,7 +166,8 @@ def test_nobody_is_missed_in_three_hundred_blocks(
         monkeypatch.setattr(module, "DENSE_ROWS", 0)
     if layout == "matrix":
         monkeypatch.setattr(module, "DENSE_ROWS", 100)  # twelve assets, two sides, three modes
-        monkeypatch.setattr(screen_dense, "BLOCK", 97)
+        monkeypatch.setattr(screen_dense, "SHORTEST", 97)
+        monkeypatch.setattr(screen_dense, "LONGEST", 97)
     life = Life(seed)
 
     assert not any(lived(Screen(Floored()), life, 300))
@@ -220,17 +220,8 @@ def one_leg(_adapter: Floored, _market: FakeMarket) -> tuple[float, float]:
     return 0.5, 0.0
 
 
-def join_as_if_without_mode(self: Roster, user: Address, shape: Shape) -> Moves:
-    plain = Account({}, dict.fromkeys(shape.owed, 1)).shape
-    moves = JOIN(self, user, plain)
-    self.shapes[self.slots[user]] = shape
-    return moves
-
-
 DRIFT = Weights.drift_since
-JOIN = Roster.join
 SABOTAGE = {
-    "modes go unnoticed": (Roster, "join", join_as_if_without_mode),
     "no drift": (Weights, "drift_since", no_drift),
     "half the drift": (Weights, "drift_since", half_the_drift),
     "changes go unnoticed": (Patience, "changed", nothing_at_all),
@@ -242,6 +233,8 @@ SABOTAGE = {
 @pytest.mark.parametrize("name", SABOTAGE)
 def test_each_rule_is_needed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DENSE_ROWS", 100)
+    monkeypatch.setattr(screen_dense, "SHORTEST", 97)
+    monkeypatch.setattr(screen_dense, "LONGEST", 97)
     owner, method, instead = SABOTAGE[name]
     monkeypatch.setattr(owner, method, instead)
     lives = [Life(1), Life(2), *(Life(seed, digits=4, dearest=900) for seed in range(4))]

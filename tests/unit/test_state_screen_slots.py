@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chimera.domain.block import Address
-from chimera.domain.market import Account, Column
+from chimera.domain.market import Account, Column, Shape
 from chimera.state import screen as module
 from chimera.state import screen_plans
 from chimera.state.screen import Screen
 from chimera.state.screen_plans import Plans
-from chimera.state.screen_roster import Roster
+from chimera.state.screen_roster import Moves, Roster
 from chimera.state.screen_rows import Run, numbered
 from tests.fakes_state import ALICE, BOB, CAROL, USDC, WETH, FakeAdapter, FakeMarket, address
 
@@ -90,6 +90,25 @@ def test_neighbours_of_one_kind_are_one_run() -> None:
         Run(6, 7, has_mode=False, is_debt=False),
     )
     assert rows.debts.tolist() == [is_debt for _, is_debt in kinds]
+    assert rows.modes.tolist() == [mode > 0 for mode, _ in kinds]
+
+
+def join_as_if_without_mode(self: Roster, user: Address, shape: Shape) -> Moves:
+    return JOIN(self, user, Account({}, dict.fromkeys(shape.owed, 1)).shape)
+
+
+JOIN = Roster.join
+
+
+def test_a_slot_among_those_of_another_mode_is_refused(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its legs would not be added up."""
+    screen.update(ALICE, KINDS[2])
+    monkeypatch.setattr(Roster, "join", join_as_if_without_mode)
+
+    with pytest.raises(ValueError, match="another mode"):
+        screen.update(BOB, KINDS[2])
 
 
 # --- legs ----------------------------------------------------------------------------------------
@@ -170,12 +189,38 @@ def test_no_more_shapes_are_remembered_than_the_bound_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(screen_plans, "MOST_SHAPES", 3)
-    plans, rows = Plans(FakeAdapter()), numbered([])
-    for number in range(1, 11):
-        account = Account({}, {address(number): 1})
-        rows = numbered(plans.columns_of([account]))
+    accounts = [Account({}, {address(number): 1}) for number in range(1, 11)]
+    plans = Plans(FakeAdapter())
+    rows = plans.number(accounts)
+    plans.legs(accounts, rows)
+    assert len(plans) <= 3
+
+    for account in accounts:
+        assert plans.fit([account], rows)
         plans.legs([account], rows)
         assert len(plans) <= 3
+
+
+def test_rows_are_numbered_by_kind_and_plans_tell_them() -> None:
+    plans = Plans(FakeAdapter())
+    accounts = [
+        Account({WETH: 5}, {USDC: 6}, mode=1),
+        Account({WETH: 7, USDC: 8}, {WETH: 9}),
+        Account({USDC: 3}, {USDC: 4}),
+    ]
+
+    rows = plans.number(accounts)
+    legs = plans.legs(accounts, rows)
+
+    assert [run[2:] for run in rows.runs] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert legs.counts.tolist() == [2, 3, 2]
+    assert [rows.columns[row] for row in legs.rows] == [
+        column for account in accounts for column, _ in FakeAdapter().columns(account)
+    ]
+    assert legs.amounts.tolist() == [
+        amount for account in accounts for _, amount in FakeAdapter().columns(account)
+    ]
+    assert not plans.fit([Account({ALICE: 1}, {USDC: 1})], rows)
 
 
 @dataclass(slots=True)

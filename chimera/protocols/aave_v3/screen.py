@@ -32,11 +32,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from chimera.domain.block import Address
 from chimera.domain.market import FIRST_AMOUNT, Account, Cells, Column, Shape
 from chimera.domain.numeric import BPS, RAY, Bps
 from chimera.errors import Skip
@@ -52,8 +54,9 @@ RELATIVE_BAND = 4e-6  # float32, 64 legs
 ABSOLUTE_BAND = 1.0  # base units
 UNIT_BAND = 1.0  # scaled units
 FLOAT32_MAX = 3.4e38
+MOST_SIDES = 1 << 12  # remembered; of all accounts' supplies, and of their debts
 
-Weights = tuple[list[float], list[float]]
+Weights = tuple[Floats, Floats]
 """Per column, the weight on the collateral side and on the debt side."""
 
 
@@ -72,15 +75,28 @@ def columns(account: Account) -> Iterator[tuple[Column, int]]:
 
 def cells(shape: Shape) -> Cells:
     """Tell where the amounts of `columns` stand: they are stored as they are."""
-    mode, enabled, first_debt = shape.mode, shape.enabled, FIRST_AMOUNT + len(shape.supplied)
+    mode, first_debt = shape.mode, FIRST_AMOUNT + len(shape.supplied)
     return (
-        *[
-            ((asset, False, mode), place)
-            for place, asset in enumerate(shape.supplied, FIRST_AMOUNT)
-            if asset in enabled
-        ],
-        *[((asset, True, mode), place) for place, asset in enumerate(shape.owed, first_debt)],
+        *_supply_cells(shape.supplied, shape.enabled, mode),
+        *_debt_cells(shape.owed, first_debt, mode),
     )
+
+
+# Thousands of shapes are put together from hundreds of sides.
+
+
+@lru_cache(maxsize=MOST_SIDES)
+def _supply_cells(supplied: tuple[Address, ...], enabled: frozenset[Address], mode: int) -> Cells:
+    return tuple(
+        ((asset, False, mode), place)
+        for place, asset in enumerate(supplied, FIRST_AMOUNT)
+        if asset in enabled
+    )
+
+
+@lru_cache(maxsize=MOST_SIDES)
+def _debt_cells(owed: tuple[Address, ...], first: int, mode: int) -> Cells:
+    return tuple(((asset, True, mode), place) for place, asset in enumerate(owed, first))
 
 
 class Frame(NamedTuple):
@@ -118,8 +134,7 @@ def weights(market: AaveMarket, columns: Sequence[Column], timestamp: int) -> We
         found = prices * indexes[frame.rate] * frame.share
     unknown = frame.unlisted | ~np.isfinite(prices) | (indexes < RAY)[frame.rate]
     found[unknown | ~(found < FLOAT32_MAX)] = math.inf
-    collateral, debt = np.where(frame.is_debt, 0.0, found), np.where(frame.is_debt, found, 0.0)
-    return collateral.tolist(), debt.tolist()
+    return np.where(frame.is_debt, 0.0, found), np.where(frame.is_debt, found, 0.0)
 
 
 def leg_bands(market: AaveMarket) -> LegBands:
