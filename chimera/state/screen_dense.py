@@ -20,8 +20,9 @@ class Dense:
     """
     A float32 matrix: one row per column of the adapter, one slot per account.
 
-    What no account uses is 0. The matrix is cut into blocks of slots, so that whichever rows of a
-    block are contiguous memory, and their product with weights is made as fast as that can be read.
+    What no account uses is 0. The matrix is cut into blocks of slots: neighbouring rows of a block
+    are contiguous memory, so their product with weights is made as fast as that can be read, and
+    what is made of a block's sums finds them in the processor's cache.
     A sum has as many terms as there are rows at most: rows of a mode and accounts without one are
     not multiplied, nor the other way round, as there is nothing.
     """

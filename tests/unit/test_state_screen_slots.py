@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chimera.domain.block import Address
 from chimera.domain.market import Account, Column, Shape
 from chimera.state import screen as module
-from chimera.state import screen_plans
+from chimera.state import screen_dense, screen_plans
 from chimera.state.screen import Screen
 from chimera.state.screen_plans import Plans
 from chimera.state.screen_roster import Moves, Roster
@@ -27,7 +27,10 @@ KINDS = [Account({WETH: 1}, {USDC: 1}, mode=mode) for mode in (0, 0, 1, 2)]
 
 @pytest.fixture(params=["matrix", "lists of legs"])
 def screen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """Return an empty screen whose matrix grows from block to block with a few accounts."""
     monkeypatch.setattr(module, "DENSE_ROWS", 400 if request.param == "matrix" else 0)
+    monkeypatch.setattr(screen_dense, "SHORTEST", 2)
+    monkeypatch.setattr(screen_dense, "LONGEST", 5)
     return Screen(FakeAdapter())
 
 
