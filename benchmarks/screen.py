@@ -9,7 +9,8 @@ would write it first; and `np.dot` over as many bytes, which is what the memory 
 The screen is measured on two kinds of blocks. On a calm one three prices move by up to 0.1 %, and
 only those are looked at of whom that may be the end. In a storm every price jumps by 60 %, so that
 nothing is left of what was known, and everybody is summed up anew. A book with a fifth of dust (a
-cent and less, all of it healthy) shows what that costs.
+cent and less, all of it healthy) shows what that costs. What keeps the screen in step is measured,
+too: to load it, and to take over the accounts that a block has changed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 from benchmarks.measuring import Goal, Row, Samples, Turn, in_turns, row_of
 from benchmarks.synthetic import START, Mirror, address, load_mirror, make_mirror
 from chimera.domain.block import Address
-from chimera.domain.market import Account, Shape
+from chimera.domain.market import FIRST_AMOUNT, Account, Shape
 from chimera.domain.numeric import BPS, RAY, WAD
 from chimera.protocols.aave_v3.market import AaveMarket
 from chimera.state.screen import Screen
@@ -37,6 +38,8 @@ OFTEN = 60  # screens per round
 NOW = START + 2
 CALM, STORM = 0.001, 1.6  # by which part prices move, and how many times as high they get
 DUST = 5  # one of so many accounts, where there is dust
+CHANGED = 110  # accounts that a block of 200 logs changes
+OTHER_LEGS = 0.1  # the part of them that then has another debt
 CRUMBS = 10**6  # into so many parts the median account is divided to become dust
 
 Answers = Callable[[], set[Address]]
@@ -62,12 +65,12 @@ class Person:
 
 
 def measure() -> list[Row]:
-    """Measure every size, and dust."""
+    """Measure every size, dust, and how accounts get there."""
     first = make_mirror(MOST)
     rows = []
     for size in SIZES:
         rows += _measure(first if size == MOST else _of_size(first, size))
-    return rows + _measure_dust(first)
+    return rows + _measure_dust(first) + _measure_keeping(first)
 
 
 def _of_size(mirror: Mirror, size: int) -> Mirror:
@@ -117,7 +120,7 @@ def _measure(mirror: Mirror) -> list[Row]:
     turns = [
         Turn(bare),
         Turn(decimals),
-        Turn(_product(screen, mirror), OFTEN),
+        Turn(_product(mirror), OFTEN),
         Turn(_by_screen(mirror, screen, _calm(mirror)), OFTEN),
         Turn(_by_screen(mirror, screen, _storm(mirror)), OFTEN),
     ]
@@ -216,12 +219,15 @@ def _worth(terms: Terms) -> Decimal:
     return Decimal(terms.index) * terms.price / (RAY * terms.unit)
 
 
-def _product(screen: Screen, mirror: Mirror) -> Callable[[], object]:
-    columns = len(screen.weigh(mirror.market, NOW).values)
-    rng = np.random.default_rng(1)
-    weights = rng.random(columns, np.float32)
-    amounts = rng.random((columns, len(mirror.accounts)), np.float32)
-    return lambda: np.dot(weights, amounts)
+def _product(mirror: Mirror) -> Callable[[], object]:
+    """Return the products of as many bytes as a sum over everybody reads: zeros are left out."""
+    rng, parts = np.random.default_rng(1), []
+    for has_mode in (False, True):
+        shapes = [a[0] for a in mirror.accounts.values() if bool(a[0].mode) == has_mode]
+        rows = {column for shape in set(shapes) for column, _ in mirror.adapter.cells(shape) or ()}
+        amounts = rng.random((len(rows), len(shapes)), np.float32)
+        parts.append((rng.random(len(rows), np.float32), amounts))
+    return lambda: [np.dot(*part) for part in parts]
 
 
 def _rows(size: int, found: list[Samples], under: int) -> list[Row]:
@@ -244,6 +250,40 @@ def _rows(size: int, found: list[Samples], under: int) -> list[Row]:
             ),
         ]
     return rows
+
+
+# --- keeping -------------------------------------------------------------------------------------
+
+
+def _measure_keeping(mirror: Mirror) -> list[Row]:
+    screen = Screen(mirror.adapter)
+    blocks = cycle(_changes(mirror))
+    turns = [
+        Turn(lambda: screen.load(mirror.accounts)),
+        Turn(lambda: screen.take(next(blocks)), OFTEN),
+    ]
+    load, take = in_turns(turns, 5)
+    return [
+        row_of(f"{MOST:,}: load", load, goals=[Goal(0.15)]),
+        row_of(f"{MOST:,}: take a changed account", take, per=CHANGED, goals=[Goal(1.5e-6)]),
+    ]
+
+
+def _changes(mirror: Mirror) -> list[list[tuple[Address, Account]]]:
+    """Make up what blocks change: mostly one amount, now and then which legs there are."""
+    rng, users = random.Random(3), list(mirror.accounts)
+    assets = list(mirror.market.reserves)
+    blocks = []
+    for _ in range(OFTEN):
+        block = []
+        for user in rng.sample(users, CHANGED):
+            account = mirror.accounts[user]
+            place = rng.randrange(FIRST_AMOUNT, len(account))
+            if not account.mode and rng.random() < OTHER_LEGS:
+                account = account.but(owed={**account.owed, rng.choice(assets): 10**6})
+            block.append((user, account.with_amount(place, account[place] + 1, 0)))
+        blocks.append(block)
+    return blocks
 
 
 # --- dust ----------------------------------------------------------------------------------------

@@ -122,8 +122,4 @@ def change(screen: Screen, accounts: Accounts) -> Any:  # noqa: ANN401
     """Return what takes over a block's changed accounts."""
     pairs = cycle(accounts.items())
 
-    def run() -> None:
-        for _ in range(CHANGES):
-            screen.update(*next(pairs))
-
-    return run
+    return lambda: screen.take([next(pairs) for _ in range(CHANGES)])

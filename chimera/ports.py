@@ -196,7 +196,7 @@ class Adapter(Protocol[M]):
         """
         Yield the screen's cells of an account: column, and amount in stored units.
 
-        Which columns, in which order, follows from the account's shape.
+        Which columns, in which order, follows from the account's shape: each once, and of its mode.
         """
 
     def cells(self, shape: Shape) -> Cells | None:

@@ -270,7 +270,7 @@ class FakeAdapter:
         for asset, amount in account.supplied.items():
             yield (asset, False, account.mode), amount
         for asset, amount in account.owed.items():
-            yield (asset, True, 0), amount
+            yield (asset, True, account.mode), amount
 
     def leg_bands(self, market: FakeMarket) -> tuple[float, float]:
         del market

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from chimera.state.screen_dense import Bools, Floats, Slots
+from chimera.state.screen_dense import Block
+from chimera.state.screen_rows import Bools, Floats, Rows, Slots
 
 Integers = npt.NDArray[np.int32]
 
@@ -41,8 +42,8 @@ class Ragged:
 
     # --- keeping ---------------------------------------------------------------------------------
 
-    def fill(self, rows: Slots, slots: Slots, amounts: Floats) -> None:
-        """Take these legs, which may be many; none of the accounts may have any before."""
+    def put(self, rows: Slots, slots: Slots, amounts: Floats) -> None:
+        """Take these legs of accounts that have none, or had as many before."""
         order = np.argsort(slots, kind="stable")
         rows, slots, amounts = rows[order], slots[order], amounts[order]
         leg = np.arange(len(slots)) - np.searchsorted(slots, slots)  # its place in its own list
@@ -50,28 +51,12 @@ class Ragged:
         head = leg < HEAD
         self._index[leg[head], slots[head]] = rows[head]
         self._amount[leg[head], slots[head]] = amounts[head]
+        tails: dict[int, list[Cell]] = {}
         for number in np.flatnonzero(~head).tolist():
             cell = int(rows[number]), float(amounts[number])
-            slot = int(slots[number])
-            self._tail[slot] = (*self._tail.get(slot, ()), cell)
-
-    def put(self, slot: int, cells: Sequence[Cell]) -> None:
-        """Replace the legs of one account."""
-        self.clear(slot)
-        self._note_legs(len(cells))
-        for leg, (row, amount) in enumerate(cells[:HEAD]):
-            self._index[leg, slot] = row
-            self._amount[leg, slot] = amount
-        if len(cells) > HEAD:
-            self._set_tail(slot, cells[HEAD:])
-
-    def put_all(self, accounts: Slots, rows: Slots, slots: Slots, amounts: Floats) -> None:
-        """Replace the legs of the accounts in these slots."""
-        lists: dict[int, list[Cell]] = {slot: [] for slot in accounts}
-        for row, slot, amount in zip(rows.tolist(), slots.tolist(), amounts.tolist(), strict=True):
-            lists[slot].append((row, amount))
-        for slot, cells in lists.items():
-            self.put(slot, cells)
+            tails.setdefault(int(slots[number]), []).append(cell)
+        for slot, cells in tails.items():
+            self._set_tail(slot, cells)
 
     def clear(self, slot: int) -> None:
         """Forget the legs of one account."""
@@ -140,17 +125,23 @@ class Ragged:
 
     # --- looking ---------------------------------------------------------------------------------
 
-    def sums(self, weights: Floats, debts: Bools, count: int) -> tuple[Floats, Floats]:
+    def sums(self, weights: Floats, rows: Rows, plain: int, count: int) -> Iterator[Block]:
         """
-        Return weight times amount, added up per account: of its collateral, and of its debt.
+        Yield weight times amount, added up per account: of its collateral, and of its debt.
 
         Args:
             weights: Of every row.
-            debts: Which rows are debt.
-            count: How many slots, from the first on.
+            rows: What they are.
+            plain: How many slots are of accounts without a mode: here no matter.
+            count: How many slots there are in all.
+
+        Yields:
+            All slots at once.
         """
+        del plain
         tail = self._tail_arrays()
-        return _sides(weights, debts, self._index[:, :count], self._amount[:, :count], tail)
+        index, amount = self._index[:, :count], self._amount[:, :count]
+        yield slice(0, count), *_sides(weights, rows.debts, index, amount, tail)
 
     def sums_of(self, weights: Floats, debts: Bools, slots: Slots) -> tuple[Floats, Floats]:
         """Return the same of the accounts in these slots, which are few and in order."""

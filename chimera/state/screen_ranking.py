@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from chimera.domain.block import Address
-from chimera.state.screen_dense import Floats, Slots
+from chimera.state.screen_rows import Floats, Slots
 
 PAGE = 1024  # how many are put in order at once
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chimera.domain.market import Column
 from chimera.ports import Adapter
-from chimera.state.screen_dense import Bools, Floats
+from chimera.state.screen_rows import Bools, Floats, Rows
 
 FLOAT32 = np.finfo(np.float32)
 LARGEST = float(FLOAT32.max)
@@ -30,22 +28,21 @@ class Weights:
     The weights of a block, one per row of the screen.
 
     Attributes:
+        rows: What the rows were when these weights were made.
         values: Base currency units per stored unit; 0 where it is unknown.
-        debts: Which rows are debt; the others are collateral.
         unknown: Rows whose weight float32 cannot hold.
         leg_bands: What rounding may do to a leg of collateral and of debt, base currency units.
-        numbering: Which columns the rows were when these weights were made.
     """
 
+    rows: Rows
     values: Doubles
-    debts: Bools
     unknown: Bools
     leg_bands: tuple[float, float]
-    numbering: int
 
     def banded(self, band: float) -> Floats:
         """Return the values in float32, collateral less and debt more by this part."""
-        banded: Floats = (self.values * np.where(self.debts, 1 + band, 1 - band)).astype(np.float32)
+        against = np.where(self.rows.debts, 1 + band, 1 - band)
+        banded: Floats = (self.values * against).astype(np.float32)
         return banded
 
     def drift_since(self, past: Weights) -> float:
@@ -61,28 +58,22 @@ class Weights:
         with np.errstate(divide="ignore", invalid="ignore"):
             growth = self.values / past.values
         growth[self.unknown | (self.values == past.values)] = 1
-        debt = float(growth[self.debts].max(initial=1))
-        collateral = growth[~self.debts]
+        debts = self.rows.debts
+        debt = float(growth[debts].max(initial=1))
+        collateral = growth[~debts]
         least, most = float(collateral.min(initial=1)), float(collateral.max(initial=1))
         return debt / least if least > 0 and most <= LEAP else math.inf
 
 
-def debts_of(columns: Sequence[Column]) -> Bools:
-    """Tell of each column whether it is debt."""
-    return np.fromiter((is_debt for _, is_debt, _ in columns), np.bool_, len(columns))
-
-
-def weigh(  # noqa: PLR0917  (what the adapter is asked, and what the rows are)
+def weigh(
     adapter: Adapter[Any],
     market: Any,  # noqa: ANN401  (the adapter's own)
     timestamp: int,
-    columns: Sequence[Column],
-    debts: Bools,
-    numbering: int,
+    rows: Rows,
 ) -> Weights:
-    """Ask the adapter for the weights of these columns at this market and time."""
-    collateral, debt = adapter.weights(market, columns, timestamp)
-    values = np.where(debts, np.asarray(debt, np.float64), np.asarray(collateral, np.float64))
+    """Ask the adapter for the weights of these rows at this market and time."""
+    collateral, debt = adapter.weights(market, rows.columns, timestamp)
+    values = np.where(rows.debts, np.asarray(debt, np.float64), np.asarray(collateral, np.float64))
     unknown = ~(((values >= LIGHTEST) & (values <= HEAVIEST)) | (values == 0))
     values[unknown] = 0
-    return Weights(values, debts, unknown, adapter.leg_bands(market), numbering)
+    return Weights(rows, values, unknown, adapter.leg_bands(market))

@@ -48,7 +48,7 @@ def candidates(pool: AaveMarket, account: Account) -> list[Address]:
 def weight(pool: AaveMarket, asset: Address, *, debt: bool = False, mode: int = 0) -> float:
     collateral, owed = AAVE.weights(pool, [(asset, debt, mode)], NOW)
     assert (collateral if debt else owed) == [0.0]
-    return owed[0] if debt else collateral[0]
+    return float((owed if debt else collateral)[0])
 
 
 @st.composite
@@ -225,6 +225,27 @@ def test_a_price_beyond_all_measure_breaks_nothing() -> None:
     assert weight(huge, WETH) == math.inf
     assert candidates(huge, Account({USDC: 10**12}, {WETH: 1}, frozenset({USDC}))) == [ALICE]
     assert weight(huge, USDC) < math.inf
+
+
+@pytest.mark.parametrize(("engine", "mode"), [(V3_4, 0), (V3_6, 1)])
+def test_a_product_that_overflows_is_seen_where_its_asset_weighs_nothing(
+    engine: Engine, mode: int
+) -> None:
+    """At a threshold of a basis point, less the one of the average, or at an eMode's of 0."""
+    pool = market(
+        engine=engine,
+        modes={1: Mode(Bps(0), Bps(10100), collateral=0b0001)},
+        reserves=configured(WETH, threshold=Bps(1)),
+        prices={WETH: 2**200},
+    )
+    account = Account({WETH: 2**127, USDC: 10**12}, {USDC: 1}, frozenset({WETH, USDC}), mode)
+
+    assert AAVE.health(pool, account, NOW).error is not None
+    assert candidates(pool, account) == [ALICE]
+    fine = replace(pool, prices={**pool.prices, WETH: 2**100})
+    assert weight(fine, WETH, mode=mode) == 0.0
+    assert AAVE.health(fine, account, NOW).error is None
+    assert candidates(fine, account) == []
 
 
 def test_a_coarse_asset_widens_the_band_of_its_holders_only() -> None:

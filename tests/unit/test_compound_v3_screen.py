@@ -135,3 +135,14 @@ def test_what_is_unknown_goes_to_the_integers() -> None:
     assert candidates(market(), rich) == set()
     columns = [(WETH, False, 0), (USDC, True, 0)]
     assert COMPOUND.weights(market(prices={WETH: 10**400}), columns, NOW)[0][0] == math.inf
+
+
+def test_a_product_that_overflows_is_seen_where_its_factor_is_0() -> None:
+    nothing = replace(TERMS.collaterals[CBBTC], liquidate_factor=0)
+    terms = replace(TERMS, collaterals={**TERMS.collaterals, CBBTC: nothing})
+    rich = account(-1, weth=10**22, cbbtc=2**127)
+    for price, why in ((2**130, "a product overflows"), (2**110, None)):
+        at = market(terms=terms, prices={CBBTC: price})
+
+        assert COMPOUND.health(at, rich, NOW).error == why
+        assert candidates(at, {ALICE: rich}) == ({ALICE} if why else set())

@@ -158,7 +158,7 @@ def test_what_is_remembered_of_a_second_is_not_taken_for_another() -> None:
 
 
 def test_shapes_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chimera.protocols.aave_v3.factor.MOST_PLANS", 5)
+    monkeypatch.setattr("chimera.protocols.aave_v3.market.MOST_PLANS", 5)
     pool = market()
     for mode in range(7):
         legs_of(pool, Account({}, {WETH: 1}, mode=mode).shape)

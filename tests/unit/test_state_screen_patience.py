@@ -13,6 +13,7 @@ import pytest
 from chimera.domain.block import Address
 from chimera.domain.market import Account
 from chimera.state import screen as module
+from chimera.state import screen_dense
 from chimera.state.screen import Screen
 from chimera.state.screen_dense import Dense
 from chimera.state.screen_patience import Patience
@@ -80,7 +81,7 @@ class Life:
             worth = limit * rng.choice((1, 2, 3, 3, 4, 5, 7, 10)) // 10 // parts
             amount = -(-worth * FINE // (self.prices[asset] or 1)) + rng.randint(-1, 1)
             owed[asset] = max(1, amount)
-        return account(supplied, owed)
+        return Account(supplied, owed, frozenset(supplied), rng.choice((0, 0, 1, 2)))
 
     def step(self) -> dict[Address, Account | None]:
         """Move prices as a block may, and return the accounts that it changes."""
@@ -163,6 +164,10 @@ def test_nobody_is_missed_in_three_hundred_blocks(
 ) -> None:
     if layout == "lists":
         monkeypatch.setattr(module, "DENSE_ROWS", 0)
+    if layout == "matrix":
+        monkeypatch.setattr(module, "DENSE_ROWS", 100)  # twelve assets, two sides, three modes
+        monkeypatch.setattr(screen_dense, "SHORTEST", 97)
+        monkeypatch.setattr(screen_dense, "LONGEST", 97)
     life = Life(seed)
 
     assert not any(lived(Screen(Floored()), life, 300))
@@ -227,6 +232,9 @@ SABOTAGE = {
 
 @pytest.mark.parametrize("name", SABOTAGE)
 def test_each_rule_is_needed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DENSE_ROWS", 100)
+    monkeypatch.setattr(screen_dense, "SHORTEST", 97)
+    monkeypatch.setattr(screen_dense, "LONGEST", 97)
     owner, method, instead = SABOTAGE[name]
     monkeypatch.setattr(owner, method, instead)
     lives = [Life(1), Life(2), *(Life(seed, digits=4, dearest=900) for seed in range(4))]

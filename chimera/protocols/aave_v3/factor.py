@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from chimera.domain.block import Address
 from chimera.domain.market import Account, Shape
 from chimera.domain.numeric import MAX_UINT256, RAY, Bps, Ray, Wad
 from chimera.errors import Skip
-from chimera.protocols.aave_v3.market import AaveMarket
+from chimera.protocols.aave_v3.market import AaveMarket, Place
 from chimera.protocols.aave_v3.math import OVERFLOWS
 from chimera.protocols.aave_v3.valuation import (
     enabled_in,
@@ -17,11 +16,6 @@ from chimera.protocols.aave_v3.valuation import (
     terms_of,
     unpriced_terms_of,
 )
-
-MOST_PLANS = 1 << 16  # shapes remembered; a market has some thousands
-
-Place = tuple[Address, int]
-"""An asset, and the eMode of who has it."""
 
 
 class Row(NamedTuple):
@@ -54,7 +48,7 @@ def row_of(market: AaveMarket, place: Place, timestamp: int) -> Row:
     Raises:
         Skip: A price of it reverts.
     """
-    rows = market.rows(timestamp)
+    rows = market.rows(timestamp, Row)
     known = rows.get(place)
     if known is None:
         known = rows[place] = _row(market, place, timestamp)
@@ -63,10 +57,7 @@ def row_of(market: AaveMarket, place: Place, timestamp: int) -> Row:
 
 def _row(market: AaveMarket, place: Place, timestamp: int) -> Row:
     asset, mode = place
-    parts = market.lasting(_no_parts)
-    part = parts.get(place)
-    if part is None:
-        part = parts[place] = _part(market, place)
+    part = market.lasting_for(place, _part)
     price = market.prices[asset]
     if part.may_differ or price is None:
         price = price_of(market, market.reserves[asset], terms_of(market, mode))
@@ -95,10 +86,6 @@ def _part(market: AaveMarket, place: Place) -> Part:
     )
 
 
-def _no_parts(_market: AaveMarket) -> dict[Place, Part]:
-    return {}
-
-
 def factor(market: AaveMarket, account: Account, timestamp: int) -> Wad | None:
     """
     Return `valuation.account_data(...).factor`, by the same arithmetic without its parts.
@@ -112,7 +99,7 @@ def factor(market: AaveMarket, account: Account, timestamp: int) -> Wad | None:
     engine = market.engine
     to_supply, to_debt = (RAY // 2, RAY // 2) if engine.rounds_to_nearest else (0, RAY - 1)
     collateral = weighted = debt = 0
-    rows = market.rows(timestamp)
+    rows = market.rows(timestamp, Row)
     for place, supply_at, debt_at in legs_of(market, account[0]):
         row = rows.get(place)
         price, unit, income, index, threshold = row or row_of(market, place, timestamp)
@@ -135,17 +122,7 @@ def factor(market: AaveMarket, account: Account, timestamp: int) -> Wad | None:
 
 def legs_of(market: AaveMarket, shape: Shape) -> tuple[Leg, ...]:
     """Return what accounts of this shape have in their bitmap, in the order of the contract."""
-    plans = market.lasting(_no_plans)
-    known = plans.get(shape)
-    if known is None:
-        if len(plans) >= MOST_PLANS:
-            plans.clear()
-        known = plans[shape] = _legs(market, shape)
-    return known
-
-
-def _no_plans(_market: AaveMarket) -> dict[Shape, tuple[Leg, ...]]:
-    return {}
+    return market.lasting_for(shape, _legs)
 
 
 def _legs(market: AaveMarket, shape: Shape) -> tuple[Leg, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from chimera.domain.block import ZERO_ADDRESS, Address
 from chimera.domain.market import Market
@@ -12,11 +12,13 @@ from chimera.domain.numeric import Bps, Ray
 from chimera.protocols.aave_v3.engine import Engine
 from chimera.protocols.aave_v3.math import Rates, normalized_debt, normalized_income
 
-if TYPE_CHECKING:
-    from chimera.protocols.aave_v3.factor import Row
-    from chimera.protocols.aave_v3.worth import Shown
-
+K = TypeVar("K")
 T = TypeVar("T")
+
+Place = tuple[Address, int]
+"""An asset, and the eMode of who has it."""
+
+MOST_PLANS = 1 << 16  # shapes or places remembered; a market has some thousands
 
 PASSING = frozenset({"rates", "debt_totals", "prices", "liquidations_allowed"})
 """The parts of a market that move without governance."""
@@ -130,13 +132,10 @@ class AaveMarket(Market):
     _indexes: dict[int, dict[Address, Indexes]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _rows: dict[int, dict[tuple[Address, int], Any]] = field(
+    _rows: dict[type, tuple[int, dict[Place, Any]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _shown: dict[int, dict[tuple[Address, int], Any]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-    _lasting: dict[Callable[[AaveMarket], Any], Any] = field(
+    _lasting: dict[Callable[..., Any], Any] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -155,20 +154,12 @@ class AaveMarket(Market):
             self._indexes[timestamp] = known
         return known
 
-    def rows(self, timestamp: int) -> dict[tuple[Address, int], Row]:
-        """Return the rows of `factor` at `timestamp`, as far as they were asked for."""
-        known = self._rows.get(timestamp)
-        if known is None:
-            self._rows.clear()
-            known = self._rows[timestamp] = {}
-        return known
-
-    def shown(self, timestamp: int) -> dict[tuple[Address, int], Shown]:
-        """Return the rows of `worth` at `timestamp`, as far as they were asked for."""
-        known = self._shown.get(timestamp)
-        if known is None:
-            self._shown.clear()
-            known = self._shown[timestamp] = {}
+    def rows(self, timestamp: int, kind: type[T]) -> dict[Place, T]:
+        """Return the rows of a kind at `timestamp`, as far as they were asked for."""
+        second, known = self._rows.get(kind, (None, {}))
+        if second != timestamp:
+            known = {}
+            self._rows[kind] = timestamp, known
         return known
 
     def lasting(self, work_out: Callable[[AaveMarket], T]) -> T:
@@ -181,6 +172,18 @@ class AaveMarket(Market):
         known: T | None = self._lasting.get(work_out)
         if known is None:
             known = self._lasting[work_out] = work_out(self)
+        return known
+
+    def lasting_for(self, key: K, work_out: Callable[[AaveMarket, K], T]) -> T:
+        """Return the same of one shape or place; past `MOST_PLANS` of them all are forgotten."""
+        plans: dict[K, T] | None = self._lasting.get(work_out)
+        if plans is None:
+            plans = self._lasting[work_out] = {}
+        known = plans.get(key)
+        if known is None:
+            if len(plans) >= MOST_PLANS:
+                plans.clear()
+            known = plans[key] = work_out(self, key)
         return known
 
     def moved(self, **changes: object) -> AaveMarket:

@@ -21,7 +21,11 @@ x(s) = s N p / u is the leg's true value.
    being T - 1 or T and slack one per leg and 1/2 (no T exceeds 10,000): whatever the price of a
    unit, an account's own legs say how wrong it can be. A pool without any value of debt has no
    health factor to be under 1.
-5. float32 rounds a weight, an amount and each product by 2**-24 of itself, and a sum of n terms by
+5. Where a product or a sum leaves 256 bits, the view reverts. A scaled balance has 128 bits, so no
+   product of an amount and a price does while p N < 2**120, and no sum of 128 such either: beyond
+   that, the weight is infinite, whatever the threshold. All other products are of what is compared
+   itself, times less than 2**80: then float32 cannot hold that.
+6. float32 rounds a weight, an amount and each product by 2**-24 of itself, and a sum of n terms by
    at most n 2**-24 more: 4e-6 of both sums covers 64 legs a side.
 
 Infinite weights send every holder to the exact integers: unknown prices, overflows, and indexes
@@ -32,11 +36,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from chimera.domain.block import Address
 from chimera.domain.market import FIRST_AMOUNT, Account, Cells, Column, Shape
 from chimera.domain.numeric import BPS, RAY, Bps
 from chimera.errors import Skip
@@ -52,8 +58,10 @@ RELATIVE_BAND = 4e-6  # float32, 64 legs
 ABSOLUTE_BAND = 1.0  # base units
 UNIT_BAND = 1.0  # scaled units
 FLOAT32_MAX = 3.4e38
+MOST_WORTH = 2.0**120 * RAY  # price times index in ray, see 5
+MOST_SIDES = 1 << 12  # remembered; of all accounts' supplies, and of their debts
 
-Weights = tuple[list[float], list[float]]
+Weights = tuple[Floats, Floats]
 """Per column, the weight on the collateral side and on the debt side."""
 
 
@@ -72,15 +80,28 @@ def columns(account: Account) -> Iterator[tuple[Column, int]]:
 
 def cells(shape: Shape) -> Cells:
     """Tell where the amounts of `columns` stand: they are stored as they are."""
-    mode, enabled, first_debt = shape.mode, shape.enabled, FIRST_AMOUNT + len(shape.supplied)
+    mode, first_debt = shape.mode, FIRST_AMOUNT + len(shape.supplied)
     return (
-        *[
-            ((asset, False, mode), place)
-            for place, asset in enumerate(shape.supplied, FIRST_AMOUNT)
-            if asset in enabled
-        ],
-        *[((asset, True, mode), place) for place, asset in enumerate(shape.owed, first_debt)],
+        *_supply_cells(shape.supplied, shape.enabled, mode),
+        *_debt_cells(shape.owed, first_debt, mode),
     )
+
+
+# Thousands of shapes are put together from hundreds of sides.
+
+
+@lru_cache(maxsize=MOST_SIDES)
+def _supply_cells(supplied: tuple[Address, ...], enabled: frozenset[Address], mode: int) -> Cells:
+    return tuple(
+        ((asset, False, mode), place)
+        for place, asset in enumerate(supplied, FIRST_AMOUNT)
+        if asset in enabled
+    )
+
+
+@lru_cache(maxsize=MOST_SIDES)
+def _debt_cells(owed: tuple[Address, ...], first: int, mode: int) -> Cells:
+    return tuple(((asset, True, mode), place) for place, asset in enumerate(owed, first))
 
 
 class Frame(NamedTuple):
@@ -115,11 +136,11 @@ def weights(market: AaveMarket, columns: Sequence[Column], timestamp: int) -> We
         asset, _, mode = frame.columns[number]
         prices[number] = _price(market, market.reserves[asset], mode)
     with np.errstate(over="ignore", invalid="ignore"):
-        found = prices * indexes[frame.rate] * frame.share
-    unknown = frame.unlisted | ~np.isfinite(prices) | (indexes < RAY)[frame.rate]
+        worth = prices * indexes[frame.rate]
+        found = worth * frame.share
+    unknown = frame.unlisted | ~(worth < MOST_WORTH) | (indexes < RAY)[frame.rate]
     found[unknown | ~(found < FLOAT32_MAX)] = math.inf
-    collateral, debt = np.where(frame.is_debt, 0.0, found), np.where(frame.is_debt, found, 0.0)
-    return collateral.tolist(), debt.tolist()
+    return np.where(frame.is_debt, 0.0, found), np.where(frame.is_debt, found, 0.0)
 
 
 def leg_bands(market: AaveMarket) -> LegBands:

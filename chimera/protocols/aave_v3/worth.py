@@ -10,8 +10,7 @@ from chimera.domain.health import CollateralLeg, DebtLeg, Health, Valuation
 from chimera.domain.market import FIRST_AMOUNT, Account, Shape
 from chimera.domain.numeric import BPS, MAX_UINT256, Bps, Ray, short_decimal
 from chimera.errors import Skip
-from chimera.protocols.aave_v3.factor import MOST_PLANS, Place
-from chimera.protocols.aave_v3.market import AaveMarket
+from chimera.protocols.aave_v3.market import AaveMarket, Place
 from chimera.protocols.aave_v3.math import average_threshold
 from chimera.protocols.aave_v3.valuation import (
     BPS_PLACES,
@@ -72,8 +71,8 @@ def value(market: AaveMarket, account: Account, timestamp: int) -> Valuation:
     Its health is `valuation.health`, added up on the way: by the same arithmetic, or by that very
     function where the view reverts.
     """
-    engine, plan, reverts = market.engine, plan_of(market, account.shape), False
-    rows, at = market.shown(timestamp), FIRST_AMOUNT
+    engine, plan, reverts = market.engine, market.lasting_for(account.shape, _plan), False
+    rows, at = market.rows(timestamp, Shown), FIRST_AMOUNT
     collateral = weighted = debt = most = 0
     supplied: list[CollateralLeg] = []
     for place, is_on in plan.supplied:
@@ -121,7 +120,7 @@ def _health(market: AaveMarket, collateral: int, weighted: int, debt: int) -> He
 
 def shown(market: AaveMarket, place: Place, timestamp: int) -> Shown:
     """Return the row of an asset and an eMode, worked out once for a market and a second."""
-    rows = market.shown(timestamp)
+    rows = market.rows(timestamp, Shown)
     known = rows.get(place)
     if known is None:
         known = rows[place] = _shown(market, place, timestamp)
@@ -149,21 +148,6 @@ def _shown(market: AaveMarket, place: Place, timestamp: int) -> Shown:
         counts=counts,
         reverts=reverts,
     )
-
-
-def plan_of(market: AaveMarket, shape: Shape) -> Plan:
-    """Return what accounts of this shape have in common, worked out once while it lasts."""
-    plans = market.lasting(_no_plans)
-    known = plans.get(shape)
-    if known is None:
-        if len(plans) >= MOST_PLANS:
-            plans.clear()
-        known = plans[shape] = _plan(market, shape)
-    return known
-
-
-def _no_plans(_market: AaveMarket) -> dict[Shape, Plan]:
-    return {}
 
 
 def _plan(market: AaveMarket, shape: Shape) -> Plan:

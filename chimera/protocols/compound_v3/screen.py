@@ -12,7 +12,9 @@ for collateral times its factor.
 4. float32 rounds a weight, an amount and each product by 2**-24 of itself, and a sum of n terms by
    at most n 2**-24 more: 4e-6 of both sums covers 64 legs; there are 25.
 
-Infinite weights send every holder to the exact integers: unknown prices, and overflows, too. Base
+Infinite weights send every holder to the exact integers: unknown prices, and overflows, too. A
+product of an amount (128 bits) and a price (under 2**120) is none; beyond that, the weight is
+infinite whatever the factor. All that is multiplied with a factor is what is compared itself. Base
 that is supplied has no cell: it is no collateral.
 """
 
@@ -32,6 +34,7 @@ RELATIVE_BAND = 4e-6  # float32, 64 legs
 ABSOLUTE_BAND = UNIT_BAND = 0.0
 LEG_BANDS: LegBands = 2.0, 0.0  # units of a price, 8 places: of collateral, of debt
 FLOAT32_MAX = 3.4e38
+MOST_PRICE = 2**120  # times 128 bits it leaves room in 256
 
 Weights = tuple[list[float], list[float]]
 """Per column, the weight on the collateral side and on the debt side."""
@@ -76,6 +79,8 @@ def _of_collateral(market: CometMarket, asset: Address) -> float:
     if count is None:
         return math.inf
     price, scale, factor = count
+    if price >= MOST_PRICE:
+        return math.inf
     return _quotient(price * factor, scale * FACTOR_SCALE)
 
 
