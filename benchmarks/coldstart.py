@@ -23,6 +23,8 @@ from chimera.domain.call import Answer, Call, Inquiry
 from chimera.domain.market import Account
 from chimera.protocols.aave_v3 import reading
 from chimera.protocols.aave_v3.market import AaveMarket
+from chimera.state.book import Book
+from chimera.state.past import Past
 from chimera.state.rebuild import CHUNK
 from chimera.store.snapshot_file import (
     Draft,
@@ -47,7 +49,7 @@ def measure() -> list[Row]:
         path = Path(folder) / "book.snapshot"
         gc.collect()
         gc.freeze()  # as the daemon does once it has loaded
-        written, steps = _write(path, accounts)
+        written, steps = _write(path, market, accounts)
         some = dict(list(accounts.items())[:READ])
         del accounts
         loads = [_load(path) for _ in range(ROUNDS)]
@@ -62,14 +64,16 @@ def measure() -> list[Row]:
     ]
 
 
-def _write(path: Path, accounts: Mapping[Address, Account]) -> tuple[list[float], list[float]]:
+def _write(
+    path: Path, market: AaveMarket, accounts: Mapping[Address, Account]
+) -> tuple[list[float], list[float]]:
     """Return what each round took, and its longest step."""
-    whole, longest = [], []
+    whole, longest, book = [], [], Book()
+    book.load(PROTOCOL, market, accounts, complete=True, block=GENESIS)
     for _ in range(ROUNDS):
         draft, steps = Draft(IDENTITY, GENESIS), []
         began = time.process_time()
-        everybody = dict(accounts)
-        for _ in draft.add(everybody, b""):
+        for _ in draft.add(Past(book).items(PROTOCOL), b""):
             steps.append(time.process_time() - began)
             began = time.process_time()
         steps.append(time.process_time() - began)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Self
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from chimera.domain.block import Address
 from chimera.domain.numeric import decimal_string, short_decimal
@@ -92,7 +92,16 @@ class Shape:
 
 
 FIRST_AMOUNT = 2  # before them, an account has its shape and its block
-_shapes: WeakValueDictionary[tuple[object, ...], Shape] = WeakValueDictionary()
+
+
+class _Kept(ref[Shape]):
+    """A shape in use, as long as it is: a `WeakValueDictionary` takes twice as long to fill."""
+
+    __slots__ = ("content",)
+    content: tuple[object, ...]
+
+
+_shapes: dict[tuple[object, ...], _Kept] = {}
 _sets: WeakValueDictionary[frozenset[Address], frozenset[Address]] = WeakValueDictionary()
 
 
@@ -108,11 +117,19 @@ def shape_of(
 
     Whoever makes many of them passes the same set for equal ones.
     """
-    known = _shapes.get((supplied, owed, marks, enabled, mode))
+    content = (supplied, owed, marks, enabled, mode)
+    kept = _shapes.get(content)
+    known = None if kept is None else kept()
     if known is None:
         known = Shape(supplied, owed, marks, enabled, mode)
-        _shapes[supplied, owed, marks, enabled, mode] = known
+        kept = _shapes[content] = _Kept(known, _forget)
+        kept.content = content
     return known
+
+
+def _forget(kept: _Kept) -> None:
+    if _shapes.get(kept.content) is kept:  # nobody has made another one meanwhile
+        del _shapes[kept.content]
 
 
 def _shape_of(
@@ -123,7 +140,8 @@ def _shape_of(
     mode: int,
 ) -> Shape:
     content = tuple(sorted(supplied)), tuple(sorted(owed)), tuple(sorted(marks)), enabled, mode
-    known = _shapes.get(content)
+    kept = _shapes.get(content)
+    known = None if kept is None else kept()
     return known or shape_of(*content[:3], _sets.setdefault(enabled, enabled), mode)
 
 
