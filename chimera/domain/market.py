@@ -115,7 +115,7 @@ def shape_of(
     """
     Return the shape with these legs, each side in the order of the addresses.
 
-    Whoever makes many of them passes the same set for equal ones.
+    Whoever makes many of them passes the same set for equal ones, see `shared`.
     """
     content = (supplied, owed, marks, enabled, mode)
     kept = _shapes.get(content)
@@ -125,6 +125,11 @@ def shape_of(
         kept = _shapes[content] = _Kept(known, _forget)
         kept.content = content
     return known
+
+
+def shared(enabled: frozenset[Address]) -> frozenset[Address]:
+    """Return the set equal to this one that shapes in use share; it may be this one."""
+    return _sets.setdefault(enabled, enabled)
 
 
 def _forget(kept: _Kept) -> None:
@@ -142,7 +147,7 @@ def _shape_of(
     content = tuple(sorted(supplied)), tuple(sorted(owed)), tuple(sorted(marks)), enabled, mode
     kept = _shapes.get(content)
     known = None if kept is None else kept()
-    return known or shape_of(*content[:3], _sets.setdefault(enabled, enabled), mode)
+    return known or shape_of(*content[:3], shared(enabled), mode)
 
 
 class Account(tuple[Any, ...]):
