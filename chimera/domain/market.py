@@ -95,13 +95,37 @@ FIRST_AMOUNT = 2  # before them, an account has its shape and its block
 
 
 class _Kept(ref[Shape]):
-    """A shape in use, as long as it is: a `WeakValueDictionary` takes twice as long to fill."""
-
     __slots__ = ("content",)
     content: tuple[object, ...]
 
 
-_shapes: dict[tuple[object, ...], _Kept] = {}
+class Shapes:
+    """The shapes in use by what they are made of; a `WeakValueDictionary` takes twice as long."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, ...], _Kept] = {}
+        self._callback = self._forget
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._kept)
+
+    def get(self, content: tuple[object, ...]) -> Shape | None:
+        """Return the shape that is made of this, if one is in use."""
+        kept = self._kept.get(content)
+        return None if kept is None else kept()
+
+    def __setitem__(self, content: tuple[object, ...], shape: Shape) -> None:
+        """Keep a shape for as long as somebody uses it."""
+        kept = self._kept[content] = _Kept(shape, self._callback)
+        kept.content = content
+
+    def _forget(self, kept: _Kept) -> None:
+        if self._kept.get(kept.content) is kept:  # nobody has made another one meanwhile
+            del self._kept[kept.content]
+
+
+_shapes = Shapes()
 _sets: WeakValueDictionary[frozenset[Address], frozenset[Address]] = WeakValueDictionary()
 
 
@@ -117,24 +141,16 @@ def shape_of(
 
     Whoever makes many of them passes the same set for equal ones, see `shared`.
     """
-    content = (supplied, owed, marks, enabled, mode)
-    kept = _shapes.get(content)
-    known = None if kept is None else kept()
+    known = _shapes.get((supplied, owed, marks, enabled, mode))
     if known is None:
         known = Shape(supplied, owed, marks, enabled, mode)
-        kept = _shapes[content] = _Kept(known, _forget)
-        kept.content = content
+        _shapes[supplied, owed, marks, enabled, mode] = known
     return known
 
 
 def shared(enabled: frozenset[Address]) -> frozenset[Address]:
     """Return the set equal to this one that shapes in use share; it may be this one."""
     return _sets.setdefault(enabled, enabled)
-
-
-def _forget(kept: _Kept) -> None:
-    if _shapes.get(kept.content) is kept:  # nobody has made another one meanwhile
-        del _shapes[kept.content]
 
 
 def _shape_of(
@@ -145,9 +161,8 @@ def _shape_of(
     mode: int,
 ) -> Shape:
     content = tuple(sorted(supplied)), tuple(sorted(owed)), tuple(sorted(marks)), enabled, mode
-    kept = _shapes.get(content)
-    known = None if kept is None else kept()
-    return known or shape_of(*content[:3], shared(enabled), mode)
+    known = _shapes.get(content)
+    return known or shape_of(*content[:3], _sets.setdefault(enabled, enabled), mode)
 
 
 class Account(tuple[Any, ...]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 
 from chimera.domain import market
-from chimera.domain.market import Account
+from chimera.domain.block import Address
+from chimera.domain.market import Account, Shape, Shapes
 from tests.fakes_state import USDC, WETH
 
 
@@ -31,12 +32,17 @@ def test_a_shape_goes_with_its_last_account_and_comes_back() -> None:
         assert len(market._shapes) == before
 
 
-def test_a_shape_that_goes_late_takes_no_newer_one_with_it() -> None:
-    one = Account({WETH: 1}, mode=78)
-    late = market._shapes.pop(((WETH,), (), (), one.enabled, 78))
+def test_news_of_a_shape_that_come_late_take_no_newer_one_away() -> None:
+    shapes, content = Shapes(), ((WETH,), (), (), frozenset[Address](), 78)
+    older, newer = Shape(*content), Shape(*content)
+    shapes[content] = older
+    late = shapes._kept[content]
+    shapes[content] = newer
 
-    newer = Account({WETH: 2}, mode=78)
-    assert newer.shape is not one.shape
-    market._forget(late)
+    del older
+    shapes._forget(late)
 
-    assert Account({WETH: 3}, mode=78).shape is newer.shape
+    assert shapes.get(content) is newer
+    del newer
+    assert shapes.get(content) is None
+    assert len(shapes) == 0
