@@ -45,8 +45,6 @@ _MAY_FAIL = _word(1) + _word(3 * _WORD)  # and where the data stands
 
 def encode_aggregate3(calls: Sequence[Call]) -> bytes:
     """Return the call data of `aggregate3`, every call allowed to fail."""
-    if isinstance(calls, Grid):
-        return _encode_grid(calls)
     offsets, bodies = [], []
     offset = _WORD * len(calls)
     for call in calls:
@@ -59,18 +57,21 @@ def encode_aggregate3(calls: Sequence[Call]) -> bytes:
     return b"".join((AGGREGATE3, _word(_WORD), _word(len(calls)), *offsets, *bodies))
 
 
-def _encode_grid(grid: Grid) -> bytes:
-    """Do the same for a grid, of which all calls take the same room."""
-    size = len(grid.questions[0].data) + _WORD
+def aggregate3_text(calls: Sequence[Call]) -> str:
+    """Return the same in hexadecimal; for a grid, put together from the texts of its parts."""
+    if not isinstance(calls, Grid):
+        return hexed(encode_aggregate3(calls))
+    size = len(calls.questions[0].data) + _WORD
     padding = bytes(-size % _WORD)
     heads = [
         question.to.rjust(_WORD, b"\0") + _MAY_FAIL + _word(size) + question.data
-        for question in grid.questions
+        for question in calls.questions
     ]
-    between = [*heads, b""]  # the last argument of a call stands before the next one
-    rows = [(argument + padding).join(between) for argument in grid.arguments]
     stride = len(heads[0]) + _WORD + len(padding)
-    return b"".join((AGGREGATE3, _word(_WORD), _offsets(len(grid), stride), *rows))
+    between = [*(head.hex() for head in heads), ""]  # where the last argument of a call stands
+    rows = [(argument + padding).hex().join(between) for argument in calls.arguments]
+    begin = AGGREGATE3 + _word(_WORD) + _offsets(len(calls), stride)
+    return "".join((hexed(begin), *rows))
 
 
 @lru_cache(maxsize=8)  # chunks have one size, but for the last
@@ -260,7 +261,7 @@ class Multicall:
         at: Any,  # noqa: ANN401
         purpose: str,
     ) -> Readings:
-        request = {"to": hexed(self._address), "data": hexed(encode_aggregate3(calls))}
+        request = {"to": hexed(self._address), "data": aggregate3_text(calls)}
         try:
             returned = octets(
                 await self._rpc.call("eth_call", [request, at], TEXT, purpose=purpose)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from chimera.domain.block import Address
 from chimera.domain.call import Call, Grid, Words
 from chimera.rpc.faults import Garbled
-from chimera.rpc.multicall import Multicall, decode_results, decode_words, encode_aggregate3
+from chimera.rpc.multicall import (
+    Multicall,
+    aggregate3_text,
+    decode_results,
+    decode_words,
+    encode_aggregate3,
+)
+from chimera.rpc.wire import hexed
 from tests.fakes_chain import ScriptedClient
 from tests.unit.test_rpc_multicall import BLOCK, FakeNode
 
@@ -92,7 +99,8 @@ def test_words_are_the_answers_to_their_calls() -> None:
 
 @given(grids)
 def test_a_grid_is_written_as_its_calls_are(grid: Grid) -> None:
-    assert encode_aggregate3(grid) == encode_aggregate3(list(grid))
+    assert aggregate3_text(grid) == hexed(encode_aggregate3(list(grid)))
+    assert aggregate3_text(list(grid)) == aggregate3_text(grid)
 
 
 @given(

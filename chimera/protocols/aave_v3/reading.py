@@ -321,16 +321,17 @@ def _accounts(
     legs = [assets[place] for place in (columns % len(assets)).tolist()] if assets else []
     amounts = _numbers(words, rows * row + columns + FIRST_BALANCE)
     terms = np.arange(len(filled)) * row
-    bitmaps, modes = _numbers(words, terms), _numbers(words, terms + 1)
-    enabled = {bitmap: shared(_enabled(bitmap, by_bit)) for bitmap in set(bitmaps)}
+    collaterals = [bitmap & COLLATERAL_BITS for bitmap in _numbers(words, terms)]
+    enabled = {bits: shared(_enabled(bits, by_bit)) for bits in set(collaterals)}
+    modes = _numbers(words, terms + 1)
     supplies = balances[:, : len(assets)].sum(axis=1).tolist()
     debts = balances[:, len(assets) :].sum(axis=1).tolist()
     first = 0
-    for bitmap, mode, supplied, owed in zip(bitmaps, modes, supplies, debts, strict=True):
+    for bits, mode, supplied, owed in zip(collaterals, modes, supplies, debts, strict=True):
         middle = first + supplied
         end = middle + owed
         sides = tuple(legs[first:middle]), tuple(legs[middle:end])
-        shape = shape_of(*sides, (), enabled[bitmap], mode)
+        shape = shape_of(*sides, (), enabled[bits], mode)
         yield tuple.__new__(Account, (shape, block.number, *amounts[first:end]))
         first = end
 
@@ -341,10 +342,9 @@ def _numbers(words: bytes, places: NDArray[np.int64]) -> list[int]:
     return [int.from_bytes(words[at : at + abi.WORD], "big") for at in begin]
 
 
-def _enabled(bitmap: int, by_bit: Mapping[int, Address]) -> frozenset[Address]:
+def _enabled(bits: int, by_bit: Mapping[int, Address]) -> frozenset[Address]:
     """Return the assets of the collateral bits: the upper of the two that each reserve has."""
     enabled = []
-    bits = bitmap & COLLATERAL_BITS
     while bits:
         lowest = bits & -bits
         bit = lowest.bit_length() // 2 - 1
