@@ -36,7 +36,7 @@ class Past:
         for start in range(0, len(holders), PART):
             yield from self._read(protocol, holders[start : start + PART])
 
-    def _read(self, protocol: str, holders: list[Holder]) -> list[tuple[Holder, Account]]:
+    def _read(self, protocol: str, holders: list[Holder]) -> Iterator[tuple[Holder, Account]]:
         """Read these at once, so that no block comes between them."""
         book, shelf = self._book, self._shelves[protocol]
         replaced = book.replaced_since(self.block)
@@ -44,4 +44,5 @@ class Past:
         if replaced is None or not same:
             raise Skip(f"the book has no way back to block {self.block.number}")
         before = {holder: old for (name, holder), old in replaced.items() if name == protocol}
-        return [(holder, before.get(holder) or shelf.users[holder]) for holder in holders]
+        accounts = [before.get(holder) or shelf.users[holder] for holder in holders]
+        return zip(holders, accounts, strict=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimera.domain.block import Address
-from chimera.domain.market import Account, Holder, Shape, shape_of
+from chimera.domain.market import FIRST_AMOUNT, Account, Holder, Shape, shape_of
 
-PAGE = 512  # accounts; one is encoded within two or three milliseconds
+PAGE = 256  # accounts; one is encoded within a millisecond
 WORD = 8  # bytes
 LENGTH = 4  # bytes
 NUMBER, INDEX = np.dtype("<u8"), np.dtype("<u4")
@@ -93,16 +93,16 @@ class Encoder:
             tuple(self._assets), tuple(sides), tuple(sets), *(tuple(part) for part in self._parts)
         )
 
-    def page(self, items: Sequence[Item]) -> bytes:
+    def page(self, holders: Sequence[Holder], accounts: Sequence[Account]) -> bytes:
         """Write accounts with the same number of amounts down."""
-        holders, accounts = zip(*items, strict=True)
-        shapes, blocks, *amounts = zip(*accounts, strict=True)
-        for shape in dict.fromkeys(shapes):
+        shapes, blocks = [its[0] for its in accounts], [its[1] for its in accounts]
+        for shape in shapes:
             if shape not in self._shapes:
                 self._meet(shape)
-        lowest, longer = _words(list(chain.from_iterable(amounts)))
-        lengths = tuple(len(places) for places, _ in longer)
-        header = msgspec.msgpack.encode(Page(len(items), len(amounts), lengths))
+        places = range(FIRST_AMOUNT, len(accounts[0]))
+        lowest, longer = _words([its[place] for place in places for its in accounts])
+        lengths = tuple(len(words) for words, _ in longer)
+        header = msgspec.msgpack.encode(Page(len(accounts), len(places), lengths))
         content = [
             len(header).to_bytes(LENGTH, "little"),
             header,
@@ -132,14 +132,20 @@ class Encoder:
         return known[assets]
 
 
-def pages_of(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Sort accounts into pages; who encodes one after the other makes nobody wait for long."""
-    unfinished: defaultdict[int, list[Item]] = defaultdict(list)
-    for item in items:
-        page = unfinished[len(item[1])]
-        page.append(item)
-        if len(page) == PAGE:
-            yield unfinished.pop(len(item[1]))
+def pages_of(items: Iterable[Item]) -> Iterator[tuple[list[Holder], list[Account]]]:
+    """
+    Sort accounts into pages; who encodes one after the other makes nobody wait for long.
+
+    Two lists each: a collection of garbage would have to look at a pair for each account.
+    """
+    unfinished: defaultdict[int, tuple[list[Holder], list[Account]]]
+    unfinished = defaultdict(lambda: ([], []))
+    for holder, account in items:
+        holders, accounts = unfinished[len(account)]
+        holders.append(holder)
+        accounts.append(account)
+        if len(accounts) == PAGE:
+            yield unfinished.pop(len(account))
     yield from unfinished.values()
 
 

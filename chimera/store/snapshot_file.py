@@ -117,9 +117,9 @@ class Draft:
         """Add the next protocol; between two pages, somebody else may have a turn."""
         encoder, pages, accounts, size = Encoder(), 0, 0, 1
         for page in pages_of(items):
-            self._content.append(encoder.page(page))
+            self._content.append(encoder.page(*page))
             pages += 1
-            accounts += len(page)
+            accounts += len(page[0])
             size = len(page[0][0])
             yield
         known = vacant if accounts else b""  # without any account, it is not said how long they are
