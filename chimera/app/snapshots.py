@@ -241,6 +241,7 @@ class Snapshots(Service):
         if set(book.protocols) != set(names):
             return  # one was left out while running: a start follows it again
         past = Past(book)
+        await asyncio.sleep(0)  # that has copied the holders, which is work enough for one turn
         draft = Draft(self._identity, past.block)
         with contextlib.suppress(Skip):  # the book began anew meanwhile: the next block writes
             for name in names:

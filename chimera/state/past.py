@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from chimera.domain.market import Account, Holder
 from chimera.errors import Skip
@@ -15,15 +17,19 @@ class Past:
     """
     Everybody's account as of one block, which the book goes on from.
 
-    Only the holders are copied at once. Their accounts are looked up when they are read, and those
-    that newer blocks have replaced are taken from the undo log.
+    Only the holders are copied at once, into arrays, which no collection of garbage walks through.
+    Their accounts are looked up when they are read, and those that newer blocks have replaced are
+    taken from the undo log.
     """
 
     def __init__(self, book: Book) -> None:
         self.block = book.block
         self._book = book
         self._shelves = {name: book.accounts(name) for name in book.protocols}
-        self._holders = {name: list(shelf.users) for name, shelf in self._shelves.items()}
+        self._holders = {
+            name: np.fromiter(shelf.users, object, len(shelf.users))
+            for name, shelf in self._shelves.items()
+        }
 
     def items(self, protocol: str) -> Iterator[tuple[Holder, Account]]:
         """
@@ -34,9 +40,9 @@ class Past:
         """
         holders = self._holders[protocol]
         for start in range(0, len(holders), PART):
-            yield from self._read(protocol, holders[start : start + PART])
+            yield from self._read(protocol, holders[start : start + PART].tolist())
 
-    def _read(self, protocol: str, holders: list[Holder]) -> Iterator[tuple[Holder, Account]]:
+    def _read(self, protocol: str, holders: Sequence[Holder]) -> Iterator[tuple[Holder, Account]]:
         """Read these at once, so that no block comes between them."""
         book, shelf = self._book, self._shelves[protocol]
         replaced = book.replaced_since(self.block)
