@@ -5,7 +5,8 @@ The borrowers are real: each has come to the real Aave contracts through transac
 Every start is a process of its own, timed from its birth until `/readyz` says that it has caught
 up, imports included. First nothing is known: logs are searched, all accounts read. Then a clean
 stop and a start; a kill -9 and a start; and a kill in the middle of a first start, which the next
-one continues. Node and daemon share the machine. Each figure is one start, so it has no p99.
+one continues. Node and daemon share the machine. Each figure is one start, so it has no p99. What
+is imported may be kept compiled, as that of an installed program is.
 """
 
 from __future__ import annotations
@@ -56,7 +57,11 @@ def _daemon(stage: Stage, folder: Path) -> Daemon:
         "rpc": {"max_log_range": LOG_RANGE},
         "reconcile": {"enabled": False},
     }
-    return Daemon(stage.write_config(folder / "chimera.toml", extra=extra), folder / "daemon.log")
+    return Daemon(
+        stage.write_config(folder / "chimera.toml", extra=extra),
+        folder / "daemon.log",
+        env={"PYTHONDONTWRITEBYTECODE": ""},
+    )
 
 
 def _start(stage: Stage, daemon: Daemon, what: str, goal: Goal) -> list[Row]:

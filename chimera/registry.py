@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from chimera.domain.block import Address
 from chimera.ports import Adapter
-from chimera.protocols.aave_v3.adapter import AaveV3
-from chimera.protocols.compound_v2.adapter import CompoundV2
-from chimera.protocols.compound_v3.adapter import CompoundV3
-from chimera.protocols.morpho_blue.adapter import MorphoBlue
 
 ENTRY_POINTS = "chimera.protocols"
 """Group under which another package offers a family: `name = package.module:AdapterClass`."""
 
-Factory = Callable[..., Adapter[Any]]
-
-BUILT_IN: dict[str, Factory] = {
-    "aave_v3": AaveV3,
-    "compound_v2": CompoundV2,
-    "compound_v3": CompoundV3,
-    "morpho_blue": MorphoBlue,
+ADAPTERS = {
+    "aave_v3": "AaveV3",
+    "compound_v2": "CompoundV2",
+    "compound_v3": "CompoundV3",
+    "morpho_blue": "MorphoBlue",
+}
+BUILT_IN = {
+    kind: EntryPoint(kind, f"chimera.protocols.{kind}.adapter:{name}", ENTRY_POINTS)
+    for kind, name in ADAPTERS.items()
 }
 
 
-def families() -> dict[str, Factory]:
-    """Return every family by its kind; a built-in one cannot be replaced from outside."""
-    offered = {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}
-    return {**offered, **BUILT_IN}
+def families() -> dict[str, EntryPoint]:
+    """
+    Return every family by its kind; a built-in one cannot be replaced from outside.
+
+    Loading one imports its adapter. Most daemons need one family of them all.
+    """
+    return {**{point.name: point for point in entry_points(group=ENTRY_POINTS)}, **BUILT_IN}
 
 
 def build_adapter(
@@ -49,4 +49,7 @@ def build_adapter(
         KeyError: No family of this kind exists; `settings` refuses that before.
     """
     chosen = {} if markets is None else {"markets": markets}
-    return families()[kind](name=name, address=address, from_block=from_block, **chosen)
+    point = BUILT_IN.get(kind) or families()[kind]  # who asks for ours need not search packages
+    factory = point.load()
+    adapter: Adapter[Any] = factory(name=name, address=address, from_block=from_block, **chosen)
+    return adapter

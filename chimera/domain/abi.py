@@ -24,6 +24,11 @@ def of_address(to: Address, selector: bytes, *arguments: Address) -> Call:
     return Call(to, data)
 
 
+def word_of(address: Address) -> bytes:
+    """Return an address as an argument of a call."""
+    return address.rjust(WORD, b"\0")
+
+
 def of_number(to: Address, selector: bytes, argument: int) -> Call:
     """Call a function of one unsigned integer."""
     return Call(to, selector + argument.to_bytes(WORD, "big"))

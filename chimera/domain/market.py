@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Self
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from chimera.domain.block import Address
 from chimera.domain.numeric import decimal_string, short_decimal
@@ -92,7 +92,40 @@ class Shape:
 
 
 FIRST_AMOUNT = 2  # before them, an account has its shape and its block
-_shapes: WeakValueDictionary[tuple[object, ...], Shape] = WeakValueDictionary()
+
+
+class _Kept(ref[Shape]):
+    __slots__ = ("content",)
+    content: tuple[object, ...]
+
+
+class Shapes:
+    """The shapes in use by what they are made of; a `WeakValueDictionary` takes twice as long."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, ...], _Kept] = {}
+        self._callback = self._forget
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._kept)
+
+    def get(self, content: tuple[object, ...]) -> Shape | None:
+        """Return the shape that is made of this, if one is in use."""
+        kept = self._kept.get(content)
+        return None if kept is None else kept()
+
+    def __setitem__(self, content: tuple[object, ...], shape: Shape) -> None:
+        """Keep a shape for as long as somebody uses it."""
+        kept = self._kept[content] = _Kept(shape, self._callback)
+        kept.content = content
+
+    def _forget(self, kept: _Kept) -> None:
+        if self._kept.get(kept.content) is kept:  # nobody has made another one meanwhile
+            del self._kept[kept.content]
+
+
+_shapes = Shapes()
 _sets: WeakValueDictionary[frozenset[Address], frozenset[Address]] = WeakValueDictionary()
 
 
@@ -106,13 +139,18 @@ def shape_of(
     """
     Return the shape with these legs, each side in the order of the addresses.
 
-    Whoever makes many of them passes the same set for equal ones.
+    Whoever makes many of them passes the same set for equal ones, see `shared`.
     """
     known = _shapes.get((supplied, owed, marks, enabled, mode))
     if known is None:
         known = Shape(supplied, owed, marks, enabled, mode)
         _shapes[supplied, owed, marks, enabled, mode] = known
     return known
+
+
+def shared(enabled: frozenset[Address]) -> frozenset[Address]:
+    """Return the set equal to this one that shapes in use share; it may be this one."""
+    return _sets.setdefault(enabled, enabled)
 
 
 def _shape_of(

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
+import numpy as np
+
 from chimera.domain.block import Address, Block
-from chimera.domain.call import LONGEST_ANSWER, Answer, BoundedCall, Call, Readings, Slot
+from chimera.domain.call import (
+    LONGEST_ANSWER,
+    Answer,
+    BoundedCall,
+    Call,
+    Grid,
+    Readings,
+    Slot,
+    Words,
+)
 from chimera.errors import ChimeraError
 from chimera.rpc.client import Rpc
 from chimera.rpc.faults import Garbled, Reverted, TimedOut, TooHeavy, UnknownBlock, Unsupported
@@ -45,6 +57,49 @@ def encode_aggregate3(calls: Sequence[Call]) -> bytes:
     return b"".join((AGGREGATE3, _word(_WORD), _word(len(calls)), *offsets, *bodies))
 
 
+def aggregate3_text(calls: Sequence[Call]) -> str:
+    """Return the same in hexadecimal; for a grid, put together from the texts of its parts."""
+    if not isinstance(calls, Grid):
+        return hexed(encode_aggregate3(calls))
+    size = len(calls.questions[0].data) + _WORD
+    padding = bytes(-size % _WORD)
+    heads = [
+        question.to.rjust(_WORD, b"\0") + _MAY_FAIL + _word(size) + question.data
+        for question in calls.questions
+    ]
+    stride = len(heads[0]) + _WORD + len(padding)
+    between = [*(head.hex() for head in heads), ""]  # where the last argument of a call stands
+    rows = [(argument + padding).hex().join(between) for argument in calls.arguments]
+    begin = AGGREGATE3 + _word(_WORD) + _offsets(len(calls), stride)
+    return "".join((hexed(begin), *rows))
+
+
+@lru_cache(maxsize=8)  # chunks have one size, but for the last
+def _offsets(count: int, stride: int) -> bytes:
+    """Return the head of an array: its length, then where each element stands, `stride` apart."""
+    first = _WORD * count
+    return b"".join([_word(count), *(_word(first + n * stride) for n in range(count))])
+
+
+_RESULT = 4 * _WORD  # that succeeded with one word: true, where the data stands, its size, the word
+_BEFORE = np.frombuffer(_word(1) + _word(2 * _WORD) + _word(_WORD), np.uint64)
+
+
+def decode_words(data: bytes, count: int) -> bytes | None:
+    """
+    Return what `count` calls returned in a row, if all succeeded and each returned one word.
+
+    None: it is an answer of another shape, see `decode_results`.
+    """
+    head = _word(_WORD) + _offsets(count, _RESULT)
+    if len(data) != len(head) + count * _RESULT or not data.startswith(head):
+        return None
+    results = np.frombuffer(data, np.uint64, offset=len(head)).reshape(count, _RESULT // 8)
+    if (results[:, : _BEFORE.size] != _BEFORE).any():
+        return None
+    return results[:, _BEFORE.size :].tobytes()
+
+
 def decode_results(data: bytes, count: int) -> list[tuple[bool, bytes]]:
     """
     Return the `(success, returnData)` of each call.
@@ -67,6 +122,11 @@ def decode_results(data: bytes, count: int) -> list[tuple[bool, bytes]]:
             raise Garbled("aggregate3: the answer is cut short")
         results.append((any(data[entry : entry + _WORD]), data[first:end]))
     return results
+
+
+def _weight(call: Call) -> int:
+    """Return about how many bytes a call takes in a request."""
+    return len(call.data) + 5 * _WORD
 
 
 def _request(call: Call, at: Any, gas: int | None) -> tuple[str, list[Any]]:  # noqa: ANN401
@@ -132,7 +192,7 @@ class Multicall:
             Retry: The node failed, or does not have this block (`UnknownBlock`).
             StateGone: It no longer has the state of this block.
         """
-        distinct = list(dict.fromkeys(calls))
+        distinct = calls if isinstance(calls, Grid) else list(dict.fromkeys(calls))
         if not self._by_number:
             try:
                 return await self._read(distinct, block, {"blockHash": hexed(block.hash)}, purpose)
@@ -143,7 +203,9 @@ class Multicall:
             await self._still_canonical(block, purpose)
         return readings
 
-    async def _read(self, calls: list[Call], block: Block, at: Any, purpose: str) -> Readings:  # noqa: ANN401
+    async def _read(self, calls: Sequence[Call], block: Block, at: Any, purpose: str) -> Readings:  # noqa: ANN401
+        if isinstance(calls, Grid) and len(calls) > 1 and not self._known_absent(block):
+            return await self._read_grid(calls, block, at, purpose)
         alone: list[Call] = [call for call in calls if isinstance(call, Slot | BoundedCall)]
         joint = [call for call in calls if not isinstance(call, Slot | BoundedCall)]
         if len(joint) <= 1 or self._known_absent(block):
@@ -158,14 +220,32 @@ class Multicall:
             readings.update(part)
         return readings
 
+    async def _read_grid(self, grid: Grid, block: Block, at: Any, purpose: str) -> Readings:  # noqa: ANN401
+        chunks = self._rows(grid)
+        parts = await asyncio.gather(
+            *(self._aggregate(chunk, block, at, purpose) for chunk in chunks)
+        )
+        plain = [part.content for part in parts if isinstance(part, Words)]
+        if len(plain) == len(parts):
+            return Words(grid, b"".join(plain))
+        return {call: answer for part in parts for call, answer in part.items()}
+
+    def _rows(self, grid: Grid) -> list[Sequence[Call]]:
+        """Cut a grid into chunks of whole rows, or of calls where one row is too long."""
+        row = sum(_weight(question) + _WORD for question in grid.questions)
+        most = min(self._chunk_limit // len(grid.questions), self._max_data // row)
+        if most == 0:
+            return list(self._chunks(list(grid)))
+        return [grid.rows(at, at + most) for at in range(0, len(grid.arguments), most)]
+
     def _known_absent(self, block: Block) -> bool:
         return self._absent_since is not None and block.number < self._absent_since + ABSENT_FOR
 
-    def _chunks(self, calls: Sequence[Call]) -> Iterator[list[Call]]:
+    def _chunks(self, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
         chunk: list[Call] = []
         size = 0
         for call in calls:
-            weight = len(call.data) + 5 * _WORD
+            weight = _weight(call)
             if chunk and (len(chunk) >= self._chunk_limit or size + weight > self._max_data):
                 yield chunk
                 chunk, size = [], 0
@@ -174,8 +254,14 @@ class Multicall:
         if chunk:
             yield chunk
 
-    async def _aggregate(self, calls: list[Call], block: Block, at: Any, purpose: str) -> Readings:  # noqa: ANN401
-        request = {"to": hexed(self._address), "data": hexed(encode_aggregate3(calls))}
+    async def _aggregate(
+        self,
+        calls: Sequence[Call],
+        block: Block,
+        at: Any,  # noqa: ANN401
+        purpose: str,
+    ) -> Readings:
+        request = {"to": hexed(self._address), "data": aggregate3_text(calls)}
         try:
             returned = octets(
                 await self._rpc.call("eth_call", [request, at], TEXT, purpose=purpose)
@@ -191,9 +277,14 @@ class Multicall:
             self._absent_since = block.number
             return await self._one_by_one(calls, at, purpose)
         self._absent_since = None
+        if isinstance(calls, Grid):
+            words = decode_words(returned, len(calls))
+            if words is not None:
+                self._fitted(len(calls) + len(calls.questions) - 1)  # no further row would fit
+                return Words(calls, words)
         return await self._judged(calls, decode_results(returned, len(calls)), at, purpose)
 
-    async def _halved(self, calls: list[Call], block: Block, at: Any, purpose: str) -> Readings:  # noqa: ANN401
+    async def _halved(self, calls: Sequence[Call], block: Block, at: Any, purpose: str) -> Readings:  # noqa: ANN401
         middle = len(calls) // 2
         self._chunk_limit = min(self._chunk_limit, len(calls) - middle)
         first = await self._aggregate(calls[:middle], block, at, purpose)
@@ -201,7 +292,7 @@ class Multicall:
 
     async def _judged(
         self,
-        calls: list[Call],
+        calls: Sequence[Call],
         results: list[tuple[bool, bytes]],
         at: Any,  # noqa: ANN401
         purpose: str,
@@ -222,9 +313,14 @@ class Multicall:
         starved = sum(answer is not None for answer in again.values())
         if starved:
             self._chunk_limit = max(1, min(self._chunk_limit, len(calls) - starved))
-        elif len(calls) >= self._chunk_limit:
-            self._chunk_limit = min(self._max_calls, self._chunk_limit * 9 // 8 + 1)
+        else:
+            self._fitted(len(calls))
         return {**readings, **again}
+
+    def _fitted(self, size: int) -> None:
+        """Let chunks grow again after one that had room for so many calls at most."""
+        if size >= self._chunk_limit:
+            self._chunk_limit = min(self._max_calls, self._chunk_limit * 9 // 8 + 1)
 
     async def _one_by_one(
         self,

@@ -128,6 +128,21 @@ class Book:
             account = undo.accounts.get(key[0], {}).get(key[1], account)
         return block, market, account
 
+    def replaced_since(self, block: Block) -> Mapping[Key, Account | None] | None:
+        """
+        Return what the blocks above this one replaced, each account as it left it (None: absent).
+
+        None if the block is no longer the book's, or the undo log does not reach it.
+        """
+        if self.canonical(block.number) != block:
+            return None
+        replaced: dict[Key, Account | None] = {}
+        for undo in reversed(self._undo):
+            if undo.block.number <= block.number:
+                break
+            replaced.update(undo.accounts)  # the oldest counts: it left the account as it was then
+        return replaced
+
     def newcomers(self) -> dict[str, set[Address]]:
         """Return the users, by protocol, whom the newest block brought into the book."""
         found: dict[str, set[Address]] = {}

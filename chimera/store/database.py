@@ -10,20 +10,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, event, inspect, text
+from sqlalchemy import ColumnClause, Connection, column, event, inspect, select, table, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from chimera.errors import Refuse, Unreachable
-from chimera.store.schema import VERSION_TABLE
+from chimera.store.schema import REVISIONS, VERSION_TABLE
 
-MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 0x6368696D65726131  # one number for all daemons: "chimera1" in ASCII
 BAD_QUERY = (TypeError, ValueError)  # of drivers, for what they do not know in a URL
 CONNECT_SECONDS, COMMAND_SECONDS = 10, 30  # how long PostgreSQL may stay silent
@@ -69,7 +63,7 @@ async def open_database(url: str, *, reads: bool = False) -> AsyncEngine:
     except _Unfit as error:
         await engine.dispose()
         raise Unreachable(f"the history database {name} cannot be used: {error}") from error
-    except (SQLAlchemyError, sqlite3.Error, OSError, CommandError, *BAD_QUERY) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError, *BAD_QUERY) as error:
         await engine.dispose()
         raise Unreachable(
             f"the history database {name} cannot be opened: {cause(error)}"
@@ -206,44 +200,34 @@ def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # SQLite has the lock since `_begin`
         lock = text("SELECT pg_advisory_xact_lock(:lock)")
         connection.execute(lock, {"lock": MIGRATION_LOCK})
-    config = _config()
-    config.attributes["connection"] = connection
-    _prove_ours(connection, ScriptDirectory.from_config(config))
-    command.upgrade(config, "head")
+    if _proved(connection) == {REVISIONS[-1]}:
+        return
+    from chimera.store.upgrading import upgrade  # noqa: PLC0415  (Alembic; most starts do without)
 
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
+    upgrade(connection)
 
 
 def _prove_current(connection: Connection) -> None:
-    scripts = ScriptDirectory.from_config(_config())
-    _prove_ours(connection, scripts)
-    found = set(_versions(connection))
+    found = _proved(connection)
     if not found:
         raise _Absent
-    if found != set(scripts.get_heads()):
+    if found != {REVISIONS[-1]}:
         raise _Unfit("its schema is of an older version, which `chimera run` brings up to date")
 
 
-def _versions(connection: Connection) -> tuple[str, ...]:
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    return context.get_current_heads()
-
-
-def _prove_ours(connection: Connection, scripts: ScriptDirectory) -> None:
+def _proved(connection: Connection) -> set[str]:
+    """Return the revisions that the schema has, none for an empty database; it has to be ours."""
     tables = set(inspect(connection).get_table_names())
     if VERSION_TABLE not in tables:
         if tables:
             raise _Unfit(f"it has tables of another program ({', '.join(sorted(tables)[:3])})")
-        return
-    known = {script.revision for script in scripts.walk_revisions()}
-    unknown = set(_versions(connection)) - known
+        return set()
+    number: ColumnClause[str] = column("version_num")
+    found = set(connection.scalars(select(number).select_from(table(VERSION_TABLE))))
+    unknown = found - set(REVISIONS)
     if unknown:
         raise _Unfit(
             f"its schema ({', '.join(sorted(unknown))}) is newer than this version of Chimera,"
             " which has to be updated"
         )
+    return found

@@ -14,6 +14,7 @@ from sqlalchemy import (
 )
 
 VERSION_TABLE = "chimera_schema"  # where Alembic notes the revision, under a name that is ours
+REVISIONS = ("0001", "0002")  # all that are in `migrations`, the newest last
 
 metadata = MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_name)s"}

@@ -1,27 +1,29 @@
 """
 Accounts as arrays: columns of bytes in place of an object each, so that many are read at once.
 
-Accounts with the same number of amounts share a page. A page begins with its length and a header in
-MessagePack, which has the shapes that no page before it had. Its arrays follow: the holders in a
-row, which shape each has, the block of its last change, and a column for each amount. A column is
-as wide as its largest amount needs, in words of 64 bits, the lowest words of all accounts first.
+Accounts with the same number of amounts share a page. A page begins with the length of its header
+and the header in MessagePack. Its arrays follow: the holders in a row, which shape each has, the
+block of its last change, and the amounts, all first ones, then all second ones: the lowest 64 bits
+of each. What is longer follows by its place among the amounts: who has a second word, the second
+words, then the third ones, if any. What the shapes of all pages are made of is said once, in
+`Names`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from chimera.domain.block import Address
-from chimera.domain.market import Account, Holder, Shape, shape_of
+from chimera.domain.market import FIRST_AMOUNT, Account, Holder, Shape, shape_of
 
-PAGE = 256  # accounts; one is encoded within a few milliseconds
+PAGE = 256  # accounts; one is encoded within a millisecond
 WORD = 8  # bytes
 LENGTH = 4  # bytes
 NUMBER, INDEX = np.dtype("<u8"), np.dtype("<u4")
@@ -29,31 +31,47 @@ NUMBER, INDEX = np.dtype("<u8"), np.dtype("<u4")
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Place = Annotated[int, msgspec.Meta(ge=0)]
 Item = tuple[Holder, Account]
-
-
-class Legs(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A `Shape`, with the places of its assets in `Names`, and of its set of enabled ones."""
-
-    supplied: tuple[Place, ...]
-    owed: tuple[Place, ...]
-    marks: tuple[Place, ...]
-    enabled: Place
-    mode: int
+A = TypeVar("A", tuple[Address, ...], frozenset[Address])
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True):
-    """How many accounts a page has, how many words each amount takes, which shapes are new."""
+    """
+    What the arrays of a page are.
+
+    Attributes:
+        accounts: How many it has.
+        amounts: How many each of them has.
+        longer: How many amounts have a second word that is not 0, a third, and so on.
+    """
 
     accounts: Count
-    words: tuple[Count, ...]
-    legs: tuple[Legs, ...]
+    amounts: Place
+    longer: tuple[Place, ...]
 
 
 class Names(msgspec.Struct, frozen=True, array_like=True):
-    """What shapes are made of: assets, and sets of them by their places."""
+    """
+    What the shapes are made of: there are many of them, of few parts.
+
+    Attributes:
+        assets: In the order in which they were met.
+        sides: The sides of accounts, each as places in `assets`.
+        sets: The sets of enabled assets, likewise.
+        supplied: For each shape, the place of its supply side in `sides`.
+        owed: Of its debt side.
+        marks: Of its marks.
+        enabled: The place of its enabled assets in `sets`.
+        modes: Its mode.
+    """
 
     assets: tuple[bytes, ...]
+    sides: tuple[tuple[Place, ...], ...]
     sets: tuple[tuple[Place, ...], ...]
+    supplied: tuple[Place, ...]
+    owed: tuple[Place, ...]
+    marks: tuple[Place, ...]
+    enabled: tuple[Place, ...]
+    modes: tuple[int, ...]
 
 
 class Encoder:
@@ -62,53 +80,72 @@ class Encoder:
     def __init__(self) -> None:
         self._shapes: dict[Shape, int] = {}
         self._assets: dict[Address, int] = {}
+        self._sides: dict[tuple[Address, ...], int] = {}
         self._sets: dict[frozenset[Address], int] = {}
+        self._places: tuple[list[tuple[int, ...]], ...] = [], []  # of the assets of sides and sets
+        self._parts: tuple[list[int], ...] = [], [], [], [], []  # of the shapes
 
     @property
     def names(self) -> Names:
         """What the shapes of all pages so far are made of."""
-        sets = tuple(map(self._places, self._sets))  # some of them may have been on no leg
-        return Names(tuple(self._assets), sets)
-
-    def page(self, items: Sequence[Item]) -> bytes:
-        """Write accounts with the same number of amounts down."""
-        holders, accounts = zip(*items, strict=True)
-        shapes, blocks, *amounts = zip(*accounts, strict=True)
-        fresh = [shape for shape in dict.fromkeys(shapes) if shape not in self._shapes]
-        for shape in fresh:
-            self._shapes[shape] = len(self._shapes)
-        columns = [_words(column) for column in amounts]
-        header = msgspec.msgpack.encode(
-            Page(len(items), tuple(map(len, columns)), tuple(map(self._legs, fresh)))
+        sides, sets = self._places
+        return Names(
+            tuple(self._assets), tuple(sides), tuple(sets), *(tuple(part) for part in self._parts)
         )
+
+    def page(self, holders: Sequence[Holder], accounts: Sequence[Account]) -> bytes:
+        """Write accounts with the same number of amounts down."""
+        shapes, blocks = [its[0] for its in accounts], [its[1] for its in accounts]
+        for shape in shapes:
+            if shape not in self._shapes:
+                self._meet(shape)
+        places = range(FIRST_AMOUNT, len(accounts[0]))
+        lowest, longer = _words([its[place] for place in places for its in accounts])
+        lengths = tuple(len(words) for words, _ in longer)
+        header = msgspec.msgpack.encode(Page(len(accounts), len(places), lengths))
         content = [
             len(header).to_bytes(LENGTH, "little"),
             header,
             *holders,
             np.array([self._shapes[shape] for shape in shapes], INDEX).tobytes(),
             np.array(blocks, NUMBER).tobytes(),
-            *(column.tobytes() for column in columns),
+            lowest.tobytes(),
+            *(array.tobytes() for arrays in longer for array in arrays),
         ]
         return b"".join(content)
 
-    def _legs(self, shape: Shape) -> Legs:
-        enabled = self._sets.setdefault(shape.enabled, len(self._sets))
-        supplied, owed = self._places(shape.supplied), self._places(shape.owed)
-        return Legs(supplied, owed, self._places(shape.marks), enabled, shape.mode)
+    def _meet(self, shape: Shape) -> None:
+        sides, sets = self._places
+        own = (shape.supplied, shape.owed, shape.marks)
+        places = [self._place(side, self._sides, sides) for side in own]
+        places += [self._place(shape.enabled, self._sets, sets), shape.mode]
+        for part, place in zip(self._parts, places, strict=True):
+            part.append(place)
+        self._shapes[shape] = len(self._shapes)
 
-    def _places(self, assets: Iterable[Address]) -> tuple[int, ...]:
-        known = self._assets
-        return tuple([known.setdefault(asset, len(known)) for asset in assets])
+    def _place(self, assets: A, known: dict[A, int], written: list[tuple[int, ...]]) -> int:
+        """Return the place of a side or set among those that are known, and make it known."""
+        if assets not in known:
+            own = self._assets  # of an enabled set, some may be on no leg
+            written.append(tuple([own.setdefault(asset, len(own)) for asset in assets]))
+            known[assets] = len(known)
+        return known[assets]
 
 
-def pages_of(accounts: Mapping[Holder, Account]) -> Iterator[list[Item]]:
-    """Sort accounts into pages; who encodes one after the other makes nobody wait for long."""
-    unfinished: defaultdict[int, list[Item]] = defaultdict(list)
-    for item in accounts.items():
-        page = unfinished[len(item[1])]
-        page.append(item)
-        if len(page) == PAGE:
-            yield unfinished.pop(len(item[1]))
+def pages_of(items: Iterable[Item]) -> Iterator[tuple[list[Holder], list[Account]]]:
+    """
+    Sort accounts into pages; who encodes one after the other makes nobody wait for long.
+
+    Two lists each: a collection of garbage would have to look at a pair for each account.
+    """
+    unfinished: defaultdict[int, tuple[list[Holder], list[Account]]]
+    unfinished = defaultdict(lambda: ([], []))
+    for holder, account in items:
+        holders, accounts = unfinished[len(account)]
+        holders.append(holder)
+        accounts.append(account)
+        if len(accounts) == PAGE:
+            yield unfinished.pop(len(account))
     yield from unfinished.values()
 
 
@@ -123,10 +160,17 @@ class Decoder:
     def __init__(self, names: Names, size: int) -> None:
         self.accounts: dict[Holder, Account] = {}
         self._size = size
-        self._asset = list(map(Address, names.assets)).__getitem__
-        self._sets = [frozenset(map(self._asset, places)) for places in names.sets]
-        self._shapes: list[Shape] = []
-        self._widths: list[int] = []
+        asset = list(map(Address, names.assets)).__getitem__
+        sides = [tuple(map(asset, places)) for places in names.sides]
+        sets = [frozenset(map(asset, places)) for places in names.sets]
+        columns = names.supplied, names.owed, names.marks, names.enabled, names.modes
+        if len(set(map(len, columns))) != 1:
+            raise ValueError("a shape lacks some of its parts")
+        legs = [list(map(sides.__getitem__, places)) for places in columns[:3]]
+        enabled = map(sets.__getitem__, names.enabled)
+        self._shapes = np.empty(len(names.modes), object)
+        self._shapes[:] = list(map(shape_of, *legs, enabled, names.modes))
+        self._widths = np.array([list(map(len, side)) for side in legs], INDEX).sum(axis=0)
 
     def page(self, content: memoryview, at: int) -> int:
         """Read the page that begins at `at`; return where it ends."""
@@ -134,54 +178,45 @@ class Decoder:
         at = begin + int.from_bytes(content[at:begin], "little")
         page = msgspec.msgpack.decode(content[begin:at], type=Page)
         count = page.accounts
-        for legs in page.legs:
-            self._meet(legs)
         holders = np.frombuffer(content, f"V{self._size}", count, at).tolist()
         at += count * self._size
-        kinds = np.frombuffer(content, INDEX, count, at).tolist()
-        at += count * INDEX.itemsize
-        blocks = np.frombuffer(content, NUMBER, count, at).tolist()
-        at += count * WORD
-        columns = []
-        for words in page.words:
-            columns.append(_amounts(np.frombuffer(content, NUMBER, words * count, at), words))
-            at += words * count * WORD
-        if set(map(self._widths.__getitem__, kinds)) != {len(columns)}:
+        kinds = np.frombuffer(content, INDEX, count, at)
+        at += kinds.nbytes
+        blocks = np.frombuffer(content, NUMBER, count, at)
+        at += blocks.nbytes
+        columns, at = _amounts(content, at, page)
+        if (self._widths[kinds] != page.amounts).any():
             raise ValueError("an account has another number of amounts than its shape")
-        rows = zip(map(self._shapes.__getitem__, kinds), blocks, *columns, strict=True)
-        accounts = map(tuple.__new__, repeat(Account), rows)
-        self.accounts.update(zip(holders, accounts, strict=True))
+        rows = zip(self._shapes[kinds].tolist(), blocks.tolist(), *columns, strict=True)
+        self.accounts.update(zip(holders, map(tuple.__new__, repeat(Account), rows), strict=True))
         return at
 
-    def _meet(self, legs: Legs) -> None:
-        asset = self._asset
-        self._shapes.append(
-            shape_of(
-                tuple(map(asset, legs.supplied)),
-                tuple(map(asset, legs.owed)),
-                tuple(map(asset, legs.marks)),
-                self._sets[legs.enabled],
-                legs.mode,
-            )
-        )
-        self._widths.append(len(legs.supplied) + len(legs.owed) + len(legs.marks))
+
+Numbers = NDArray[np.uint64]
+Places = NDArray[np.uint32]
 
 
-def _words(amounts: Sequence[int]) -> NDArray[np.uint64]:
-    """Return a row for each word that the largest amount has, the lowest first."""
-    size = -(-max(amounts).bit_length() // (WORD * 8))
+def _words(amounts: Sequence[int]) -> tuple[Numbers, list[tuple[Places, Numbers]]]:
+    """Return the lowest words of all, and for each further one who has it, and what it is."""
+    size = -(-max(amounts, default=1).bit_length() // (WORD * 8))
     joined = b"".join([amount.to_bytes(size * WORD, "little") for amount in amounts])
-    return np.frombuffer(joined, NUMBER).reshape(-1, size).T
+    words = np.frombuffer(joined, NUMBER).reshape(-1, size).T
+    longer = [(np.flatnonzero(row).astype(INDEX), row[row != 0]) for row in words[1:]]
+    return words[0], longer
 
 
-def _amounts(column: NDArray[np.uint64], size: int) -> list[int]:
-    """Put a column together again: most amounts have one word, and cost nothing more."""
-    words = column.reshape(size, -1)
-    if not words.any(axis=0).all():
+def _amounts(content: memoryview, at: int, page: Page) -> tuple[list[list[int]], int]:
+    """Read the amounts of a page that begin at `at`: all first ones, and so on; and their end."""
+    lowest = np.frombuffer(content, NUMBER, page.accounts * page.amounts, at)
+    at += lowest.nbytes
+    amounts = lowest.astype(object)
+    for number, length in enumerate(page.longer, 1):
+        places = np.frombuffer(content, INDEX, length, at)
+        at += places.nbytes
+        words = np.frombuffer(content, NUMBER, length, at)
+        at += words.nbytes
+        amounts[places] |= words.astype(object) << (WORD * 8 * number)
+    if not (lowest.all() or amounts.all()):
         raise ValueError("an account has an amount of 0")
-    amounts: list[int] = words[0].tolist()
-    for place in range(1, size):
-        higher = words[place].tolist()
-        for at in np.flatnonzero(words[place]).tolist():
-            amounts[at] |= higher[at] << (WORD * 8 * place)
-    return amounts
+    columns: list[list[int]] = amounts.reshape(page.amounts, page.accounts).tolist()
+    return columns, at

@@ -1,7 +1,7 @@
 """
 The book in a file beside the history: everybody's account as it was at one block.
 
-The file begins with `MAGIC`, then the BLAKE2b digest of all that follows: the length of the header,
+The file begins with `MAGIC`, then the SHA-256 digest of all that follows: the length of the header,
 the header in MessagePack, and for each protocol its pages (see `snapshot_codec`) and who was known
 without an account. Whoever reads it gets all of it or is refused.
 """
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -26,7 +26,7 @@ from chimera.domain.remembered import Remembered
 from chimera.errors import Skip
 from chimera.store.snapshot_codec import Count, Decoder, Encoder, Names, Place, pages_of
 
-MAGIC = b"chimera snapshot 1\n"  # the 1 is the version of the format
+MAGIC = b"chimera snapshot 2\n"  # the 2 is the version of the format
 DIGEST_BYTES = 32
 LENGTH_BYTES = 8
 
@@ -113,18 +113,18 @@ class Draft:
         self._parts: list[Part] = []
         self._content: list[bytes] = []
 
-    def add(self, accounts: Mapping[Holder, Account], vacant: bytes) -> Iterator[None]:
+    def add(self, items: Iterable[tuple[Holder, Account]], vacant: bytes) -> Iterator[None]:
         """Add the next protocol; between two pages, somebody else may have a turn."""
-        encoder, pages = Encoder(), 0
-        for items in pages_of(accounts):
-            self._content.append(encoder.page(items))
+        encoder, pages, accounts, size = Encoder(), 0, 0, 1
+        for page in pages_of(items):
+            self._content.append(encoder.page(*page))
             pages += 1
+            accounts += len(page[0])
+            size = len(page[0][0])
             yield
-        size = len(next(iter(accounts), b"?"))
         known = vacant if accounts else b""  # without any account, it is not said how long they are
         self._content.append(known)
-        vacancies = len(known) // size
-        self._parts.append(Part(size, encoder.names, pages, len(accounts), vacancies))
+        self._parts.append(Part(size, encoder.names, pages, accounts, len(known) // size))
 
     def save(self, path: Path) -> None:
         """
@@ -236,7 +236,7 @@ def _read_part(content: memoryview, at: int, part: Part) -> tuple[Remembered, in
 
 
 def _digest(content: list[bytes] | list[memoryview]) -> bytes:
-    digest = blake2b(digest_size=DIGEST_BYTES)
+    digest = sha256()  # processors have instructions for it
     for part in content:
         digest.update(part)
     return digest.digest()

@@ -131,7 +131,7 @@ def lie_about(file: Path, user: Address) -> None:
     true = accounts[user]
     accounts[user] = true.with_amount(FIRST_AMOUNT, true[FIRST_AMOUNT] + 1, true.updated_block)
     draft = Draft(header.identity, block_of(header))
-    list(draft.add(accounts, b""))
+    list(draft.add(accounts.items(), b""))
     draft.save(file)
 
 
@@ -144,7 +144,7 @@ from tests.fakes_state import WETH, address, first_block
 
 def save(accounts):
     draft = Draft(Identity("1", 1, ()), first_block())
-    list(draft.add(accounts, b""))
+    list(draft.add(accounts.items(), b""))
     draft.save(Path(sys.argv[1]))
 
 class Dying:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pytest
 from eth_utils.address import to_checksum_address
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chimera.domain import abi
 from chimera.domain.block import Address
-from chimera.domain.call import Answer, Call
+from chimera.domain.call import Answer, Call, Grid, Inquiry, Words
 from chimera.domain.market import Account
 from chimera.domain.numeric import Bps
 from chimera.errors import Refuse
@@ -51,6 +55,7 @@ from tests.fakes_aave_v3 import (
 
 AAVE = AaveV3(name="aave", address=PROVIDER, from_block=0)
 INDEX = 10**27
+T = TypeVar("T")
 
 
 def test_a_pool_is_read_as_it_stands() -> None:
@@ -226,6 +231,102 @@ def test_accounts_are_read_with_every_balance_and_bits_without_a_reserve() -> No
 
     enabled = frozenset({USDC, vacant(9)})
     assert found == {ALICE: Account({WETH: 5}, {USDC: 6}, enabled, 1, BLOCK.number)}
+
+
+USERS = [address(0x100 + number) for number in range(4)]
+balances = st.fixed_dictionaries(
+    dict.fromkeys(RESERVES, st.just(0) | st.integers(1, 2**256 - 1) | st.sampled_from([1, 2**64]))
+)
+holdings = st.tuples(
+    balances, balances, st.just(0) | st.integers(0, 2**256 - 1), st.integers(0, 255)
+)
+
+
+def answers_of(
+    held: tuple[dict[Address, int], dict[Address, int], int, int], user: Address
+) -> dict[Call, Answer]:
+    """Return what the contracts say of a user: supplies, debts, bitmap, eMode."""
+    supplied, owed, bitmap, mode = held
+    tokens = {
+        **{RESERVES[asset].supply_token: amount for asset, amount in supplied.items()},
+        **{RESERVES[asset].debt_token: amount for asset, amount in owed.items()},
+    }
+    return {
+        abi.of_address(POOL, calls.GET_USER_CONFIGURATION, user): word(bitmap),
+        abi.of_address(POOL, calls.GET_USER_EMODE, user): word(mode),
+        **{
+            abi.of_address(token, calls.SCALED_BALANCE_OF, user): word(amount)
+            for token, amount in tokens.items()
+        },
+    }
+
+
+def in_words(inquiry: Inquiry[T]) -> Inquiry[T]:
+    """Answer the grid of an inquiry as a reader does that reads it in one piece."""
+    try:
+        grid = next(inquiry)
+        answers = yield grid
+        assert isinstance(grid, Grid)
+        inquiry.send(Words(grid, b"".join(answers[call] or b"" for call in grid)))
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("it asks once")
+
+
+@given(st.lists(holdings, max_size=4), st.permutations(list(RESERVES)), st.booleans())
+def test_accounts_are_what_the_answers_say_whichever_way_they_come(
+    held: list[tuple[dict[Address, int], dict[Address, int], int, int]],
+    order: list[Address],
+    as_words: bool,  # noqa: FBT001
+) -> None:
+    users = USERS[: len(held)]
+    reserves = {asset: RESERVES[asset] for asset in order}
+    answers: dict[Call, Answer] = {}
+    for user, its in zip(users, held, strict=True):
+        answers |= answers_of(its, user)
+    inquiry = AAVE.read_accounts(market(reserves=reserves), users, BLOCK)
+
+    found = drive(in_words(inquiry) if as_words else inquiry, answers)
+
+    by_bit = {reserve.bit: asset for asset, reserve in RESERVES.items()}
+    expected = {
+        user: Account(
+            supplied,
+            owed,
+            frozenset(by_bit.get(n, vacant(n)) for n in range(128) if bitmap >> 2 * n + 1 & 1),
+            mode,
+            BLOCK.number,
+        )
+        for user, (supplied, owed, bitmap, mode) in zip(users, held, strict=True)
+    }
+    expected = {user: account for user, account in expected.items() if not account.is_blank}
+    assert found == expected
+    assert [repr(account) for account in found.values()] == list(map(repr, expected.values()))
+    assert all(found[user].shape is expected[user].shape for user in found)
+
+
+@pytest.mark.parametrize("place", range(10))
+@pytest.mark.parametrize("answer", [None, b"", bytes(31)])
+def test_a_user_about_whom_a_contract_says_nothing_is_no_account(
+    place: int, answer: Answer
+) -> None:
+    answers = answers_of((dict.fromkeys(RESERVES, 1), dict.fromkeys(RESERVES, 2), 0, 0), ALICE)
+    mute = list(answers)[place]
+
+    with pytest.raises(Refuse, match=f"^{to_checksum_address(mute.to)} does not answer"):
+        drive(AAVE.read_accounts(market(), [ALICE], BLOCK), {**answers, mute: answer})
+
+
+def test_what_follows_the_first_word_of_an_answer_does_not_count() -> None:
+    answers = answers_of((dict.fromkeys(RESERVES, 1), dict.fromkeys(RESERVES, 2), 3, 4), ALICE)
+    longer = {call: (answer or b"") + word(5) for call, answer in answers.items()}
+
+    read, more = (
+        drive(AAVE.read_accounts(market(), [ALICE], BLOCK), given) for given in (answers, longer)
+    )
+
+    assert read == more
 
 
 def test_discovery_names_who_got_debt_and_on_demand_who_got_supply() -> None:

@@ -16,6 +16,8 @@ from chimera.app.snapshots import BLOCK_IN_ACCOUNTS, EVERY, RANDOM, RISKIEST, Sn
 from chimera.domain.market import Account
 from chimera.domain.opportunity import Checkpoint
 from chimera.errors import Rebuild, Retry
+from chimera.state import past
+from chimera.store import snapshot_codec
 from tests.fakes_snapshots import PEOPLE, RISKIEST_USERS, RISKY, SAFE, START, VACANT, House
 from tests.fakes_state import USDC, WETH, account, address, child
 
@@ -229,19 +231,42 @@ async def test_blocks_that_come_while_it_is_written_are_not_in_it(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, before = await house.block(), house.accounts
+    users = [PEOPLE[0], PEOPLE[-1], PEOPLE[100], PEOPLE[-1]]  # the first is in the first page
 
     async def meanwhile(*_: object) -> None:
-        if house.book.block == at:
-            await house.block()
+        if users:
+            await house.block(users.pop(0))
 
     with monkeypatch.context() as patched:
+        patched.setattr(snapshot_codec, "PAGE", 32)
+        patched.setattr(past, "PART", 8)
         patched.setattr(asyncio, "sleep", meanwhile)
         await house.snapshots.write()
+    assert not users
     house.adapter.chain = dict(before)
     house.crash()
 
     assert (await house.begin()).block == at
     assert house.accounts == before
+
+
+async def test_a_block_that_leaves_while_it_is_written_is_not_in_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = house.file.read_bytes()
+    await house.block()
+
+    async def meanwhile(*_: object) -> None:
+        if house.book.block != START:
+            house.book.rollback(START.number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshot_codec, "PAGE", 32)
+        patched.setattr(past, "PART", 8)
+        patched.setattr(asyncio, "sleep", meanwhile)
+        await house.snapshots.write()
+
+    assert house.file.read_bytes() == written
 
 
 async def soon(happened: Callable[[], bool]) -> None:

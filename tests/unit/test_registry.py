@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_without_that_package_its_kind_is_refused(config: Path) -> None:
 
 @pytest.mark.usefixtures("package")
 def test_nobody_replaces_a_family_of_ours() -> None:
-    assert families()["aave_v3"] is AaveV3
+    assert families()["aave_v3"].load() is AaveV3
 
 
 def test_chosen_markets_reach_the_family_and_are_left_out_where_none_are_chosen(
@@ -97,6 +98,21 @@ def test_a_family_is_built_under_its_own_kind(kind: str) -> None:
 
     assert (adapter.kind, adapter.name) == (kind, "one")
     assert (adapter.address, adapter.from_block) == (ENTRY, 7)
+
+
+IMPORTED = """
+import sys
+from chimera import app, registry
+
+registry.build_adapter(kind="morpho_blue", name="one", address=bytes(20), from_block=7)
+print({name.split(".")[2] for name in sys.modules if name.startswith("chimera.protocols.")})
+"""
+
+
+def test_a_family_that_nobody_follows_is_not_imported() -> None:
+    told = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, check=True)
+
+    assert told.stdout == b"{'morpho_blue'}\n"
 
 
 def test_the_shipped_configuration_of_base_has_every_family_and_each_can_be_built() -> None:

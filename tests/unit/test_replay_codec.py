@@ -66,7 +66,7 @@ def test_the_order_of_a_mapping_does_not_show_in_canonical_json(
 def test_every_family_keeps_its_market_in_a_shape_that_can_be_recorded() -> None:
     names = set()
     for family in BUILT_IN.values():
-        inquiry = get_type_hints(family.read_market)["return"]  # type: ignore[attr-defined]
+        inquiry = get_type_hints(family.load().read_market)["return"]
         names.add(shape_of(get_args(inquiry)[-1]).name.partition("(")[0])
 
     assert names == {"AaveMarket", "CompoundMarket", "CometMarket", "MorphoMarket"}

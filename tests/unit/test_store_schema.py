@@ -1,6 +1,8 @@
 """How a history opens: from nothing, from its own past, and from what is not its own."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,13 +13,15 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 
 from chimera.domain.block import Address
 from chimera.errors import Unreachable
-from chimera.store.database import MIGRATIONS, open_database
+from chimera.store.database import open_database
 from chimera.store.history import SqlHistory
-from chimera.store.schema import VERSION_TABLE, metadata
+from chimera.store.schema import REVISIONS, VERSION_TABLE, metadata
+from chimera.store.upgrading import MIGRATIONS
 from tests.fakes_store import ALICE
 
 
@@ -145,6 +149,44 @@ async def test_a_password_is_not_repeated() -> None:
         await open_and_close("nothing+nothing://chimera:hunter2@127.0.0.1/name")
 
     assert "hunter2" not in str(refusal.value)
+
+
+async def test_a_schema_that_alembic_cannot_follow_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "chimera.db"
+    await open_and_close(url_of(path))
+    run(path, f"INSERT INTO {VERSION_TABLE} VALUES ('0001')")  # noqa: S608  (our own name)
+
+    with pytest.raises(Unreachable, match="cannot be opened: Requested revision 0002 overlaps"):
+        await open_and_close(url_of(path))
+
+
+def test_every_revision_is_known_by_name() -> None:
+    revisions = ScriptDirectory(str(MIGRATIONS)).walk_revisions()
+
+    assert [script.revision for script in revisions] == list(reversed(REVISIONS))
+
+
+OPENS = """
+import asyncio, sys
+from chimera.store.history import SqlHistory
+
+async def open_and_close():
+    history = SqlHistory(sys.argv[1], chain_id=1)
+    await history.open()
+    await history.close()
+
+asyncio.run(open_and_close())
+print("alembic" in sys.modules)
+"""
+
+
+def test_alembic_is_imported_only_where_a_revision_is_missing(tmp_path: Path) -> None:
+    url = url_of(tmp_path / "chimera.db")
+    command = [sys.executable, "-c", OPENS, url]
+
+    told = [subprocess.run(command, capture_output=True, check=True).stdout for _ in range(2)]
+
+    assert told == [b"True\n", b"False\n"]
 
 
 def migrate(path: Path, way: Callable[[Config, str], None], revision: str) -> None:

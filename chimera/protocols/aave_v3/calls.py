@@ -8,7 +8,7 @@ from eth_utils.address import to_checksum_address
 
 from chimera.domain import abi
 from chimera.domain.block import Address
-from chimera.domain.call import Answer, Call
+from chimera.domain.call import Answer, Call, Grid, Readings, Words
 from chimera.domain.numeric import Bps, Ray
 from chimera.errors import Refuse
 from chimera.protocols.aave_v3.market import Configuration, Mode
@@ -70,6 +70,18 @@ def required(call: Call, answer: Answer) -> int:
             "it is not the Aave v3 contract that it should be"
         )
     return found
+
+
+def first_words(grid: Grid, answers: Readings) -> bytes:
+    """
+    Return the first word of each answer to a grid, in a row.
+
+    Raises:
+        Refuse: One of them has none.
+    """
+    if isinstance(answers, Words):
+        return answers.content
+    return b"".join([required(call, answers[call]).to_bytes(abi.WORD, "big") for call in grid])
 
 
 @dataclass(frozen=True, slots=True)

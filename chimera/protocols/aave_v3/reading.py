@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 
+import numpy as np
 from eth_utils.address import to_checksum_address
+from numpy.typing import NDArray
 
 from chimera.domain import abi
 from chimera.domain.block import ZERO_ADDRESS, Address, Block
-from chimera.domain.call import Call, Inquiry, Readings
-from chimera.domain.market import Account
+from chimera.domain.call import Call, Grid, Inquiry, Readings
+from chimera.domain.market import Account, shape_of, shared
 from chimera.errors import Refuse
 from chimera.protocols.aave_v3 import calls
 from chimera.protocols.aave_v3.engine import Engine
@@ -21,7 +22,8 @@ from chimera.protocols.aave_v3.revision import engine_of
 
 MODES_AT_ONCE = 4  # eMode ids are given out in order; read on while all of these are defined
 COLLATERAL_BITS = int("10" * 128, 2)  # of the reserves in a user's bitmap
-NOTHING = bytes(abi.WORD)
+FIRST_BALANCE = 2  # among the answers about a user: before it are bitmap and eMode
+WORDS_OF_64 = 4  # bits, in a word of the EVM
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,55 +280,71 @@ def read_accounts(
     A user without any balance is left out, unless a collateral bit or an eMode outlived the
     balances: whoever starts that user empty would be wrong at the next supply.
     """
-    tokens = [r.supply_token for r in reserves.values()] + [r.debt_token for r in reserves.values()]
+    if not users:
+        return {}
+    assets = sorted(reserves)  # as accounts have them
+    grid = Grid(_questions(pool, reserves, assets), [abi.word_of(user) for user in users])
+    words = calls.first_words(grid, (yield grid))
     by_bit = {reserve.bit: asset for asset, reserve in reserves.items()}
-    questions = {user: _account_calls(pool, tokens, user) for user in users}
-    answers = (yield tuple(chain.from_iterable(questions.values()))) if questions else {}
-    found = {
-        user: _account(list(reserves), by_bit, _numbers(asked, answers), block)
-        for user, asked in questions.items()
-    }
-    return {user: account for user, account in found.items() if not account.is_blank}
+    accounts = _accounts(assets, by_bit, words, len(grid.questions), block)
+    found = zip(users, accounts, strict=True)
+    return {user: account for user, account in found if not account.is_blank}
 
 
-def _account_calls(pool: Address, tokens: Sequence[Address], user: Address) -> list[Call]:
-    bitmap = abi.of_address(pool, calls.GET_USER_CONFIGURATION, user)
-    mode = abi.of_address(pool, calls.GET_USER_EMODE, user)
-    balance = abi.of_address(pool, calls.SCALED_BALANCE_OF, user).data  # the same for all tokens
-    return [bitmap, mode, *[Call(token, balance) for token in tokens]]
+def _questions(
+    pool: Address, reserves: Mapping[Address, Reserve], assets: Sequence[Address]
+) -> list[Call]:
+    """Return what is asked about each user: bitmap, eMode, supplies, debts."""
+    supplies = [Call(reserves[asset].supply_token, calls.SCALED_BALANCE_OF) for asset in assets]
+    debts = [Call(reserves[asset].debt_token, calls.SCALED_BALANCE_OF) for asset in assets]
+    bitmap, mode = calls.GET_USER_CONFIGURATION, calls.GET_USER_EMODE
+    return [Call(pool, bitmap), Call(pool, mode), *supplies, *debts]
 
 
-def _numbers(asked: Sequence[Call], answers: Readings) -> list[int]:
-    """Return what was answered; most balances are nothing, and soon told from a number."""
-    given = [answers[call] for call in asked]
-    return [
-        0 if answer == NOTHING else calls.required(call, answer)
-        for call, answer in zip(asked, given, strict=True)
-    ]
-
-
-def _account(
+def _accounts(
     assets: Sequence[Address],
     by_bit: Mapping[int, Address],
-    answers: Sequence[int],
+    words: bytes,
+    row: int,
     block: Block,
-) -> Account:
-    """Put together an account from what `_account_calls` asks, in that order."""
-    bitmap, mode, *balances = answers
-    owed = balances[len(assets) :]
-    return Account(
-        supplied={a: amount for a, amount in zip(assets, balances, strict=False) if amount},
-        owed={a: amount for a, amount in zip(assets, owed, strict=True) if amount},
-        enabled=_enabled(bitmap, by_bit),
-        mode=mode,
-        updated_block=block.number,
-    )
+) -> Iterator[Account]:
+    """
+    Put accounts together from rows of so many words, which answer `_questions`.
+
+    Most balances are nothing. They are told from the others all at once, and only the others are
+    made numbers.
+    """
+    parts = np.frombuffer(words, np.uint64).reshape(-1, row, WORDS_OF_64)
+    filled: NDArray[np.bool_] = np.bitwise_or.reduce(parts, axis=2) != 0
+    balances = filled[:, FIRST_BALANCE:]
+    rows, columns = np.nonzero(balances)
+    legs = [assets[place] for place in (columns % len(assets)).tolist()] if assets else []
+    amounts = _numbers(words, rows * row + columns + FIRST_BALANCE)
+    terms = np.arange(len(filled)) * row
+    collaterals = [bitmap & COLLATERAL_BITS for bitmap in _numbers(words, terms)]
+    enabled = {bits: shared(_enabled(bits, by_bit)) for bits in set(collaterals)}
+    modes = _numbers(words, terms + 1)
+    supplies = balances[:, : len(assets)].sum(axis=1).tolist()
+    debts = balances[:, len(assets) :].sum(axis=1).tolist()
+    first = 0
+    for bits, mode, supplied, owed in zip(collaterals, modes, supplies, debts, strict=True):
+        middle = first + supplied
+        end = middle + owed
+        sides = tuple(legs[first:middle]), tuple(legs[middle:end])
+        shape = shape_of(*sides, (), enabled[bits], mode)
+        yield tuple.__new__(Account, (shape, block.number, *amounts[first:end]))
+        first = end
 
 
-def _enabled(bitmap: int, by_bit: Mapping[int, Address]) -> frozenset[Address]:
+def _numbers(words: bytes, places: NDArray[np.int64]) -> list[int]:
+    """Return the words at these places as numbers."""
+    begin = (places * abi.WORD).tolist()
+    return [int.from_bytes(words[at : at + abi.WORD], "big") for at in begin]
+
+
+def _enabled(bits: int, by_bit: Mapping[int, Address]) -> frozenset[Address]:
     """Return the assets of the collateral bits: the upper of the two that each reserve has."""
     enabled = []
-    bits = bitmap & COLLATERAL_BITS
     while bits:
         lowest = bits & -bits
         bit = lowest.bit_length() // 2 - 1
