@@ -10,7 +10,7 @@ import msgspec
 
 from chimera.domain.block import Block, BlockHash, Log, LogQuery
 from chimera.rpc.faults import NodeError, TimedOut, WrongChain, fault_of
-from chimera.rpc.wire import Filter, Header, WireLog, decoded, quantity, word
+from chimera.rpc.wire import UNREADABLE, Filter, Header, WireLog, decoded, quantity, word
 
 NOTHING = LogQuery(frozenset(), frozenset())
 
@@ -82,6 +82,16 @@ class _Message(msgspec.Struct, gc=False):
     error: NodeError | None = None
 
 
+class _LogParams(msgspec.Struct, gc=False):
+    subscription: str
+    result: WireLog
+
+
+class _AnnouncedLog(msgspec.Struct, gc=False):
+    params: _LogParams
+
+
+_ANNOUNCED: msgspec.json.Decoder[_AnnouncedLog] = msgspec.json.Decoder(_AnnouncedLog)
 _MESSAGE: msgspec.json.Decoder[_Message] = msgspec.json.Decoder(_Message)
 _HEADER: msgspec.json.Decoder[Header] = msgspec.json.Decoder(Header)
 _LOG: msgspec.json.Decoder[WireLog] = msgspec.json.Decoder(WireLog)
@@ -182,7 +192,23 @@ class Conversation:
         Raises:
             ChimeraError: The node refuses the subscription, or talks nonsense.
         """
-        message = decoded(_MESSAGE, frame.encode() if isinstance(frame, str) else frame, "socket")
+        try:  # nearly all are logs: one look, whatever else it is will be found out by another
+            announced = _ANNOUNCED.decode(frame).params
+        except UNREADABLE:
+            return self._other(frame, now)
+        if announced.subscription in self._logs or announced.subscription in self._ending:
+            return self._log(announced.result)
+        return self._other(frame, now)
+
+    def _log(self, wire: WireLog) -> NewLog:
+        if wire.block_hash != self._newest_text:  # the logs of a block come in a row
+            self._newest_hash = BlockHash(word(wire.block_hash))
+            self._newest_text = wire.block_hash
+        log = self._filter.log(wire) or wire.log()
+        return NewLog(self._newest_hash, log, wire.removed)
+
+    def _other(self, frame: str | bytes, now: float) -> Event | None:
+        message = decoded(_MESSAGE, frame, "socket")
         if message.params is not None:
             return self._announced(message.params, now)
         question = self._questions.pop(message.id or 0, None)
@@ -202,12 +228,7 @@ class Conversation:
             watched, self._surely_watched = self._surely_watched, self._watching()
             return NewHead(block, time.monotonic_ns(), watched)
         if params.subscription in self._logs or params.subscription in self._ending:
-            wire = decoded(_LOG, params.result, "logs")
-            if wire.block_hash != self._newest_text:  # the logs of a block come in a row
-                self._newest_hash = BlockHash(word(wire.block_hash))
-                self._newest_text = wire.block_hash
-            log = self._filter.log(wire) or wire.log()
-            return NewLog(self._newest_hash, log, wire.removed)
+            return self._log(decoded(_LOG, params.result, "logs"))
         return None
 
     def _answered(self, question: _Question, message: _Message, now: float) -> Event | None:
