@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chimera.domain.block import Address, Block, BlockHash, Log, LogQuery
 from chimera.errors import ChimeraError, Retry
@@ -119,6 +121,39 @@ def test_logs_of_an_ending_subscription_count_as_long_as_they_come() -> None:
 
     assert isinstance(talk.take(announcement("narrow", {**words, **places}), 1.0), NewLog)
     assert talk.take(announcement("another", {**words, **places}), 1.0) is None
+
+
+WORDS = {"address": hexed(POOL), "topics": [hexed(TOPIC), word(5)], "data": "0x0102"}
+PLACES = {"blockNumber": "0x7", "blockHash": word(7), "logIndex": "0x3", "removed": False}
+HEAD = {"number": "0x7", "hash": word(7), "parentHash": word(6), "timestamp": "0x1"}
+ODD: st.SearchStrategy[object] = st.sampled_from(
+    [None, 7, "", "0x", "7", "0xzz", "0x0", word(7), word(7).upper(), [], [word(9)], True, {}]
+)
+
+
+@given(
+    st.sampled_from(["heads", "logs", "older", "another", 7]),
+    st.sampled_from([WORDS | PLACES, WORDS | PLACES | HEAD, HEAD, {}]),
+    st.dictionaries(st.sampled_from([*WORDS, *PLACES, *HEAD]), ODD, max_size=2),
+    st.sampled_from([{}, {"id": 3}, {"error": {"code": 1, "message": "no"}}, {"result": []}]),
+)
+def test_what_is_read_at_one_look_is_what_a_closer_one_finds(
+    subscription: object, usual: dict[str, Any], odd: dict[str, Any], rest: dict[str, Any]
+) -> None:
+    params = {"subscription": subscription, "result": usual | odd}
+    frame = msgspec.json.encode({**rest, "params": params})
+    outcomes: list[object] = []
+    for look in (Conversation.take, Conversation._other):
+        talk = connected()
+        for number, query in ((2, NARROW), (3, WIDE)):
+            talk.watch(query, 0.0)
+            talk.take(answer(number, "logs" if query is WIDE else "older"), 0.0)
+        try:
+            event = look(talk, frame, 1.0)
+            outcomes.append(event.block if isinstance(event, NewHead) else event)
+        except Garbled as fault:
+            outcomes.append(str(fault))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_a_head_says_what_was_surely_watched_while_it_came() -> None:
