@@ -23,7 +23,7 @@ from web3 import AsyncWeb3, WebSocketProvider
 from benchmarks.announcer import CHAIN
 from benchmarks.measuring import Samples
 from chimera.domain.block import BlockBatch, Log, LogQuery
-from chimera.rpc.announcements import NewLog
+from chimera.rpc.announcements import NewLogs
 from chimera.rpc.websocket import Subscription
 
 PATIENCE = 60.0  # seconds for one block
@@ -62,8 +62,8 @@ async def _ours(url: str, batch: BlockBatch, apply: Callable[[BlockBatch], None]
         began = time.process_time()
         subscription.watch(query)
         async for event in events:
-            if isinstance(event, NewLog):
-                logs.append(event.log)
+            if isinstance(event, NewLogs):
+                logs += event.logs
                 if len(logs) == len(batch.logs):
                     break
         apply(BlockBatch(batch.block, tuple(logs), batch.readings))

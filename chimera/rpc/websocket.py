@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
-from itertools import repeat
 from typing import cast
 
 import structlog
@@ -23,7 +22,6 @@ from chimera.rpc.announcements import (
     Disconnected,
     Event,
     NewHead,
-    NewLog,
     Probed,
     Silent,
 )
@@ -215,11 +213,8 @@ class Subscription:
     ) -> Iterator[Event]:
         """Tell what follows from these messages, or with none from the time that went by."""
         now = time.monotonic()
-        told = map(talk.take, messages, repeat(now)) if messages else (talk.tick(now),)
-        for event in told:
-            if isinstance(event, NewLog):
-                yield event
-            elif event is not None:
+        for event in talk.take(messages, now) if messages else (talk.tick(now),):
+            if event is not None:
                 self._note(source, event)
                 yield event
 

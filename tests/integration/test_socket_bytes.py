@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from chimera.domain.block import Address, LogQuery
-from chimera.rpc.announcements import Connected, Disconnected, Event, NewHead, NewLog
+from chimera.rpc.announcements import Connected, Disconnected, Event, NewHead, NewLogs
 from chimera.rpc.websocket import Subscription
 
 SECONDS = 20.0
@@ -86,6 +86,13 @@ async def until(told: AsyncGenerator[Event, None], kind: type[Event]) -> Any:  #
     while not isinstance(event := await anext(told), kind):
         pass
     return event
+
+
+async def places_of(told: AsyncGenerator[Event, None], count: int) -> list[int]:
+    places: list[int] = []
+    while len(places) < count:
+        places += [log.log_index for log in (await until(told, NewLogs)).logs]
+    return places
 
 
 async def test_a_message_in_fragments_is_joined_whatever_comes_between() -> None:
@@ -171,7 +178,7 @@ async def test_a_flood_waits_in_the_node_and_comes_whole() -> None:
             stood = sent
             await asyncio.sleep(0.5)
         assert sent < FLOOD
-        places = [(await until(told, NewLog)).log.log_index for _ in range(FLOOD)]
+        places = await places_of(told, FLOOD)
         await pouring
     assert places == list(range(FLOOD))
 
@@ -231,5 +238,4 @@ async def test_a_certificate_is_checked(
         else:
             await until(told, Connected)
             it.write(*(frame(log(place)) for place in range(3_000)))  # some pauses of reading
-            places = [(await until(told, NewLog)).log.log_index for _ in range(3_000)]
-            assert places == list(range(3_000))
+            assert await places_of(told, 3_000) == list(range(3_000))
