@@ -14,7 +14,7 @@ WITH_POSTGRES := PATH="$$PATH$$(printf ':%s' /usr/lib/postgresql/*/bin)"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test soak fuzz fork check mutants bench bench-check devnet lock clean redis postgres systemd
+.PHONY: help setup demo test soak fuzz fork check mutants bench bench-check devnet lock clean redis postgres systemd openssl
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -24,7 +24,7 @@ setup: $(PYTHON_PARTS) $(NODE_PARTS) ## make .venv with .venv/bin/chimera, and t
 demo: setup ## follow a real protocol on a local chain, and compare every account with it
 	$(BIN)/python -m devnet.demo
 
-test: setup redis postgres systemd ## run every test
+test: setup redis postgres systemd openssl ## run every test
 	$(WITH_POSTGRES) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 soak: setup redis ## live through 2,000 blocks of random faults
@@ -102,3 +102,6 @@ postgres:
 
 systemd:
 	@command -v systemd-analyze >/dev/null || .ci/apt-install systemd
+
+openssl:
+	@command -v openssl >/dev/null || .ci/apt-install openssl

@@ -1,6 +1,8 @@
 """
 A node that only announces: whoever subscribes to logs is sent those of one block, a frame each.
 
+The frames are made beforehand and written without a pause, so that nobody waits for this process.
+
     python -m benchmarks.announcer <file>
 
 The file has a line per block: a JSON list of logs, as nodes write them. It prints its port; the
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 
 CHAIN = "0x2105"
 SUBSCRIPTION = "0x2"  # of logs; that of heads is 0x1
@@ -24,7 +27,7 @@ SUBSCRIPTION = "0x2"  # of logs; that of heads is 0x1
 
 async def announce(path: Path) -> None:
     """Serve until the process is ended."""
-    blocks = [[_frame(log) for log in json.loads(line)] for line in path.open()]
+    blocks = [b"".join(map(_frame, json.loads(line))) for line in path.open()]
 
     async def converse(socket: ServerConnection) -> None:
         place = int(socket.request.path.strip("/")) if socket.request else 0
@@ -36,18 +39,19 @@ async def announce(path: Path) -> None:
                 result = subscribed if asked["method"] == "eth_subscribe" else CHAIN
                 said = {"jsonrpc": "2.0", "id": asked["id"], "result": result}
                 await socket.send(json.dumps(said))
-                for frame in blocks[place] if logs else ():
-                    await socket.send(frame)
+                if logs:
+                    socket.transport.write(blocks[place])
 
     async with serve(converse, "127.0.0.1", 0, compression=None) as server:
         print(next(iter(server.sockets)).getsockname()[1], flush=True)
         await server.serve_forever()
 
 
-def _frame(log: object) -> str:
+def _frame(log: object) -> bytes:
     params = {"subscription": SUBSCRIPTION, "result": log}
     message = {"jsonrpc": "2.0", "method": "eth_subscription", "params": params}
-    return json.dumps(message, separators=(",", ":"))
+    text = json.dumps(message, separators=(",", ":")).encode()
+    return Frame(Opcode.TEXT, text).serialize(mask=False)
 
 
 if __name__ == "__main__":

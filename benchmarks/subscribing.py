@@ -1,9 +1,9 @@
 """
 From the bytes of a WebSocket to accounts in the book, a frame per log, and web3.py beside it.
 
-Another process sends the frames. What is measured is the CPU time of this one from the first log
-to the last: ours with the daemon's own subscription, the family's rules and the book, web3.py's
-with its subscription and `process_log`, which keeps nothing.
+Another process sends the frames. What is measured is the CPU time of this one from asking for the
+logs to the last of them: ours with the daemon's own subscription, the family's rules and the book,
+web3.py's with its subscription and `process_log`, which keeps nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from web3 import AsyncWeb3, WebSocketProvider
 from benchmarks.announcer import CHAIN
 from benchmarks.measuring import Samples
 from chimera.domain.block import BlockBatch, Log, LogQuery
-from chimera.rpc.announcements import NewLog
+from chimera.rpc.announcements import NewLogs
 from chimera.rpc.websocket import Subscription
 
 PATIENCE = 60.0  # seconds for one block
@@ -52,19 +52,18 @@ def ours(url: str, batch: BlockBatch, apply: Callable[[BlockBatch], None]) -> Sa
 
 async def _ours(url: str, batch: BlockBatch, apply: Callable[[BlockBatch], None]) -> float:
     subscription = Subscription([url], chain_id=int(CHAIN, 16))
-    subscription.watch(
-        LogQuery(
-            frozenset(log.address for log in batch.logs),
-            frozenset(log.topics[0] for log in batch.logs),
-        )
+    query = LogQuery(
+        frozenset(log.address for log in batch.logs),
+        frozenset(log.topics[0] for log in batch.logs),
     )
     logs: list[Log] = []
-    began = 0.0
     async with aclosing(subscription.listen()) as events:
+        await anext(events)  # connected
+        began = time.process_time()
+        subscription.watch(query)
         async for event in events:
-            if isinstance(event, NewLog):
-                began = began or time.process_time()
-                logs.append(event.log)
+            if isinstance(event, NewLogs):
+                logs += event.logs
                 if len(logs) == len(batch.logs):
                     break
         apply(BlockBatch(batch.block, tuple(logs), batch.readings))
@@ -79,11 +78,10 @@ def theirs(url: str, count: int, decoders: Mapping[bytes, Any]) -> Samples:
 async def _theirs(url: str, count: int, decoders: Mapping[bytes, Any]) -> float:
     provider = WebSocketProvider(url, subscription_response_queue_size=2 * count)
     async with AsyncWeb3(provider) as web3:
+        began = time.process_time()
         await web3.eth.subscribe("logs", {})
-        began = 0.0
         decoded = []
         async for message in web3.socket.process_subscriptions():
-            began = began or time.process_time()
             entry: Any = message["result"]
             decoded.append(decoders[bytes(entry["topics"][0])].process_log(entry))
             if len(decoded) == count:

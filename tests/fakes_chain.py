@@ -11,7 +11,7 @@ import msgspec
 
 from chimera.domain.block import Address, Block, BlockHash, Log, LogQuery, Needs
 from chimera.domain.call import Call, Readings
-from chimera.rpc.announcements import Connected, Event, NewHead, NewLog
+from chimera.rpc.announcements import Connected, Event, NewHead, NewLogs
 from chimera.rpc.client import HttpClient
 
 POOL = Address(b"\x01" * 20)
@@ -125,7 +125,7 @@ class FakeHeads:
             self.say(NewHead(block, arrived_ns=7_000 + block.number, watched=watched))
 
     def log(self, block: Block, log: Log, *, removed: bool = False) -> None:
-        self.say(NewLog(block.hash, log, removed))
+        self.say(NewLogs(block.hash, [log], removed))
 
     def end(self) -> None:
         """Say nothing more: the feed ends once it has caught up."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -30,7 +30,7 @@ from chimera.rpc.announcements import (
     Disconnected,
     Event,
     NewHead,
-    NewLog,
+    NewLogs,
     Probed,
     Silent,
 )
@@ -59,7 +59,8 @@ async def record(
 
     def overhear(event: Event) -> None:
         for recorder in heard:
-            recorder.heard(said(event))
+            for document in said(event):
+                recorder.heard(document)
 
     rooms = build_rooms(settings, progress=progress, overheard=overhear)
     markets = markets_of(rooms.chain.adapters)
@@ -137,23 +138,24 @@ def markets_of(adapters: Mapping[str, Adapter[Any]]) -> dict[str, type[Market]]:
     return found
 
 
-def said(event: Event) -> Document:
+def said(event: Event) -> Iterator[Document]:
     """Return what the subscription said as a recording has it."""
     match event:
         case NewHead(block):
-            return {"event": "head", "block": written_block(block), "arrived": event.arrived_ns}
-        case NewLog(block_hash, log, removed):
-            return {
-                "event": "log",
-                "block_hash": written_bytes(block_hash),
-                "log": written_log(log),
-                "removed": removed,
-            }
+            yield {"event": "head", "block": written_block(block), "arrived": event.arrived_ns}
+        case NewLogs(block_hash, logs, removed):
+            for log in logs:
+                yield {
+                    "event": "log",
+                    "block_hash": written_bytes(block_hash),
+                    "log": written_log(log),
+                    "removed": removed,
+                }
         case Probed(number):
-            return {"event": "probed", "number": number}
+            yield {"event": "probed", "number": number}
         case Silent():
-            return {"event": "silent"}
+            yield {"event": "silent"}
         case Connected():
-            return {"event": "connected"}
+            yield {"event": "connected"}
         case Disconnected():
-            return {"event": "disconnected"}
+            yield {"event": "disconnected"}

@@ -23,7 +23,7 @@ from chimera.rpc.announcements import (
     Disconnected,
     Event,
     NewHead,
-    NewLog,
+    NewLogs,
     Probed,
     Silent,
 )
@@ -147,8 +147,9 @@ class ChainFeed:
 
     def _hear(self, event: Event, trail: Trail) -> None:
         match event:
-            case NewLog():
-                self._audit.announced(event.block_hash, event.log, removed=event.removed)
+            case NewLogs():
+                for log in event.logs:
+                    self._audit.announced(event.block_hash, log, removed=event.removed)
                 return
             case NewHead():
                 self._audit.head(event.block.hash, event.watched)

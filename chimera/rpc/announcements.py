@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from chimera.domain.block import Block, BlockHash, Log, LogQuery
+from chimera.errors import ChimeraError
 from chimera.rpc.faults import NodeError, TimedOut, WrongChain, fault_of
-from chimera.rpc.wire import Filter, Header, WireLog, decoded, quantity, word
+from chimera.rpc.wire import UNREADABLE, Filter, Header, WireLog, decoded, quantity, word
 
 NOTHING = LogQuery(frozenset(), frozenset())
 
@@ -59,15 +61,15 @@ class NewHead:
     watched: LogQuery | None = None
 
 
-class NewLog(msgspec.Struct, frozen=True, gc=False):
-    """A log was announced, or with `removed` withdrawn."""
+class NewLogs(msgspec.Struct, frozen=True, gc=False):
+    """Logs of one block were announced in a row, or with `removed` withdrawn."""
 
     block_hash: BlockHash
-    log: Log
+    logs: list[Log]
     removed: bool = False
 
 
-Event = Connected | Disconnected | Silent | Probed | NewHead | NewLog
+Event = Connected | Disconnected | Silent | Probed | NewHead | NewLogs
 
 
 class _Params(msgspec.Struct, gc=False):
@@ -82,6 +84,16 @@ class _Message(msgspec.Struct, gc=False):
     error: NodeError | None = None
 
 
+class _LogParams(msgspec.Struct, gc=False):
+    subscription: str
+    result: WireLog
+
+
+class _AnnouncedLog(msgspec.Struct, gc=False):
+    params: _LogParams
+
+
+_ANNOUNCED: msgspec.json.Decoder[_AnnouncedLog] = msgspec.json.Decoder(_AnnouncedLog)
 _MESSAGE: msgspec.json.Decoder[_Message] = msgspec.json.Decoder(_Message)
 _HEADER: msgspec.json.Decoder[Header] = msgspec.json.Decoder(Header)
 _LOG: msgspec.json.Decoder[WireLog] = msgspec.json.Decoder(WireLog)
@@ -101,7 +113,7 @@ class Conversation:
     """
     One connection from its opening to its end.
 
-    The shell around it sends what `outgoing` returns, hands over each frame by `take`, and calls
+    The shell around it sends what `outgoing` returns, hands over what comes by `take`, and calls
     `tick` when `wait` seconds have gone by. All times are seconds of one monotonic clock. `timeout`
     holds for every answer, `patience` (by default the same) for those after a `silence`. With
     `chain_id` the node has to name its chain before anything of it counts.
@@ -131,7 +143,6 @@ class Conversation:
         self._logs: dict[str, LogQuery] = {}
         self._ending: set[str] = set()  # given up, but logs of theirs may still be on the way
         self._wanted, self._filter = NOTHING, Filter(NOTHING)
-        self._newest_text, self._newest_hash = "", BlockHash(b"")  # of the log that came last
         self._surely_watched: LogQuery | None = None
         if chain_id is None:
             self._ask("eth_subscribe", ["newHeads"], now)
@@ -175,14 +186,50 @@ class Conversation:
             return Silent()
         return None
 
-    def take(self, frame: str | bytes, now: float) -> Event | None:
+    def take(self, messages: Iterable[str | bytes], now: float) -> Iterator[Event]:
         """
-        Understand one frame.
+        Understand messages in the order in which they came.
 
         Raises:
-            ChimeraError: The node refuses the subscription, or talks nonsense.
+            ChimeraError: The node refuses the subscription, or talks nonsense. What it said before
+                has been told by then.
         """
-        message = decoded(_MESSAGE, frame.encode() if isinstance(frame, str) else frame, "socket")
+        told: list[Event] = []
+        try:
+            self._understand(messages, now, told)
+        except ChimeraError:
+            yield from told
+            raise
+        yield from told
+
+    def _understand(self, messages: Iterable[str | bytes], now: float, told: list[Event]) -> None:
+        row, text = None, ""  # the logs told last, and their block's hash as the node writes it
+        for message in messages:
+            wire = self._log(message)
+            if wire is None:
+                event = self._other(message, now)
+                if event is not None:
+                    told.append(event)
+                    row = None
+                continue
+            log = self._filter.log(wire) or wire.log()
+            if row is None or wire.block_hash != text or wire.removed is not row.removed:
+                text = wire.block_hash
+                row = NewLogs(BlockHash(word(text)), [], wire.removed)
+                told.append(row)
+            row.logs.append(log)
+
+    def _log(self, message: str | bytes) -> WireLog | None:
+        """Look whether it is a log, as nearly all are; a closer look finds out what else it is."""
+        try:
+            params = _ANNOUNCED.decode(message).params
+        except UNREADABLE:
+            return None
+        wanted = params.subscription in self._logs or params.subscription in self._ending
+        return params.result if wanted else None
+
+    def _other(self, frame: str | bytes, now: float) -> Event | None:
+        message = decoded(_MESSAGE, frame, "socket")
         if message.params is not None:
             return self._announced(message.params, now)
         question = self._questions.pop(message.id or 0, None)
@@ -202,12 +249,7 @@ class Conversation:
             watched, self._surely_watched = self._surely_watched, self._watching()
             return NewHead(block, time.monotonic_ns(), watched)
         if params.subscription in self._logs or params.subscription in self._ending:
-            wire = decoded(_LOG, params.result, "logs")
-            if wire.block_hash != self._newest_text:  # the logs of a block come in a row
-                self._newest_hash = BlockHash(word(wire.block_hash))
-                self._newest_text = wire.block_hash
-            log = self._filter.log(wire) or wire.log()
-            return NewLog(self._newest_hash, log, wire.removed)
+            decoded(_LOG, params.result, "logs")  # tells what kept the first look from reading it
         return None
 
     def _answered(self, question: _Question, message: _Message, now: float) -> Event | None:

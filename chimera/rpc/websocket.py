@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
+from typing import cast
 
 import structlog
 from websockets.asyncio.client import connect
@@ -122,16 +123,17 @@ class Subscription:
         try:
             while True:
                 for source in self._in_order():
-                    connected = False
+                    before = self._connections
                     try:
-                        async with aclosing(self._connection(source)) as events:
-                            async for event in events:
-                                connected |= isinstance(event, Connected)
-                                yield event
+                        async with aclosing(self._connection(source)) as batches:
+                            async for events in batches:
+                                for event in events:
+                                    yield event
                     except (OSError, WebSocketException, ChimeraError) as fault:
-                        self._left(source, fault, told=connected or not failures)
+                        told = self._connections > before or not failures
+                        self._left(source, fault, told=told)
                     yield Disconnected()
-                    if connected:  # it worked until now: look anew who is the best
+                    if self._connections > before:  # it worked until now: look anew who is the best
                         failures = 0
                         break
                 if not any(source.works for source in self.sources):
@@ -167,21 +169,21 @@ class Subscription:
         if told:
             structlog.get_logger().warning("socket_lost", endpoint=source.label, fault=why)
 
-    async def _connection(self, source: Source) -> AsyncGenerator[Event, None]:
+    async def _connection(self, source: Source) -> AsyncGenerator[Iterator[Event], None]:
+        """Yield what came at once, which is understood as one goes through it."""
         began = time.monotonic()
-        async with (
-            connect(
-                source.endpoint.url,
-                open_timeout=self._timeout,
-                close_timeout=CLOSE_TIMEOUT,
-                ping_interval=PING_INTERVAL,
-                ping_timeout=self._timeout,
-                max_size=MAX_MESSAGE,
-                compression=None,
-                proxy=None,
-            ) as socket,
-            aclosing(Inbox(socket)) as inbox,
-        ):
+        async with connect(
+            source.endpoint.url,
+            open_timeout=self._timeout,
+            close_timeout=CLOSE_TIMEOUT,
+            ping_interval=PING_INTERVAL,
+            ping_timeout=self._timeout,
+            max_size=MAX_MESSAGE,
+            compression=None,
+            proxy=None,
+            create_connection=Inbox,
+        ) as socket:
+            inbox = cast("Inbox", socket)
             talk = Conversation(
                 silence=self._silence,
                 timeout=self._timeout,
@@ -197,23 +199,24 @@ class Subscription:
                 talk.watch(self._wanted, time.monotonic())
                 for method, frame in talk.outgoing():
                     self._on_request(source.label, method, "socket")
-                    await socket.send(frame)
+                    await inbox.send(frame)
                 if self._is_better_elsewhere(source):
                     return
-                for event in await self._heard(talk, inbox):
-                    self._note(source, event)
-                    yield event
+                try:
+                    messages = await inbox.take(self._wait(talk))
+                except TimeoutError:
+                    messages = []
+                yield self._events(source, talk, messages)
 
-    async def _heard(self, talk: Conversation, inbox: Inbox) -> Iterator[Event]:
-        """Wait for the node to say something, or for the time to ask, and tell what follows."""
-        try:
-            frames = await inbox.take(self._wait(talk))
-        except TimeoutError:
-            events = iter([talk.tick(time.monotonic())])
-        else:
-            now = time.monotonic()
-            events = (talk.take(frame, now) for frame in frames)
-        return (event for event in events if event is not None)
+    def _events(
+        self, source: Source, talk: Conversation, messages: Sequence[bytes]
+    ) -> Iterator[Event]:
+        """Tell what follows from these messages, or with none from the time that went by."""
+        now = time.monotonic()
+        for event in talk.take(messages, now) if messages else (talk.tick(now),):
+            if event is not None:
+                self._note(source, event)
+                yield event
 
     def _wait(self, talk: Conversation) -> float | None:
         due = talk.wait(time.monotonic())

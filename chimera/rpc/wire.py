@@ -15,7 +15,7 @@ from chimera.rpc.faults import Garbled, NodeError
 T = TypeVar("T")
 
 ADDRESS_BYTES, WORD_BYTES = 20, 32
-
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what no decoder takes
 
 _PLACE = attrgetter("block_number", "log_index")
 
@@ -156,9 +156,9 @@ def hexed(value: bytes) -> str:
     return f"0x{value.hex()}"
 
 
-def decoded(decoder: msgspec.json.Decoder[T], raw: bytes | msgspec.Raw, asked: str) -> T:
+def decoded(decoder: msgspec.json.Decoder[T], raw: str | bytes | msgspec.Raw, asked: str) -> T:
     """Decode JSON into its type. Raises Garbled, naming what was `asked`."""
     try:
         return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Garbled(f"{asked}: unusable answer: {error}") from None

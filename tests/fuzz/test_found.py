@@ -69,14 +69,14 @@ def test_a_socket_nests_its_frame_without_end() -> None:
     talk = Conversation(silence=None, timeout=5.0, now=0.0)
 
     with pytest.raises(Garbled):
-        talk.take(f'{{"id": 1, "error": {{"code": 1, "data": {NESTED}}}}}', 1.0)
+        list(talk.take([f'{{"id": 1, "error": {{"code": 1, "data": {NESTED}}}}}'], 1.0))
 
 
 def test_a_chain_id_that_nobody_can_write() -> None:
     talk = Conversation(silence=None, timeout=5.0, now=0.0, chain_id=1)
 
     with pytest.raises(Garbled):
-        talk.take(json.dumps({"id": 1, "result": f"0x{NINES}"}), 1.0)
+        list(talk.take([json.dumps({"id": 1, "result": f"0x{NINES}"})], 1.0))
     assert quantity("0x" + "f" * 64) == 2**256 - 1
 
 

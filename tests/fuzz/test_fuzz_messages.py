@@ -179,7 +179,7 @@ def test_socket_frames(fuzz: Fuzz, chain_id: int | None) -> None:
                 raw = spoiled_json(draw, frame)
             whole = raw.decode(errors="replace") if draw(st.booleans()) else raw
             with only_ours():
-                talk.take(whole, float(now))
+                list(talk.take([whole], float(now)))
             with only_ours():
                 talk.tick(float(now))
             due = talk.wait(float(now))

@@ -256,14 +256,14 @@ async def test_nonsense_is_left_for_the_next(frame: str | bytes) -> None:
 async def test_a_message_that_is_too_large_is_left_for_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chimera.rpc.websocket.MAX_MESSAGE", 4_096)
+    monkeypatch.setattr("chimera.rpc.websocket.MAX_MESSAGE", 100_000)
     async with Node() as first, Node() as second, listening(first, second) as ear:
         await ear.connected_to(first)
-        await first.say({"id": 99, "result": "x" * 3_000})
+        await first.say({"id": 99, "result": "x" * 90_000})
         await first.announce(2)
         assert (await ear.hear()) is not None  # what is large, but not too large, is lived with
 
-        await first.say({"id": 99, "result": "x" * 5_000})
+        await first.say({"id": 99, "result": "x" * 110_000})
 
         assert await ear.hear() == Disconnected()
         await ear.connected_to(second)
