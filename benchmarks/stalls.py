@@ -17,7 +17,6 @@ Below that, of the last phase, stands whose turns were longest, and which parts 
 from __future__ import annotations
 
 import asyncio
-import gc
 import http.client
 import json
 import multiprocessing
@@ -152,8 +151,7 @@ async def _served(rooms: Rooms) -> AsyncIterator[tuple[BlockPath, int]]:
         for service in services:
             await service.start(group)
         await path.decide(rooms.engine.adopt())
-        gc.collect()
-        gc.freeze()
+        path.garbage.adopt()
         yield path, _port(services)
         for service in services:
             await service.stop()

@@ -1,0 +1,59 @@
+"""When garbage is collected: between blocks, and never much of it at once."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Final
+
+YOUNG: Final = 1  # generations that are collected after every block
+EVERY: Final = 16  # blocks between two collections of everything that is not frozen
+LONG: Final = 0.001  # seconds such a collection may take before what it has left is frozen
+CHECKED: Final = 16  # times that something was frozen, after which the frozen are counted
+GROWN: Final = 1.5  # times as many of them as were loaded, and `SPARE` besides, are too many
+SPARE: Final = 50_000
+THRESHOLDS: Final = (10_000, 20, 100)  # a block makes less, so none of it is collected by itself
+
+
+class Garbage:
+    """
+    Keeps collections of garbage short, and away from decisions.
+
+    What was loaded is frozen: no collection walks through it. What blocks replace takes its place
+    and is walked through by each collection of everything, which therefore comes every few blocks,
+    while there is little; once it takes longer than `LONG`, what it has left is frozen as well.
+    What is frozen still goes when nobody refers to it any more, as nearly everything does; only a
+    cycle of it stays. So the frozen are counted now and then: if there are more than accounts
+    explain, all are thawed, collected and frozen again, which takes as long as it does at a start.
+    """
+
+    def __init__(self) -> None:
+        self._blocks = self._freezes = self._loaded = 0
+
+    def adopt(self) -> None:
+        """Be told that accounts were loaded: what is there now stays."""
+        gc.set_threshold(*THRESHOLDS)
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        gc.collect()  # nothing is left: else the next full one waits for a quarter of the frozen
+        self._blocks = self._freezes = 0
+        self._loaded = gc.get_freeze_count()
+
+    def sweep(self) -> None:
+        """Collect after a block, when nothing is due."""
+        gc.collect(YOUNG)
+        self._blocks += 1
+        if self._blocks < EVERY:
+            return
+        self._blocks = 0
+        began = time.thread_time()
+        gc.collect()
+        if time.thread_time() - began > LONG:
+            self._freeze()
+
+    def _freeze(self) -> None:
+        gc.freeze()
+        self._freezes += 1
+        if self._freezes % CHECKED == 0 and gc.get_freeze_count() > GROWN * self._loaded + SPARE:
+            self.adopt()
