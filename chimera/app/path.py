@@ -78,6 +78,7 @@ class BlockPath:
         await _in_turns(
             lambda: self._tell(rooms.engine.observation or observation),
             lambda: self._publish(batch, were_near),
+            rooms.listing.sweep,
             self.garbage.sweep,
         )
 

@@ -81,6 +81,12 @@ class Listing:
         following = _cursor(snapshot.block.hash, offset + limit, filters) if more else None
         return snapshot.block.number, items, following
 
+    def sweep(self) -> None:
+        """Drop snapshots that nobody has read for long; ready the others for their readers."""
+        self._drop_old()
+        for _, snapshot in self._snapshots.values():
+            snapshot.settle()
+
     def position(self, protocol: str, user: Address) -> Position | None:
         """Return one account at the newest block, or None."""
         draft = self._draft(protocol, user)
@@ -104,7 +110,7 @@ class Listing:
         return None if key is None else self._engine.mirror.draft(key, idle=True)
 
     def _newest(self) -> Snapshot:
-        self._sweep()
+        self._drop_old()
         block_hash = self._engine.book.block.hash
         known = self._snapshots.get(block_hash)
         if known is None or known[1].observation is not self._engine.observation:
@@ -113,7 +119,7 @@ class Listing:
         return known[1]
 
     def _kept(self, block_hash: BlockHash) -> Snapshot:
-        self._sweep()
+        self._drop_old()
         known = self._snapshots.get(block_hash)
         if known is None:
             raise StaleCursor("the block of this cursor has left memory; begin again without it")
@@ -126,7 +132,7 @@ class Listing:
         while len(self._snapshots) > KEPT:
             self._snapshots.popitem(last=False)
 
-    def _sweep(self) -> None:
+    def _drop_old(self) -> None:
         oldest = self._clock() - SECONDS
         for block_hash in [key for key, (used, _) in self._snapshots.items() if used <= oldest]:
             del self._snapshots[block_hash]
