@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 YOUNG: Final = 1  # generations that are collected after every block
-EVERY: Final = 16  # blocks between two collections of everything that is not frozen
+EVERY: Final = 8  # blocks between two collections of everything that is not frozen
 LONG: Final = 0.001  # seconds such a collection may take before what it has left is frozen
 CHECKED: Final = 16  # times that something was frozen, after which the frozen are counted
 GROWN: Final = 1.5  # times as many of them as were loaded, and `SPARE` besides, are too many

@@ -77,15 +77,18 @@ class BlockPath:
         self.note(batch.block)
         await _in_turns(
             lambda: self._tell(rooms.engine.observation or observation),
-            lambda: self._publish(batch, were_near),
+            lambda: self._publish(rooms.engine.touched | rooms.engine.near, batch),
+            lambda: self._publish(were_near - rooms.engine.near, batch),
+            lambda: self._compare(batch),
             rooms.listing.sweep,
             self.garbage.sweep,
         )
 
-    def _publish(self, batch: BlockBatch, were_near: AbstractSet[Key]) -> None:
+    def _publish(self, keys: AbstractSet[Key], batch: BlockBatch) -> None:
+        self._rooms.publisher.publish_block(keys, arrived_ns=batch.arrived_ns)
+
+    def _compare(self, batch: BlockBatch) -> None:
         rooms = self._rooms
-        keys = rooms.engine.touched | rooms.engine.near | were_near
-        rooms.publisher.publish_block(keys, arrived_ns=batch.arrived_ns)
         if rooms.reconciler is not None:
             live = batch.arrived_ns > 0 or rooms.feed.newest == batch.block
             rooms.reconciler.decided(batch.block, rooms.engine.touched, live=live)
