@@ -12,7 +12,7 @@ LONG: Final = 0.001  # seconds such a collection may take before what it has lef
 CHECKED: Final = 16  # times that something was frozen, after which the frozen are counted
 GROWN: Final = 1.5  # times as many of them as were loaded, and `SPARE` besides, are too many
 SPARE: Final = 50_000
-THRESHOLDS: Final = (10_000, 20, 100)  # a block makes less, so none of it is collected by itself
+THRESHOLDS: Final = (25_000, 20, 100)  # a block makes less, so none of it is collected by itself
 
 
 class Garbage:
