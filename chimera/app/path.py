@@ -77,6 +77,7 @@ class BlockPath:
         self.note(batch.block)
         await _in_turns(
             lambda: self._tell(rooms.engine.observation or observation),
+            lambda: rooms.engine.near,
             lambda: self._publish(rooms.engine.touched | rooms.engine.near, batch),
             lambda: self._publish(were_near - rooms.engine.near, batch),
             lambda: self._compare(batch),
@@ -250,7 +251,7 @@ class BlockPath:
             rooms.metrics.borrowers.labels(name).set(len(rooms.book.open_keys(name)))
 
 
-async def _in_turns(*steps: Callable[[], None]) -> None:
+async def _in_turns(*steps: Callable[[], object]) -> None:
     """Take each step in a turn of its own; who is cancelled meanwhile takes the rest at once."""
     turn, left = Turn(first=True), deque(steps)
     try:

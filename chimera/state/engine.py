@@ -89,10 +89,11 @@ class StateEngine(CacheFace):
         Looked up when somebody asks, so that no decision waits for it.
         """
         if self._near is None:
-            self._near = frozenset().union(*map(self._near_of, self._weights))
+            near = [self._near_of(name) for name in self._weights]
+            self._near = near[0] if len(near) == 1 else NOBODY.union(*near)
         return self._near
 
-    def _near_of(self, name: str) -> AbstractSet[Key]:
+    def _near_of(self, name: str) -> frozenset[Key]:
         """Look up those of one protocol; most were near before and keep the keys that they have."""
         found = frozenset(self.screens[name].candidates(self._weights[name], self._watch_below))
         were, keys = self._nearest.get(name, (frozenset[Holder](), NOBODY))
