@@ -20,8 +20,8 @@ class Turn:
 
     How long one takes depends on machine and market, so a turn has an end and not a number of
     things: `await turn.give_way()` after each lets others go first once it is over. Turns of many
-    are not added up: in each pass of the loop one of them goes on, in the order in which they gave
-    way.
+    are not added up: one of them goes on at a time, in the order in which they gave way, and what
+    came meanwhile goes between two of them.
 
     Args:
         rest: Seconds that are left to the others then; 0 for as long as they need at once.
@@ -53,20 +53,20 @@ class _Line:
     """
     Those who wait for a turn at one event loop.
 
-    A pass of the loop runs everything that is ready; nothing else, not even the next block, comes
-    in between. So the first who works long in a pass takes its time, whoever else wants to work
-    long has to wait for a pass of their own.
+    A pass of the loop runs everything that is ready, and then what a socket or a clock has made
+    ready since the last one. So what comes while somebody works long has to wait for all that is
+    ready in the next pass as well: whoever else wants to work long waits until that is over.
     """
 
     __slots__ = ("_ends", "_is_due", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._ends: float | None = None  # None: nobody has worked long in this pass
+        self._ends: float | None = None  # None: nobody has worked long for a pass
         self._is_due = False
 
     def is_over(self) -> bool:
-        """Tell whether this pass has been long enough; its first caller starts the clock."""
+        """Tell whether long work has taken its time; its first caller starts the clock."""
         now = time.perf_counter()
         if self._ends is None:
             self._ends = now + LONGEST_TURN
@@ -74,7 +74,7 @@ class _Line:
         return now >= self._ends
 
     async def wait(self, *, first: bool) -> None:
-        """Wait for a pass of one's own."""
+        """Wait for a turn of one's own."""
         mine = asyncio.get_running_loop().create_future()
         if first:
             self._waiting.appendleft(mine)
@@ -86,7 +86,11 @@ class _Line:
     def _call_soon(self) -> None:
         if not self._is_due:
             self._is_due = True
-            asyncio.get_running_loop().call_soon(self._pass)
+            asyncio.get_running_loop().call_soon(self._breathe)
+
+    def _breathe(self) -> None:
+        """Leave a pass to what came meanwhile."""
+        asyncio.get_running_loop().call_soon(self._pass)
 
     def _pass(self) -> None:
         """Begin a pass; let one of the line go in the next."""
