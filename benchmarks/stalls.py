@@ -42,6 +42,7 @@ from chimera.settings import load
 from chimera.state.cache_memory import MemoryPositions
 from chimera.state.engine import StateEngine
 from chimera.state.mirror import Mirror, Roll
+from chimera.state.screen_ranking import Ranking
 from chimera.state.snapshot import Snapshot
 from chimera.store.snapshot_file import Draft
 from devnet.configuration import write_config
@@ -65,6 +66,7 @@ PARTS = (
     ("mirror: roll", Roll, "__init__"),
     ("memory: write", MemoryPositions, "write"),
     ("pages: snapshot", Snapshot, "__init__"),
+    ("pages: order", Ranking, "_page"),
     ("file: draft", Draft, "__init__"),
 )
 

@@ -6,8 +6,9 @@ import gc
 import time
 from typing import Final
 
-YOUNG: Final = 1  # generations that are collected after every block
-EVERY: Final = 8  # blocks between two collections of everything that is not frozen
+YOUNG, ALL = 1, 2  # the oldest generation that is collected: after every block, now and then
+EVERY: Final = 8  # blocks after which everything that is not frozen is collected in any case
+ENOUGH: Final = 0.0015  # seconds of young collections after which it is collected earlier
 LONG: Final = 0.003  # seconds such a collection may take before what it has left is frozen
 CHECKED: Final = 256  # times that something was frozen, after which the frozen are counted
 GROWN: Final = 1.2  # times as many of them as were loaded, and `SPARE` besides, are too many
@@ -20,16 +21,17 @@ class Garbage:
     Keeps collections of garbage short, and away from decisions.
 
     What was loaded is frozen: no collection walks through it. What blocks replace takes its place
-    and is walked through by each collection of everything, which therefore comes every few blocks,
-    while there is little; once it takes longer than `LONG`, what it has left is frozen as well.
-    What is frozen still goes when nobody refers to it any more, as nearly everything does; only a
-    cycle of it stays. So the frozen are counted now and then, which takes about 10 ms at 100,000
-    accounts: if there are many more than were loaded, all are thawed, collected and frozen again,
-    in as long as that takes at a start.
+    and is walked through by each collection of everything, which takes about as long as the young
+    ones did that came before: hence it comes before they add up, and once it takes longer than
+    `LONG`, what it has left is frozen as well. What is frozen still goes when nobody refers to it
+    any more, as nearly everything does; only a cycle of it stays. So the frozen are counted now and
+    then, which takes about 10 ms at 100,000 accounts: if there are many more than were loaded, all
+    are thawed, collected and frozen again, in as long as that takes at a start.
     """
 
     def __init__(self) -> None:
         self._blocks = self._freezes = self._loaded = 0
+        self._young = 0.0  # seconds of young collections since everything was collected
 
     def adopt(self) -> None:
         """Be told that accounts were loaded: what is there now stays."""
@@ -44,13 +46,11 @@ class Garbage:
     def sweep(self) -> None:
         """Collect after a block, when nothing is due."""
         self._blocks += 1
-        if self._blocks < EVERY:
-            gc.collect(YOUNG)
+        if self._blocks < EVERY and self._young < ENOUGH:
+            self._young += _collected(YOUNG)
             return
-        self._blocks = 0
-        began = time.thread_time()
-        gc.collect()
-        if time.thread_time() - began > LONG:
+        self._blocks, self._young = 0, 0.0
+        if _collected(ALL) > LONG:
             self._freeze()
 
     def _freeze(self) -> None:
@@ -58,3 +58,9 @@ class Garbage:
         self._freezes += 1
         if self._freezes % CHECKED == 0 and gc.get_freeze_count() > GROWN * self._loaded + SPARE:
             self.adopt()
+
+
+def _collected(generation: int) -> float:
+    began = time.thread_time()
+    gc.collect(generation)
+    return time.thread_time() - began

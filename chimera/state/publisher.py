@@ -158,8 +158,11 @@ def slices(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
 
 async def put(cache: PositionCache, mirror: Mirror, keys: Iterable[Key], *, over: int = 0) -> int:
     """Write the accounts with debt among `keys`; count writes."""
-    await Turn().end()
-    return await cache.write(mirror.drafts(keys), over=over)
+    turn = Turn()
+    await turn.end()
+    drafts = mirror.drafts(keys)
+    await turn.give_way()
+    return await cache.write(drafts, over=over)
 
 
 async def write_slice(

@@ -53,6 +53,21 @@ def test_what_is_young_goes_after_each_block_and_what_is_old_after_some(collecto
     assert [ring() is None for ring in left] == [True, True]
 
 
+def test_everything_is_collected_before_the_young_have_added_up(
+    collector: Garbage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "ENOUGH", 1e-9)
+    ring = aged()
+    left = weakref.ref(ring)
+    del ring
+
+    sweep(collector, 1)
+    assert left() is not None
+
+    sweep(collector, 1)
+    assert left() is None
+
+
 def test_what_was_loaded_is_not_walked_through(collector: Garbage) -> None:
     loaded = [[number] for number in range(100_000)]
     collector.adopt()
