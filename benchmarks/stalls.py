@@ -154,7 +154,9 @@ async def _served(rooms: Rooms) -> AsyncIterator[tuple[BlockPath, int]]:
             await service.start(group)
         await path.decide(rooms.engine.adopt())
         path.garbage.adopt()
+        sweeping = group.create_task(path.garbage.keep_sweeping(), name="garbage")
         yield path, _port(services)
+        sweeping.cancel()
         for service in services:
             await service.stop()
     await rooms.close()

@@ -122,6 +122,7 @@ class Daemon:
             group.create_task(
                 keep_looking(functools.partial(look, rooms, self._condition)), name="condition"
             )
+            group.create_task(self._path.garbage.keep_sweeping(), name="garbage")
             await self._follow()
 
     async def _follow(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
@@ -66,6 +67,25 @@ def test_everything_is_collected_before_the_young_have_added_up(
 
     sweep(collector, 1)
     assert left() is None
+
+
+@pytest.mark.parametrize("many", [1, 1_000_000])
+async def test_garbage_of_readers_does_not_wait_for_a_block(
+    collector: Garbage, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    for name, value in {"MANY": many, "REST": 0.001, "ENOUGH": 1e-9}.items():
+        monkeypatch.setattr(garbage, name, value)
+    sweeping = asyncio.create_task(collector.keep_sweeping())
+    ring = aged()
+    left = weakref.ref(ring)
+    del ring
+
+    for _ in range(20):
+        made = [[number] for number in range(10)]
+        await asyncio.sleep(0.002)
+    sweeping.cancel()
+
+    assert (len(made), left() is None) == (10, many == 1)
 
 
 def test_what_was_loaded_is_not_walked_through(collector: Garbage) -> None:
