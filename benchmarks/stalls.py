@@ -153,6 +153,7 @@ async def _served(rooms: Rooms) -> AsyncIterator[tuple[BlockPath, int]]:
         for service in services:
             await service.start(group)
         await path.decide(rooms.engine.adopt())
+        path.begin(rooms.book.block, followed=False)
         path.garbage.adopt()
         sweeping = group.create_task(path.garbage.keep_sweeping(), name="garbage")
         yield path, _port(services)

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
-LONGEST_TURN: Final = 0.002  # seconds for which a long piece of work keeps the event loop
+LONGEST_TURN: Final = 0.0015  # seconds for which a long piece of work keeps the event loop
 
 
 class Turn:

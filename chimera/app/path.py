@@ -52,6 +52,7 @@ class BlockPath:
         self._checkpoints: OrderedDict[int, Checkpoint] = OrderedDict()
         self._troubles: Counter[tuple[str, str]] = Counter()  # accounts by (protocol, error)
         self._standing: dict[Key, Standing] = {}
+        self._near: AbstractSet[Key] = frozenset()  # as they were published last
 
     def checkpoints(self) -> list[Checkpoint]:
         """Return the newest blocks with their streaks, newest first, as far as can be undone."""
@@ -70,7 +71,6 @@ class BlockPath:
 
     async def _do(self, batch: BlockBatch) -> None:
         rooms = self._rooms
-        were_near = rooms.engine.near
         observation = rooms.engine.apply(batch)
         await self.decide(observation, rooms.engine.new_users)
         self._measure(batch)
@@ -79,7 +79,7 @@ class BlockPath:
             lambda: self._tell(rooms.engine.observation or observation),
             lambda: rooms.engine.near,
             lambda: self._publish(rooms.engine.touched | rooms.engine.near, batch),
-            lambda: self._publish(were_near - rooms.engine.near, batch),
+            lambda: self._publish_former(batch),
             lambda: self._compare(batch),
             rooms.listing.sweep,
             self.garbage.sweep,
@@ -87,6 +87,11 @@ class BlockPath:
 
     def _publish(self, keys: AbstractSet[Key], batch: BlockBatch) -> None:
         self._rooms.publisher.publish_block(keys, arrived_ns=batch.arrived_ns)
+
+    def _publish_former(self, batch: BlockBatch) -> None:
+        """Publish those who are not near any more."""
+        were_near, self._near = self._near, self._rooms.engine.near
+        self._publish(were_near - self._near, batch)
 
     def _compare(self, batch: BlockBatch) -> None:
         rooms = self._rooms
@@ -234,6 +239,7 @@ class BlockPath:
         since = self.complete_since
         if since is None or not followed or block.number < since:
             self.complete_since = block.number
+        self._near = self._rooms.engine.near
         self.note(block)
 
     def note(self, block: Block) -> None:

@@ -61,10 +61,13 @@ class Listing:
             StaleCursor: The cursor's block has left memory.
             BadCursor: It is not one of ours, or was given out for other filters.
         """
+        turn = Turn()
+        if cursor is None and self._made() is None:
+            await turn.end()  # to make a snapshot takes a turn of its own
         if not self._engine.book.loaded:
             return 0, [], None
         filters = Filters(protocol, user, asset, max_health_factor)
-        offset, snapshot, turn = 0, None, Turn()
+        offset, snapshot = 0, None
         if cursor is not None:
             block_hash, offset = _parsed(cursor, filters)
             snapshot = self._kept(block_hash)
@@ -111,11 +114,16 @@ class Listing:
 
     def _newest(self) -> Snapshot:
         self._drop_old()
-        block_hash = self._engine.book.block.hash
-        known = self._snapshots.get(block_hash)
+        found = self._made() or Snapshot(self._engine)
+        self._keep(found)
+        return found
+
+    def _made(self) -> Snapshot | None:
+        """Return the newest block's snapshot, if there is one and the book was not read anew."""
+        book = self._engine.book
+        known = self._snapshots.get(book.block.hash) if book.loaded else None
         if known is None or known[1].observation is not self._engine.observation:
-            known = self._clock(), Snapshot(self._engine)  # new, or the book was read anew
-        self._keep(known[1])
+            return None
         return known[1]
 
     def _kept(self, block_hash: BlockHash) -> Snapshot:
