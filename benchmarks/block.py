@@ -9,7 +9,6 @@ there already, and only have to be decoded.
 
 from __future__ import annotations
 
-import gc
 from functools import partial
 
 from eth_abi.abi import decode
@@ -17,7 +16,7 @@ from eth_abi.abi import decode
 from benchmarks.measuring import Goal, Row, Samples, Turn, in_turns, row_of, timed
 from benchmarks.synthetic import Mirror, make_mirror
 from benchmarks.traffic import Traffic, words
-from chimera.app.path import YOUNG
+from chimera.app.garbage import Garbage
 from chimera.domain.block import BlockBatch
 
 BLOCKS = {10_000: 500, 100_000: 500, 1_000_000: 150}
@@ -57,15 +56,14 @@ def _decided(size: int) -> dict[int, Samples]:
     mirror.detector.observe(mirror.engine.adopt())
     for _ in range(WARM):
         _decide(mirror, traffic.block())
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
     samples: dict[int, Samples] = {moving: [] for moving in MOVING}
+    garbage = Garbage()
+    garbage.adopt()
     for _ in range(BLOCKS[size]):
         for moving in MOVING:
             batch = traffic.block(moving=moving)
             samples[moving].append(timed(partial(_decide, mirror, batch)))
-            gc.collect(YOUNG)
+            garbage.sweep()
     return samples
 
 

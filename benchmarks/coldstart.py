@@ -31,7 +31,6 @@ from chimera.domain.market import Account
 from chimera.protocols.aave_v3 import reading
 from chimera.protocols.aave_v3.market import AaveMarket
 from chimera.state.book import Book
-from chimera.state.past import Past
 from chimera.state.rebuild import CHUNK, drive
 from chimera.store.snapshot_file import (
     Draft,
@@ -98,10 +97,8 @@ def _write(path: Path, book: Book) -> tuple[list[float], list[float]]:
     for _ in range(ROUNDS):
         draft, steps = Draft(IDENTITY, GENESIS), []
         began = time.process_time()
-        past = Past(book)
-        steps.append(time.process_time() - began)
-        began = time.process_time()
-        for _ in draft.add(past.items(PROTOCOL), b""):
+        accounts = book.still(PROTOCOL)
+        for _ in draft.add(accounts.items(), b""):
             steps.append(time.process_time() - began)
             began = time.process_time()
         steps.append(time.process_time() - began)

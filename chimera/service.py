@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import structlog
 
-LONGEST_TURN: Final = 0.003  # seconds for which a long piece of work keeps the event loop
+LONGEST_TURN: Final = 0.0015  # seconds for which a long piece of work keeps the event loop
 
 
 class Turn:
@@ -17,23 +19,94 @@ class Turn:
     A turn at the event loop, for work on many things of which each takes little.
 
     How long one takes depends on machine and market, so a turn has an end and not a number of
-    things: `await turn.give_way()` after each lets others go first once it is over.
+    things: `await turn.give_way()` after each lets others go first once it is over. Turns of many
+    are not added up: one of them goes on at a time, in the order in which they gave way, and what
+    came meanwhile goes between two of them.
 
     Args:
         rest: Seconds that are left to the others then; 0 for as long as they need at once.
+        first: Go on before all others who wait: for what a block leads to.
     """
 
-    __slots__ = ("_ends", "_rest")
+    __slots__ = ("_ends", "_first", "_line", "_rest")
 
-    def __init__(self, *, rest: float = 0.0) -> None:
-        self._rest = rest
+    def __init__(self, *, rest: float = 0.0, first: bool = False) -> None:
+        self._rest, self._first = rest, first
+        self._line = _line()
+        self._line.is_over()  # from here on it counts
         self._ends = time.perf_counter() + LONGEST_TURN
 
     async def give_way(self) -> None:
         """Let others go first if the turn is over, and begin the next one."""
-        if time.perf_counter() >= self._ends:
+        if self._line.is_over() or time.perf_counter() >= self._ends:
+            await self.end()
+
+    async def end(self) -> None:
+        """Let others go first in any case, and begin the next turn."""
+        if self._rest:
             await asyncio.sleep(self._rest)
-            self._ends = time.perf_counter() + LONGEST_TURN
+        await self._line.wait(first=self._first)
+        self._ends = time.perf_counter() + LONGEST_TURN
+
+
+class _Line:
+    """
+    Those who wait for a turn at one event loop.
+
+    A pass of the loop runs everything that is ready, and then what a socket or a clock has made
+    ready since the last one. So what comes while somebody works long has to wait for all that is
+    ready in the next pass as well: whoever else wants to work long waits until that is over.
+    """
+
+    __slots__ = ("_ends", "_is_due", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._ends: float | None = None  # None: nobody has worked long for a pass
+        self._is_due = False
+
+    def is_over(self) -> bool:
+        """Tell whether long work has taken its time; its first caller starts the clock."""
+        now = time.perf_counter()
+        if self._ends is None:
+            self._ends = now + LONGEST_TURN
+            self._call_soon()
+        return now >= self._ends
+
+    async def wait(self, *, first: bool) -> None:
+        """Wait for a turn of one's own."""
+        mine = asyncio.get_running_loop().create_future()
+        if first:
+            self._waiting.appendleft(mine)
+        else:
+            self._waiting.append(mine)
+        self._call_soon()
+        await mine
+
+    def _call_soon(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._breathe)
+
+    def _breathe(self) -> None:
+        """Leave a pass to what came meanwhile."""
+        asyncio.get_running_loop().call_soon(self._pass)
+
+    def _pass(self) -> None:
+        """Begin a pass; let one of the line go in the next."""
+        self._is_due, self._ends = False, None
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft()  # cancelled meanwhile
+        if self._waiting:
+            self._call_soon()  # before theirs, so that their pass is a new one
+            self._waiting.popleft().set_result(None)
+
+
+_lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
+
+
+def _line() -> _Line:
+    return _lines.setdefault(asyncio.get_running_loop(), _Line())
 
 
 def heed_cancellation() -> None:

@@ -41,14 +41,14 @@ ProtocolInPath = Annotated[str, Path(min_length=1, max_length=128)]
 UserInPath = Annotated[AddressText, Path()]
 
 
-def once_each(request: Request) -> None:
+async def once_each(request: Request) -> None:
     """Refuse a parameter that is given twice: only one of them could count."""
     for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
         if times > 1:
             raise bad_parameter(name, f"given {times} times, expected once")
 
 
-def no_query(request: Request) -> None:
+async def no_query(request: Request) -> None:
     """Refuse parameters where there are none."""
     for name in request.query_params:
         raise bad_parameter(name, "there is no such parameter")

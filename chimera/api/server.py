@@ -70,8 +70,8 @@ class Observed:
         self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI has it."""
-        if scope["type"] != "http":
+        """Answer one request, as ASGI has it; one that nobody sent is not counted."""
+        if scope["type"] != "http" or scope.get("client") is None:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
@@ -127,6 +127,7 @@ class ApiServer(Service):
         """Serve until cancelled, then let go of the address within a second."""
         if self._socket is None:
             self._socket = _bound(self._host, self._wanted)
+        await _ready(self._app)
         server = _Server(_config(self._app), started=self._announce)
         serving = asyncio.create_task(server.serve(sockets=[self._socket]), name="http")
         try:
@@ -141,6 +142,24 @@ class ApiServer(Service):
             "http_listening", address=f"{host}:{self.port}", host=self._host, port=self.port
         )
         self.ready.set()
+
+
+async def _ready(app: ASGIApp) -> None:
+    """
+    Ask for a page that there is not.
+
+    FastAPI builds its routes when somebody asks for the first time, in 20 ms for which blocks would
+    wait; before anything is followed, nobody does.
+    """
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        """Heed no answer."""
+
+    scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": []}
+    await app({**scope, "query_string": b"", "client": None}, receive, send)
 
 
 class _Server(uvicorn.Server):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -123,6 +122,7 @@ class Daemon:
             group.create_task(
                 keep_looking(functools.partial(look, rooms, self._condition)), name="condition"
             )
+            group.create_task(self._path.garbage.keep_sweeping(), name="garbage")
             await self._follow()
 
     async def _follow(self) -> None:
@@ -159,9 +159,10 @@ class Daemon:
     async def _follow_from(self, start: Block) -> None:
         async with aclosing(self._rooms.feed.follow(start)) as messages:
             async for message in messages:
+                head = self._rooms.feed.head
                 await self._path.take(message)
                 if isinstance(message, BlockBatch):
-                    behind = self._rooms.feed.head - message.block.number
+                    behind = head - message.block.number
                     self._condition.took(live=message.arrived_ns > 0, behind=behind)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -259,10 +260,7 @@ class Daemon:
         self._write_anew()
         self._path.begin(block, followed=checkpoint is not None)
         self._condition.took(live=True)  # however long reading it took
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()  # what was just loaded stays; no later collection needs to walk through it
-        gc.collect()  # nothing is left: else the next full one waits for a quarter of the frozen
+        self._path.garbage.adopt()
         log.info(
             "following",
             block=block.number,
@@ -355,6 +353,7 @@ class Daemon:
         observation = rooms.engine.adopt()
         await self._path.record(rooms.detector.reconsider(observation))
         self._write_anew()
+        self._path.garbage.adopt()
         rooms.metrics.rebuilds.labels(job.cause).inc()
         for protocol, _ in wrong:
             rooms.engine.trust.mismatches[protocol] += 1

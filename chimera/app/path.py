@@ -1,28 +1,29 @@
-"""The path of a block: book, detector, and whoever wants to know, in one chain of calls."""
+"""The path of a block: book and detector at once, then whoever wants to know, turn by turn."""
 
 from __future__ import annotations
 
-import gc
+import asyncio
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from heapq import nlargest
 
 import structlog
 
 from chimera.app.build import Rooms
+from chimera.app.garbage import Garbage
 from chimera.domain.block import Address, Block, BlockBatch, Rollback
 from chimera.domain.market import Key, instance_of
 from chimera.domain.opportunity import Checkpoint, Observation, Opportunity
 from chimera.observability.logging import about_block
+from chimera.service import Turn
 from chimera.state.book import UNDO_WINDOW
 
 log = structlog.get_logger()
 
 BILLION = 1_000_000_000
 VERDICTS = 8  # reckoned per block, a tenth of a millisecond each, only to tell of a change
-YOUNG = 1  # generations that are collected after a block, so that no decision waits for it
 REMINDED = 100  # last closed episodes that a start makes sure the stream knows
 
 Standing = tuple[bool, str | None]  # liquidatable, and the contract's reason if not
@@ -33,20 +34,25 @@ class BlockPath:
     """
     Takes the feed's messages one by one.
 
-    Cache, store and stream hang off the side: none of them makes a block wait.
+    A block is applied and decided in one turn of the event loop, so that readers see all of it or
+    nothing. What follows from the decision comes in later turns, before the next message: cache,
+    store and stream hang off the side, and none of them makes a block wait.
 
     Attributes:
+        garbage: Collected in the last of these turns.
         processed: Number of the block that book, flags and streaks reflect.
         complete_since: Block from which on every block up to `processed` was applied.
     """
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
+        self.garbage = Garbage()
         self.processed = 0
         self.complete_since: int | None = None
         self._checkpoints: OrderedDict[int, Checkpoint] = OrderedDict()
         self._troubles: Counter[tuple[str, str]] = Counter()  # accounts by (protocol, error)
         self._standing: dict[Key, Standing] = {}
+        self._near: AbstractSet[Key] = frozenset()  # as they were published last
 
     def checkpoints(self) -> list[Checkpoint]:
         """Return the newest blocks with their streaks, newest first, as far as can be undone."""
@@ -58,25 +64,37 @@ class BlockPath:
         with about_block(chain=self._rooms.settings.chain.name, block=block.number):
             if isinstance(message, Rollback):
                 await self._undo(message)
+                self.note(block)
+                await _in_turns(self.garbage.sweep)
             else:
                 await self._do(message)
-            self.note(block)
-        gc.collect(YOUNG)
 
     async def _do(self, batch: BlockBatch) -> None:
         rooms = self._rooms
-        were_near = rooms.engine.near
         observation = rooms.engine.apply(batch)
         await self.decide(observation, rooms.engine.new_users)
         self._measure(batch)
-        self._tell(observation)
-        keys = rooms.engine.touched | rooms.engine.near | were_near
-        rooms.publisher.publish_block(keys, arrived_ns=batch.arrived_ns)
-        rooms.metrics.blocks.inc()
-        rooms.metrics.sealed()
-        rooms.metrics.logs.inc(len(batch.logs))
-        if not batch.arrived_ns:
-            rooms.metrics.gap_blocks.inc()
+        self.note(batch.block)
+        await _in_turns(
+            lambda: self._tell(rooms.engine.observation or observation),
+            lambda: rooms.engine.near,
+            lambda: self._publish(rooms.engine.touched | rooms.engine.near, batch),
+            lambda: self._publish_former(batch),
+            lambda: self._compare(batch),
+            rooms.listing.sweep,
+            self.garbage.sweep,
+        )
+
+    def _publish(self, keys: AbstractSet[Key], batch: BlockBatch) -> None:
+        self._rooms.publisher.publish_block(keys, arrived_ns=batch.arrived_ns)
+
+    def _publish_former(self, batch: BlockBatch) -> None:
+        """Publish those who are not near any more."""
+        were_near, self._near = self._near, self._rooms.engine.near
+        self._publish(were_near - self._near, batch)
+
+    def _compare(self, batch: BlockBatch) -> None:
+        rooms = self._rooms
         if rooms.reconciler is not None:
             live = batch.arrived_ns > 0 or rooms.feed.newest == batch.block
             rooms.reconciler.decided(batch.block, rooms.engine.touched, live=live)
@@ -206,6 +224,11 @@ class BlockPath:
             metrics.block_to_decision.observe((now - batch.sealed_ns) / BILLION)
         if batch.arrived_ns:
             metrics.head_to_decision.observe((now - batch.arrived_ns) / BILLION)
+        else:
+            metrics.gap_blocks.inc()
+        metrics.blocks.inc()
+        metrics.sealed()
+        metrics.logs.inc(len(batch.logs))
 
     def begin(self, block: Block, *, followed: bool) -> None:
         """
@@ -216,6 +239,7 @@ class BlockPath:
         since = self.complete_since
         if since is None or not followed or block.number < since:
             self.complete_since = block.number
+        self._near = self._rooms.engine.near
         self.note(block)
 
     def note(self, block: Block) -> None:
@@ -231,3 +255,16 @@ class BlockPath:
         for name in rooms.book.protocols:
             rooms.metrics.accounts.labels(name).set(len(rooms.book.keys(name)))
             rooms.metrics.borrowers.labels(name).set(len(rooms.book.open_keys(name)))
+
+
+async def _in_turns(*steps: Callable[[], object]) -> None:
+    """Take each step in a turn of its own; who is cancelled meanwhile takes the rest at once."""
+    turn, left = Turn(first=True), deque(steps)
+    try:
+        while left:
+            await turn.end()
+            left.popleft()()
+    except asyncio.CancelledError:
+        for step in left:
+            step()
+        raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import time
 from collections.abc import Iterable, Iterator
@@ -23,7 +22,6 @@ from chimera.service import Service
 from chimera.settings import Settings
 from chimera.state.book import UNDO_WINDOW
 from chimera.state.engine import StateEngine
-from chimera.state.past import Past
 from chimera.state.rebuild import Bootstrap
 from chimera.state.resuming import resume_point
 from chimera.store.snapshot_file import (
@@ -240,13 +238,12 @@ class Snapshots(Service):
             return
         if set(book.protocols) != set(names):
             return  # one was left out while running: a start follows it again
-        past = Past(book)
-        await asyncio.sleep(0)  # that has copied the holders, which is work enough for one turn
-        draft = Draft(self._identity, past.block)
-        with contextlib.suppress(Skip):  # the book began anew meanwhile: the next block writes
-            for name in names:
-                for _ in draft.add(past.items(name), self._bootstrap.vacant.get(name, b"")):
-                    await asyncio.sleep(0)
+        draft = Draft(self._identity, book.block)
+        everybody = [book.still(name) for name in names]  # all as of one block
+        for name, accounts in zip(names, everybody, strict=True):
+            for _ in draft.add(accounts.items(), self._bootstrap.vacant.get(name, b"")):
+                await asyncio.sleep(0)
+        if book.canonical(draft.block.number) == draft.block:  # else no start would believe it
             await self._save(draft, path)
         if self._forgotten != forgotten:
             path.unlink(missing_ok=True)

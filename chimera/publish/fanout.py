@@ -7,7 +7,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
@@ -16,9 +16,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from chimera.domain.opportunity import Opportunity
-from chimera.service import Service, heed_cancellation
+from chimera.service import Service, Turn, heed_cancellation
 
-REMINDER = "reminder"  # marks what is written only if the stream says otherwise
 STREAM = "chimera:opportunities"
 MAX_ENTRIES = 10_000  # of the stream, as interfaces promise
 REMEMBERED = 1_000  # newest entries that are compared, so that none is written twice
@@ -28,6 +27,13 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0  # seconds between attempts while Redis is
 CLOSING_SECONDS = 1.0  # of the five in which the daemon has to stop
 
 log = structlog.get_logger()
+
+
+class Entry(NamedTuple):
+    """An episode that waits; `is_reminder`: to be written only if the stream says otherwise."""
+
+    opportunity: Opportunity
+    is_reminder: bool
 
 
 class FlagStream(Service):
@@ -59,7 +65,7 @@ class FlagStream(Service):
         self._chain_id = chain_id
         self._bound = bound
         self._on_dropped = on_dropped
-        self._queue: deque[dict[str, str]] = deque()
+        self._queue: deque[Entry] = deque()
         self._work = asyncio.Event()
         self._last: dict[str, str] | None = None  # newest document by id; None: not read yet
         self._stale = False  # what we remember of the stream may be wrong
@@ -72,12 +78,11 @@ class FlagStream(Service):
 
     async def publish(self, opportunities: Sequence[Opportunity]) -> None:
         """Hand episodes over and return at once; never raises for a broker that is away."""
-        self._hand_over(self._entry(opportunity) for opportunity in opportunities)
+        self._hand_over(Entry(its, is_reminder=False) for its in opportunities)
 
     async def remind(self, opportunities: Sequence[Opportunity]) -> None:
         """Hand over what a crash may have kept from the stream; what it knows is not repeated."""
-        entries = (self._entry(opportunity) for opportunity in opportunities)
-        self._hand_over({**entry, REMINDER: ""} for entry in entries)
+        self._hand_over(Entry(its, is_reminder=True) for its in opportunities)
 
     def returned(self, opportunities: Sequence[Opportunity]) -> None:
         """
@@ -87,10 +92,10 @@ class FlagStream(Service):
         """
         self._stale = True
         room = max(0, self._bound - len(self._queue))
-        entries = [self._entry(its) for its in opportunities[-room:]] if room else []
-        self._hand_over({**entry, REMINDER: ""} for entry in entries)
+        newest = opportunities[-room:] if room else ()
+        self._hand_over(Entry(its, is_reminder=True) for its in newest)
 
-    def _hand_over(self, entries: Iterable[dict[str, str]]) -> None:
+    def _hand_over(self, entries: Iterable[Entry]) -> None:
         if not self._url:
             return
         self._queue.extend(entries)
@@ -135,6 +140,7 @@ class FlagStream(Service):
 
     async def _write(self, client: Redis) -> None:
         known, self._last = self._last, None  # whatever fails from here on is read again
+        turn = Turn()
         while self._queue:
             if known is None or self._stale:
                 self._stale = False
@@ -142,11 +148,8 @@ class FlagStream(Service):
             chunk = list(islice(self._queue, CHUNK))
             async with client.pipeline(transaction=True) as pipe:
                 for entry in chunk:
-                    told = known.pop(entry["id"], None)
-                    if told is None or _is_news(entry, told):
-                        pipe.xadd(STREAM, _fields(entry), maxlen=MAX_ENTRIES, approximate=False)
-                        told = entry["document"]
-                    known[entry["id"]] = told
+                    self._add(entry, known, pipe)
+                    await turn.give_way()
                 await pipe.execute()
             self._forget(chunk)
         while known is not None and len(known) > REMEMBERED:
@@ -154,7 +157,17 @@ class FlagStream(Service):
         self._last = known
         self._work.clear()
 
-    def _forget(self, written: list[dict[str, str]]) -> None:
+    def _add(self, entry: Entry, known: dict[str, str], pipe: Any) -> None:  # noqa: ANN401  (redis-py)
+        """Have an entry written unless the stream says so already; `known` is what it says."""
+        identity, document = entry.opportunity.id, _document(entry.opportunity)
+        told = known.pop(identity, None)
+        if told is None or _is_news(entry, document, told):
+            fields = self._fields(entry.opportunity, document)
+            pipe.xadd(STREAM, fields, maxlen=MAX_ENTRIES, approximate=False)
+            told = document
+        known[identity] = told
+
+    def _forget(self, written: list[Entry]) -> None:
         # While Redis was answering, the bound may have dropped some of them already.
         for entry in written:
             if self._queue and self._queue[0] is entry:
@@ -162,7 +175,7 @@ class FlagStream(Service):
 
     async def _newest_documents(self, client: Redis) -> dict[str, str]:
         """Return the last document of each id; of all ids if somebody may have to be reminded."""
-        depth = MAX_ENTRIES if any(REMINDER in entry for entry in self._queue) else REMEMBERED
+        depth = MAX_ENTRIES if any(entry.is_reminder for entry in self._queue) else REMEMBERED
         documents: dict[str, str] = {}
         last = "+"
         while depth > 0:
@@ -175,12 +188,12 @@ class FlagStream(Service):
             last = page[-1][0]  # which is told twice
         return dict(reversed(documents.items()))
 
-    def _entry(self, opportunity: Opportunity) -> dict[str, str]:
+    def _fields(self, opportunity: Opportunity, document: str) -> dict[Any, Any]:
         return {
             "id": opportunity.id,
             "event": "flagged" if opportunity.state == "open" else "closed",
             "chain_id": str(self._chain_id),
-            "document": json.dumps(opportunity.document(), separators=(",", ":")),
+            "document": document,
         }
 
     async def _finish(self, client: Redis) -> None:
@@ -192,18 +205,18 @@ class FlagStream(Service):
         await client.aclose()
 
 
-def _fields(entry: dict[str, str]) -> dict[Any, Any]:
-    return {name: value for name, value in entry.items() if name != REMINDER}
+def _document(opportunity: Opportunity) -> str:
+    return json.dumps(opportunity.document(), separators=(",", ":"))
 
 
-def _is_news(entry: dict[str, str], told: str) -> bool:
-    if REMINDER not in entry:
-        return entry["document"] != told
+def _is_news(entry: Entry, document: str, told: str) -> bool:
+    if not entry.is_reminder:
+        return document != told
     try:
         state = json.loads(told)["state"]
     except (ValueError, LookupError, TypeError, RecursionError):  # nobody's document
         return True
-    return bool(state != json.loads(entry["document"])["state"])
+    return bool(state != entry.opportunity.state)
 
 
 def _connect(url: str) -> Redis:

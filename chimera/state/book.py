@@ -7,12 +7,14 @@ from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import repeat
+from weakref import WeakValueDictionary
 
 from chimera.domain.block import Address, Block
 from chimera.domain.changes import AccountsSet, Change, Liquidated, MarketMoved
 from chimera.domain.market import EMPTY, Account, Holder, Key, Market
 from chimera.errors import Rebuild
 from chimera.state.shelf import Shelf, changed, differences
+from chimera.state.still import Still
 
 UNDO_WINDOW = 64  # blocks; far deeper than any reorg seen on an L2, yet only touched accounts
 
@@ -48,6 +50,7 @@ class Book:
         self._block: Block | None = None
         self._moved: Mapping[str, Collection[Holder]] = {}
         self._debug = debug
+        self._stills: WeakValueDictionary[int, Still] = WeakValueDictionary()  # by id
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -128,20 +131,11 @@ class Book:
             account = undo.accounts.get(key[0], {}).get(key[1], account)
         return block, market, account
 
-    def replaced_since(self, block: Block) -> Mapping[Key, Account | None] | None:
-        """
-        Return what the blocks above this one replaced, each account as it left it (None: absent).
-
-        None if the block is no longer the book's, or the undo log does not reach it.
-        """
-        if self.canonical(block.number) != block:
-            return None
-        replaced: dict[Key, Account | None] = {}
-        for undo in reversed(self._undo):
-            if undo.block.number <= block.number:
-                break
-            replaced.update(undo.accounts)  # the oldest counts: it left the account as it was then
-        return replaced
+    def still(self, protocol: str) -> Still:
+        """Return the accounts of a protocol as they are now, whatever happens to the book."""
+        still = Still(self._shelves[protocol])
+        self._stills[id(still)] = still
+        return still
 
     def newcomers(self) -> dict[str, set[Address]]:
         """Return the users, by protocol, whom the newest block brought into the book."""
@@ -262,6 +256,7 @@ class Book:
         """Close the block: it is now the newest."""
         if self._pending is None:
             raise Rebuild("no block is open")
+        self._tell(self._pending.accounts)
         self._undo.append(self._pending)
         self._block = self._pending.block
         self._moved = {name: its.keys() for name, its in self._pending.accounts.items() if its}
@@ -288,6 +283,8 @@ class Book:
         restored: dict[str, set[Holder]] = {}
         while self.block.number > to_block_number:
             undo = self._undo.pop()
+            shelves = {name: self._shelves[name] for name in undo.accounts}
+            self._tell({name: its.those_of(undo.accounts[name]) for name, its in shelves.items()})
             self._restore(undo)
             self._block = undo.previous
             for name, accounts in undo.accounts.items():
@@ -296,6 +293,13 @@ class Book:
         if self._debug:
             self.verify_indexes()
         return self.touched
+
+    def _tell(self, replaced: Mapping[str, Mapping[Holder, Account | None]]) -> None:
+        """Tell those who read the past of shelves that are still here."""
+        for still in self._stills.values():
+            name = still.shelf.name
+            if self._shelves.get(name) is still.shelf and name in replaced:
+                still.replaced(replaced[name])
 
     def _restore(self, undo: Undo) -> None:
         for protocol, accounts in undo.accounts.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
+import msgspec
 from msgspec.structs import replace
 
 from chimera.domain.block import Address
@@ -44,8 +45,16 @@ class Edition:
         )
 
 
-Entry = tuple[Edition, Account | None]
-"""An account of its edition; None where the model itself is all there is."""
+class Entry(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """
+    An account of its edition; None where the model itself is all there is.
+
+    There is one for each account, and none is part of a cycle: no collection walks through them.
+    """
+
+    edition: Edition
+    account: Account | None
+
 
 Entries = dict[Owner, Entry]
 
@@ -82,19 +91,19 @@ class MemoryPositions:
             old = entries.get(owner)
             if (
                 old is not None
-                and max(content.block, over) < old[0].model.block
-                and old[0].expires > now
+                and max(content.block, over) < old.edition.model.block
+                and old.edition.expires > now
             ):
                 continue
             count += 1
             if not isinstance(content, Draft):
-                entries[owner] = Edition(content, now + self._ttl), None
+                entries[owner] = Entry(Edition(content, now + self._ttl), None)
                 continue
             if edition is None or not edition.covers(content):
                 edition = Edition(content, now + self._ttl)
             if content.blocks_unhealthy:
                 edition.streaks = {**edition.streaks, (protocol, owner): content.blocks_unhealthy}
-            entries[owner] = edition, content.account
+            entries[owner] = Entry(edition, content.account)
         self._bury(2 * len(contents))
         return count
 
@@ -104,7 +113,7 @@ class MemoryPositions:
         for name in names:
             protocol, owner = key_in(name)
             entry = self._entries.get(protocol, {}).pop(owner, None)
-            count += entry is not None and self._clock() < entry[0].expires
+            count += entry is not None and self._clock() < entry.edition.expires
         return count
 
     def _bury(self, most: int) -> None:
@@ -117,7 +126,7 @@ class MemoryPositions:
                 return
             entries, owner = place
             entry = entries.get(owner)
-            if entry is not None and now >= entry[0].expires:
+            if entry is not None and now >= entry.edition.expires:
                 del entries[owner]
 
     def _everybody(self) -> Iterator[tuple[Entries, Owner]]:
@@ -131,7 +140,7 @@ class MemoryPositions:
         """Return what stands under the key, or None."""
         protocol, owner = key_in(name)
         entry = self._entries.get(protocol, {}).get(owner)
-        if entry is None or self._clock() >= entry[0].expires:
+        if entry is None or self._clock() >= entry.edition.expires:
             return None
         return self._position(protocol, owner, entry)
 
@@ -148,7 +157,7 @@ class MemoryPositions:
         for protocol, entries in list(self._entries.items()):
             for owner in list(entries):
                 entry = entries.get(owner)
-                if entry is not None and self._clock() < entry[0].expires:
+                if entry is not None and self._clock() < entry.edition.expires:
                     yield protocol, owner, entry
                 await turn.give_way()
 
@@ -156,7 +165,7 @@ class MemoryPositions:
         known = self._valued.get((protocol, owner))
         if known is not None and known[0] is entry:
             return known[1]
-        edition, account = entry
+        edition, account = entry.edition, entry.account
         content = edition.model
         if account is not None and isinstance(content, Draft):
             holder = content.adapter.holder(protocol, Address(owner))  # type: ignore[arg-type]

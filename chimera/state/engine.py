@@ -70,6 +70,7 @@ class StateEngine(CacheFace):
         self._watch_below = watch_below
         self._weights: Mapping[str, Weights] = {}  # of the newest block
         self._near: AbstractSet[Key] | None = NOBODY  # None: not asked for since that block
+        self._nearest: dict[str, tuple[frozenset[Holder], frozenset[Key]]] = {}  # as last asked for
         self._errors: Mapping[Key, str] = {}
         self._shelves: Mapping[str, Shelf] = {}  # as they were adopted
 
@@ -88,13 +89,18 @@ class StateEngine(CacheFace):
         Looked up when somebody asks, so that no decision waits for it.
         """
         if self._near is None:
-            for name, weights in self._weights.items():
-                found = self.screens[name].candidates(weights, self._watch_below)
-                self.book.accounts(name).near = frozenset(found)
-            self._near = frozenset().union(
-                *(zip(repeat(name), self.book.accounts(name).near) for name in self._weights)
-            )
+            near = [self._near_of(name) for name in self._weights]
+            self._near = near[0] if len(near) == 1 else NOBODY.union(*near)
         return self._near
+
+    def _near_of(self, name: str) -> frozenset[Key]:
+        """Look up those of one protocol; most were near before and keep the keys that they have."""
+        found = frozenset(self.screens[name].candidates(self._weights[name], self._watch_below))
+        were, keys = self._nearest.get(name, (frozenset[Holder](), NOBODY))
+        left, joined = zip(repeat(name), were - found), zip(repeat(name), found - were)
+        self._nearest[name] = found, keys.difference(left).union(joined)
+        self.book.accounts(name).near = found
+        return self._nearest[name][1]
 
     @property
     def errors(self) -> Mapping[Key, str]:

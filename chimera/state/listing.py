@@ -61,10 +61,13 @@ class Listing:
             StaleCursor: The cursor's block has left memory.
             BadCursor: It is not one of ours, or was given out for other filters.
         """
+        turn = Turn()
+        if cursor is None and self._made() is None:
+            await turn.end()  # to make a snapshot takes a turn of its own
         if not self._engine.book.loaded:
             return 0, [], None
         filters = Filters(protocol, user, asset, max_health_factor)
-        offset, snapshot, turn = 0, None, Turn()
+        offset, snapshot = 0, None
         if cursor is not None:
             block_hash, offset = _parsed(cursor, filters)
             snapshot = self._kept(block_hash)
@@ -80,6 +83,12 @@ class Listing:
         more = len(ranks) > limit
         following = _cursor(snapshot.block.hash, offset + limit, filters) if more else None
         return snapshot.block.number, items, following
+
+    def sweep(self) -> None:
+        """Drop snapshots that nobody has read for long; ready the others for their readers."""
+        self._drop_old()
+        for _, snapshot in self._snapshots.values():
+            snapshot.settle()
 
     def position(self, protocol: str, user: Address) -> Position | None:
         """Return one account at the newest block, or None."""
@@ -104,16 +113,21 @@ class Listing:
         return None if key is None else self._engine.mirror.draft(key, idle=True)
 
     def _newest(self) -> Snapshot:
-        self._sweep()
-        block_hash = self._engine.book.block.hash
-        known = self._snapshots.get(block_hash)
+        self._drop_old()
+        found = self._made() or Snapshot(self._engine)
+        self._keep(found)
+        return found
+
+    def _made(self) -> Snapshot | None:
+        """Return the newest block's snapshot, if there is one and the book was not read anew."""
+        book = self._engine.book
+        known = self._snapshots.get(book.block.hash) if book.loaded else None
         if known is None or known[1].observation is not self._engine.observation:
-            known = self._clock(), Snapshot(self._engine)  # new, or the book was read anew
-        self._keep(known[1])
+            return None
         return known[1]
 
     def _kept(self, block_hash: BlockHash) -> Snapshot:
-        self._sweep()
+        self._drop_old()
         known = self._snapshots.get(block_hash)
         if known is None:
             raise StaleCursor("the block of this cursor has left memory; begin again without it")
@@ -126,7 +140,7 @@ class Listing:
         while len(self._snapshots) > KEPT:
             self._snapshots.popitem(last=False)
 
-    def _sweep(self) -> None:
+    def _drop_old(self) -> None:
         oldest = self._clock() - SECONDS
         for block_hash in [key for key, (used, _) in self._snapshots.items() if used <= oldest]:
             del self._snapshots[block_hash]

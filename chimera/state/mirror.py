@@ -20,7 +20,8 @@ class Roll:
     """
 
     def __init__(self, book: Book) -> None:
-        self._parts = [(name, list(book.keys(name))) for name in book.protocols]
+        # Tuples of bytes: a collection of garbage looks at them once and not again.
+        self._parts = [(name, tuple(book.keys(name))) for name in book.protocols]
 
     def __len__(self) -> int:
         return sum(len(holders) for _, holders in self._parts)

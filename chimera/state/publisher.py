@@ -10,7 +10,7 @@ import structlog
 
 from chimera.domain.block import Address
 from chimera.domain.market import MARKET_FOLLOWS, Key
-from chimera.service import Service
+from chimera.service import Service, Turn
 from chimera.state.cache import PositionCache
 from chimera.state.mirror import Mirror, Roll
 from chimera.state.valuation import PREFIX, checksummed, name_of
@@ -158,9 +158,11 @@ def slices(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
 
 async def put(cache: PositionCache, mirror: Mirror, keys: Iterable[Key], *, over: int = 0) -> int:
     """Write the accounts with debt among `keys`; count writes."""
-    written = await cache.write(mirror.drafts(keys), over=over)
-    await asyncio.sleep(0)
-    return written
+    turn = Turn()
+    await turn.end()
+    drafts = mirror.drafts(keys)
+    await turn.give_way()
+    return await cache.write(drafts, over=over)
 
 
 async def write_slice(

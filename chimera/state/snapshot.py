@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import Any
@@ -17,6 +17,7 @@ from chimera.ports import Adapter
 from chimera.service import Turn
 from chimera.state.engine import StateEngine
 from chimera.state.screen_ranking import Ranking
+from chimera.state.still import Still
 from chimera.state.valuation import Draft
 
 RUN = 2_048  # holders that are sorted in one go
@@ -51,7 +52,7 @@ class Part:
 
     adapter: Adapter[Any]
     market: Market
-    accounts: Mapping[Holder, Account]
+    accounts: Still
     bounds: Ranking
     owing: int  # how many of the accounts have debt
     _assets: dict[Shape, frozenset[Address]] = field(default_factory=dict)
@@ -118,7 +119,7 @@ class Snapshot:
     """
     The book at its newest block, as it stays while blocks go on.
 
-    Accounts and markets are immutable, so this copies references only.
+    Accounts and markets are immutable, and the book keeps those that it replaces: little is copied.
     """
 
     def __init__(self, engine: StateEngine) -> None:
@@ -129,6 +130,11 @@ class Snapshot:
         under = self.observation.underwater if self.observation else ()
         self._streaks = {key: engine.mirror.streaks.blocks_unhealthy(key) for key in under}
         self._lists: dict[Filters, Listed] = {}
+
+    def settle(self) -> None:
+        """Take in what newer blocks have replaced, so that no reader waits for it."""
+        for part in self.parts:
+            part.accounts.settle()
 
     def listed(self, filters: Filters) -> Listed:
         """Return the accounts that pass, in order."""
@@ -163,9 +169,8 @@ class Snapshot:
 def _part(engine: StateEngine, name: str) -> Part:
     market, screen = engine.book.market(name), engine.screens[name]
     weights = screen.weigh(market, engine.book.block.timestamp)
-    shelf = engine.book.accounts(name)
-    ranking = screen.ranking(weights)
-    return Part(engine.adapters[name], market, dict(shelf.users), ranking, len(shelf.open))
+    owing, ranking = len(engine.book.open_keys(name)), screen.ranking(weights)
+    return Part(engine.adapters[name], market, engine.book.still(name), ranking, owing)
 
 
 # What follows yields None for a step that leads to nobody, so that others may go first.

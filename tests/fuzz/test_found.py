@@ -22,7 +22,7 @@ from chimera.domain.health import Health
 from chimera.errors import Rebuild, Refuse, Unreachable
 from chimera.protocols.aave_v3 import events, proof
 from chimera.protocols.compound_v2.reading import _decimals
-from chimera.publish.fanout import _is_news
+from chimera.publish.fanout import Entry, _is_news
 from chimera.registry import BUILT_IN
 from chimera.replay.recording import Damaged, Recording
 from chimera.rpc.announcements import Conversation
@@ -159,7 +159,9 @@ async def test_a_position_in_redis_is_not_ours(field: str) -> None:
 
 
 def test_a_flag_in_redis_nests_without_end() -> None:
-    assert _is_news({"id": "a", "document": '{"state": "open"}', "reminder": ""}, NESTED)
+    entry = Entry(opportunity(), is_reminder=True)
+
+    assert _is_news(entry, '{"state": "open"}', NESTED)
 
 
 # --- SQL -----------------------------------------------------------------------------------------

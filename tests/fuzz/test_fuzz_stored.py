@@ -24,7 +24,7 @@ from chimera.cli import views
 from chimera.cli.filters import Filters
 from chimera.domain.position import Position
 from chimera.errors import ChimeraError
-from chimera.publish.fanout import STREAM, FlagStream, _is_news
+from chimera.publish.fanout import STREAM, Entry, FlagStream, _is_news
 from chimera.replay.recording import Recording
 from chimera.settings import load
 from chimera.state.cache_redis import RedisPositions
@@ -79,7 +79,7 @@ def test_positions_in_redis(fuzz: Fuzz, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_flags_in_redis(fuzz: Fuzz) -> None:
-    entry = {"id": FLAG.id, "document": json.dumps(FLAG.document()), "reminder": ""}
+    entry, ours = Entry(FLAG, is_reminder=True), json.dumps(FLAG.document())
 
     with asyncio.Runner() as runner:
         client: Any = FakeAsyncRedis(decode_responses=True, encoding_errors="replace")
@@ -96,7 +96,7 @@ def test_flags_in_redis(fuzz: Fuzz) -> None:
             if rarely(draw, one_in=4):
                 fields = {spoiled(draw, name): spoiled(draw, it) for name, it in fields.items()}
             for told in runner.run(newest(fields)).values():
-                assert _is_news(entry, told) in (True, False)
+                assert _is_news(entry, ours, told) in (True, False)
 
         fuzz(hold)
 

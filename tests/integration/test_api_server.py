@@ -10,17 +10,18 @@ import pytest
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
-from chimera.api.server import ApiServer, build_app
+from chimera.api.server import ApiServer, Observer, build_app
 from chimera.errors import Refuse
 from tests.fakes_api import FakeOperator, FakeOpportunities, FakePositions
 
 
-def app_of(operator: FakeOperator) -> FastAPI:
+def app_of(operator: FakeOperator, observe: Observer | None = None) -> FastAPI:
     return build_app(
         positions=FakePositions(),
         opportunities=FakeOpportunities(),
         operator=operator,
         metrics_text=lambda: b"chimera_ready 1.0\n",
+        observe=observe,
     )
 
 
@@ -51,6 +52,21 @@ async def test_a_started_server_answers_on_the_port_that_it_logs() -> None:
     assert json.loads(body)["processed_block"] == 120
     [line] = [line for line in lines if line["event"] == "http_listening"]
     assert line["address"] == f"127.0.0.1:{port}"
+
+
+async def test_a_server_is_built_before_anybody_asks_and_only_who_asks_is_counted() -> None:
+    seen: list[tuple[str, int]] = []
+    app = app_of(FakeOperator(), lambda route, status, _seconds: seen.append((route, status)))
+    server = ApiServer(app, host="127.0.0.1", port=0)
+    async with asyncio.TaskGroup() as group:
+        await server.start(group)
+        built, counted = app.middleware_stack is not None, list(seen)
+        await ask(server.port, "GET /healthz HTTP/1.1")
+        await ask(server.port, "GET / HTTP/1.1")
+        await server.stop()
+
+    assert (built, counted) == (True, [])
+    assert seen == [("/healthz", 200), ("other", 404)]
 
 
 async def test_a_stopped_server_has_let_go_of_its_port() -> None:

@@ -18,6 +18,7 @@ from chimera.detection.ledger import OpportunityLedger
 from chimera.domain.block import Block, BlockBatch, Log, Rollback
 from chimera.domain.health import Verdict
 from chimera.domain.opportunity import Opportunity
+from chimera.state.listing import Listing
 from tests.fakes_reconcile import LESS, House, house_with
 from tests.fakes_state import ALICE, BOB, ENTRY, PRICE, WETH, child, log
 
@@ -56,6 +57,7 @@ class Walk:
             publisher=house.publisher,
             metrics=house.metrics,
             reconciler=house.reconciler,
+            listing=Listing(house.engine),
             snapshots=SimpleNamespace(took=lambda _: None),
         )
         self.path = BlockPath(rooms)

@@ -16,7 +16,6 @@ from chimera.app.snapshots import BLOCK_IN_ACCOUNTS, EVERY, RANDOM, RISKIEST, Sn
 from chimera.domain.market import Account
 from chimera.domain.opportunity import Checkpoint
 from chimera.errors import Rebuild, Retry
-from chimera.state import past
 from chimera.store import snapshot_codec
 from tests.fakes_snapshots import PEOPLE, RISKIEST_USERS, RISKY, SAFE, START, VACANT, House
 from tests.fakes_state import USDC, WETH, account, address, child
@@ -239,7 +238,6 @@ async def test_blocks_that_come_while_it_is_written_are_not_in_it(
 
     with monkeypatch.context() as patched:
         patched.setattr(snapshot_codec, "PAGE", 32)
-        patched.setattr(past, "PART", 8)
         patched.setattr(asyncio, "sleep", meanwhile)
         await house.snapshots.write()
     assert not users
@@ -262,7 +260,6 @@ async def test_a_block_that_leaves_while_it_is_written_is_not_in_it(
 
     with monkeypatch.context() as patched:
         patched.setattr(snapshot_codec, "PAGE", 32)
-        patched.setattr(past, "PART", 8)
         patched.setattr(asyncio, "sleep", meanwhile)
         await house.snapshots.write()
 

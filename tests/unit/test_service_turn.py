@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -35,3 +36,53 @@ async def test_a_turn_is_kept_until_its_end_and_then_given_away(
     now[0] += service.LONGEST_TURN
     assert await others_went_first(turn)
     assert not await others_went_first(turn)  # a new one has begun
+
+
+async def test_long_work_of_many_is_not_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them takes a whole turn whenever it can; there is a pass of the loop between two."""
+    now, passes, worked = [10.0], [0], []
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    async def count() -> None:
+        while True:
+            passes[0] += 1
+            await asyncio.sleep(0)
+
+    async def work(name: str) -> None:
+        turn = Turn()
+        for _ in range(3):
+            await turn.give_way()
+            worked.append((passes[0], name))
+            now[0] += service.LONGEST_TURN
+
+    counting = asyncio.create_task(count())
+    await asyncio.gather(*(work(name) for name in "abc"))
+    counting.cancel()
+
+    numbers = [number for number, _ in worked]
+    assert min(later - number for number, later in pairwise(numbers)) > 1
+    assert [name for _, name in worked] == list("aabcabcbc")  # who gives way goes to the end
+
+
+async def test_whoever_comes_first_overtakes_all_who_wait() -> None:
+    went = []
+
+    async def wait(name: str, *, first: bool) -> None:
+        await Turn(first=first).end()
+        went.append(name)
+
+    ordinary = [asyncio.create_task(wait(name, first=False)) for name in "ab"]
+    await asyncio.sleep(0)
+    await asyncio.gather(wait("urgent", first=True), *ordinary)
+
+    assert went.index("urgent") < went.index("b")
+
+
+async def test_who_is_cancelled_while_waiting_holds_up_nobody() -> None:
+    waiting = [asyncio.create_task(Turn().end()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    waiting[1].cancel()
+
+    async with asyncio.timeout(1):
+        await waiting[2]

@@ -308,3 +308,27 @@ def test_an_index_by_endings_that_left_the_accounts_is_named_and_mended() -> Non
     book.rebuild_indexes()
     book.verify_indexes()
     assert ALICE in shelf.endings(owing=True)
+
+
+def test_what_is_held_still_stays_though_the_book_is_loaded_anew() -> None:
+    book = loaded()
+    still = book.still(AAVE)
+    before = dict(book.accounts(AAVE).users)
+    extend(book, SupplyMoved(ALICE, WETH, 1), SupplyMoved(BOB, WETH, 7))
+    book.drop(COMET)
+    bob = Account({WETH: 3}, {USDC: 1})
+    book.load(AAVE, FakeMarket(), {BOB: bob}, complete=True, block=book.block)
+    extend(book, SupplyMoved(BOB, WETH, 1))
+
+    assert dict(still) == before == {ALICE: still[ALICE]}
+    assert still.get(BOB) is None
+
+
+def test_what_nobody_holds_any_more_is_not_told() -> None:
+    book = loaded()
+    still = book.still(AAVE)
+    assert len(book._stills) == 1
+
+    del still
+
+    assert len(book._stills) == 0

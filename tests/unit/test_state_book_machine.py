@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import hypothesis.strategies as st
 from hypothesis import settings
@@ -21,6 +22,7 @@ from chimera.domain.changes import (
 from chimera.domain.market import Account, Market
 from chimera.errors import Rebuild
 from chimera.state.book import Book
+from chimera.state.still import Still
 from tests.fakes_state import FakeMarket, address, child, first_block
 
 USERS = st.sampled_from([address(number) for number in range(1, 5)])
@@ -45,6 +47,8 @@ class BookMachine(RuleBasedStateMachine):
         self.history: list[Copy] = [self.copy()]
         self.expected: dict[Address, Expected] = {}
         self.past = [self.expected]
+        self.stills: list[tuple[Still, dict[Address, Account]]] = []
+        self.readers: list[tuple[Iterator[Address], list[Address], dict[Address, Account]]] = []
 
     def copy(self) -> Copy:
         users = dict(self.book.accounts("p").users)
@@ -111,6 +115,35 @@ class BookMachine(RuleBasedStateMachine):
         self.past = self.past[: len(self.past) - depth]
         self.expected = self.past[-1]
         assert self.copy() == self.history[-1]
+
+    @rule()
+    def hold_still(self) -> None:
+        self.stills.append((self.book.still("p"), self.copy()[1]))
+
+    @rule(number=st.integers(min_value=0), user=USERS)
+    def look(self, number: int, user: Address) -> None:
+        if self.stills:
+            still, users = self.stills[number % len(self.stills)]
+            assert (still.get(user), len(still)) == (users.get(user), len(users))
+
+    @rule(number=st.integers(min_value=0))
+    def begin_to_read(self, number: int) -> None:
+        if self.stills:
+            still, users = self.stills[number % len(self.stills)]
+            self.readers.append((iter(still), [], users))
+
+    @rule(number=st.integers(min_value=0))
+    def read_on(self, number: int) -> None:
+        if self.readers:
+            reader, found, _ = self.readers[number % len(self.readers)]
+            found += islice(reader, 1)
+
+    def teardown(self) -> None:
+        """Compare what was held still, and what was read of it by and by, with the copies."""
+        for still, users in getattr(self, "stills", ()):
+            assert dict(still) == users
+        for reader, found, users in getattr(self, "readers", ()):
+            assert sorted([*found, *reader]) == sorted(users)
 
     @precondition(lambda self: len(self.history) > self.reach + 1)
     @rule()

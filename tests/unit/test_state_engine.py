@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from chimera.domain.block import Block, BlockBatch, Log, Needs, Rollback
 from chimera.domain.call import Call, Readings
@@ -16,6 +18,7 @@ from chimera.ports import Accounts
 from chimera.state.book import Book
 from chimera.state.cache import PositionCache
 from chimera.state.engine import StateEngine
+from chimera.state.screen import Screen
 from chimera.state.valuation import checksummed
 from tests.fakes_state import (
     ALICE,
@@ -128,6 +131,21 @@ def test_what_is_touched_new_or_near_is_known_after_a_block() -> None:
     assert engine.touched == {("fake", CAROL), ("fake", USDC)}
     assert engine.new_users == {"fake": {USDC}}
     assert engine.near == {BOBS, ("fake", USDC)}
+
+
+@given(prices=st.lists(st.sampled_from([0, 1_000, 1_900, 2_000, 3_000]), max_size=8))
+def test_who_is_near_follows_the_prices_however_rarely_somebody_asks(prices: list[int]) -> None:
+    engine = ready(watch_below=1.1)
+
+    for number, price in enumerate([*prices, 2_000]):
+        step(engine, log(PRICE, ALICE, WETH, price), salt=str(number))
+        if price != 1_000:
+            market, users = engine.book.market("fake"), engine.book.accounts("fake").users
+            fresh = Screen(engine.adapters["fake"])
+            fresh.load(users)
+            found = fresh.candidates(fresh.weigh(market, engine.book.block.timestamp), 1.1)
+            assert engine.near == {("fake", holder) for holder in found}
+            assert engine.book.accounts("fake").near == set(found)
 
 
 def test_a_rollback_gives_the_past_back_to_the_screen() -> None:

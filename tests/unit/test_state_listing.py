@@ -221,6 +221,33 @@ async def test_a_block_leaves_memory_with_time_and_with_newer_ones() -> None:
         await room.listing.page(limit=5, cursor=cursor)
 
 
+async def test_what_nobody_reads_any_more_takes_no_room_until_somebody_reads_again() -> None:
+    room = Room()
+    await room.listing.page(limit=5)
+    room.clock.now += SECONDS - 1
+    room.listing.sweep()
+    assert len(room.listing._snapshots) == 1
+
+    room.clock.now += 1
+    room.listing.sweep()
+
+    assert len(room.listing._snapshots) == 0
+
+
+async def test_a_page_is_the_same_whether_or_not_blocks_were_taken_in_meanwhile() -> None:
+    found = []
+    for swept in (True, False):
+        room = Room()
+        _, items, cursor = await room.listing.page(limit=5)
+        for _ in range(3):
+            room.step(log(PRICE, ALICE, WETH, 1), log(BORROW, CAROL, USDC, 9))
+            if swept:
+                room.listing.sweep()
+        found.append(items + (await room.listing.page(limit=1_000, cursor=cursor))[1])
+
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     "cursor", ["", "x", "ä", "====", base64.urlsafe_b64encode(bytes(10)).decode()]
 )

@@ -1,0 +1,77 @@
+"""A block is decided in one turn of the loop, and what follows comes in later ones."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.fakes_state import ALICE, ENTRY, PRICE, WETH, log
+from tests.unit.test_app_path import Walk, flagged
+
+
+class Passes:
+    """Looks at a walk in each pass of the loop, until a block has been taken."""
+
+    def __init__(self, walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[tuple[int, int, int]] = []
+        self.swept = 0
+        self._walk = walk
+        monkeypatch.setattr(walk.path.garbage, "sweep", self._sweep)
+
+    def _sweep(self) -> None:
+        self.swept += 1
+
+    async def look(self, taking: asyncio.Task[Any]) -> None:
+        while not taking.done():
+            await asyncio.sleep(0)
+            waiting = self._walk.house.publisher.pending
+            self.seen.append((self._walk.path.processed, waiting, self.swept))
+
+
+async def test_readers_see_the_whole_block_before_what_follows_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    walk = await flagged()
+    walk.house.publisher._pending.clear()
+    passes = Passes(walk, monkeypatch)
+    before = walk.house.book.block.number
+
+    taking = asyncio.create_task(walk.block(log(PRICE, ENTRY, WETH, 900)))
+    await passes.look(taking)
+
+    assert passes.seen[0] == (before + 1, 0, 0)  # decided, and nothing else
+    states = list(dict.fromkeys(passes.seen))
+    assert [state[2] for state in states] == sorted(state[2] for state in states)
+    assert {waiting > 0 for _, waiting, swept in states if swept} == {True}  # swept last of all
+    assert states[-1][2] == 1
+
+
+async def test_whoever_stops_the_path_in_between_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    walk = await flagged()
+    walk.house.publisher._pending.clear()
+    passes = Passes(walk, monkeypatch)
+    taking = asyncio.create_task(walk.block(log(PRICE, ENTRY, WETH, 900)))
+    await asyncio.sleep(0)
+    assert (walk.house.publisher.pending, passes.swept) == (0, 0)
+
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+
+    assert ("fake", ALICE) in walk.house.publisher._pending
+    assert passes.swept == 1
+
+
+async def test_the_next_block_comes_after_all_that_follows_from_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    walk = await flagged()
+    passes = Passes(walk, monkeypatch)
+
+    swept = [(await walk.block(), passes.swept)[1] for _ in range(3)]
+
+    assert swept == [1, 2, 3]
