@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
+from operator import attrgetter
 from secrets import token_hex
 from typing import Any, TypeVar
 
@@ -16,9 +18,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from chimera.domain.market import MARKET_FOLLOWS, instance_of
+from chimera.domain.market import MARKET_FOLLOWS
 from chimera.domain.position import Position
 from chimera.service import Turn
+from chimera.state.encoding import encoded
 from chimera.state.valuation import PREFIX, Publishable, instance_in
 
 CHUNK = 1_000  # keys per command: a script of so many holds Redis for about 5 ms
@@ -118,7 +121,6 @@ class RedisPositions:
         self._write = client.register_script(WRITE)
         self._remove = client.register_script(REMOVE)
         self._mark = MARK + token_hex(8)
-        self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Position)
 
     async def identity(self) -> str:
@@ -158,15 +160,16 @@ class RedisPositions:
     ) -> int:
         """Write all, but for those older than what stands there (see `LATER`); count them."""
         written, turn = 0, Turn()
-        for instance, group in groupby(contents, _instance):
+        for instance, group in groupby(contents, attrgetter("instance")):
             for chunk in _chunks(group):
                 names, documents = [_ranking(instance)], []
                 for content in chunk:
                     names.append(content.name)
-                    documents.append(self._encoder.encode(content.position()))
+                    documents.append(encoded(content))
                     await turn.give_way()
                 options = [over, horizon, _place_of_member(instance), self._ttl_ms]
                 args = [*options, b"\n".join(documents)]  # one: each costs the client a microsecond
+                await asyncio.sleep(0)  # sending takes a good part of a turn
                 written += int(await self._write(keys=names, args=args))
         return written
 
@@ -247,10 +250,6 @@ def _prove_decimals(position: Position) -> None:
     for text in (position.health_factor or "0", *values):
         if DECIMAL.fullmatch(text) is None:
             raise ValueError(f"expected a decimal, found {text[:40]!r}")
-
-
-def _instance(content: Publishable) -> str:
-    return instance_of(content.published[0])
 
 
 def _ranking(instance: str) -> str:
