@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from operator import attrgetter
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -88,6 +88,21 @@ NO_HORIZON = 2**53 - 1  # the largest whole number in a script
 
 log = structlog.get_logger()
 T = TypeVar("T")
+
+
+class Ranking(NamedTuple):
+    """
+    The beginning of an instance's ranking.
+
+    Attributes:
+        members: How many there are in all; of some the key may be gone.
+        highest: Up to which rank `names` goes, ties included.
+        names: The keys that its members lead to.
+    """
+
+    members: int
+    highest: float
+    names: list[str]
 
 
 def connect(url: str) -> Redis:
@@ -210,18 +225,17 @@ class RedisPositions:
                 removed += int(await self._remove(keys=[_ranking(instance), *chunk], args=options))
         return removed
 
-    async def riskiest(self, instance: str, count: int) -> list[str]:
-        """
-        Return the keys with the lowest health factors of an instance: `count` and ties.
-
-        Ranks are floats: they say whom to read, the documents say in which order.
-        """
+    async def ranking(self, instance: str, *, count: int, bound: float | None) -> Ranking:
+        """Return the keys of an instance ranked up to `bound`, without one the first `count`."""
         ranking, begin = _ranking(instance), PREFIX + instance
-        last = await self._client.zrange(ranking, count - 1, count - 1, withscores=True)
-        highest = last[0][1] if last else math.inf
+        size, highest = await self._client.zcard(ranking), bound
+        if highest is None:
+            last = await self._client.zrange(ranking, count - 1, count - 1, withscores=True)
+            highest = last[0][1] if last else math.inf
         members = await self._client.zrange(ranking, "-inf", highest, byscore=True)
         texts = [member.decode(errors="replace") for member in members]
-        return [f"{begin}{MARKET_FOLLOWS if ':' in text else ':'}{text}" for text in texts]
+        names = [f"{begin}{MARKET_FOLLOWS if ':' in text else ':'}{text}" for text in texts]
+        return Ranking(size, highest, names)
 
     async def drop_connections(self) -> None:
         """Close idle sockets, which lead to a server that is gone."""
