@@ -27,6 +27,7 @@ from chimera.state.valuation import PREFIX, Publishable, instance_in
 CHUNK = 1_000  # keys per command: a script of so many holds Redis for about 5 ms
 TIMEOUT = 2.0  # seconds; a Redis that hangs must be noticed within 10
 DECIMAL = re.compile(r"[0-9]{1,60}(\.[0-9]{1,60})?")  # more digits than any figure of a contract
+DECIMALS = re.compile(rf"{DECIMAL.pattern}(\n{DECIMAL.pattern})*")
 
 # What stands there of a later block than ours stays, unless that block has left the chain (it is
 # `over`) or is none that there can be (it is past the `horizon`). Without a time to live it is
@@ -259,11 +260,14 @@ class RedisPositions:
 
 def _prove_decimals(position: Position) -> None:
     """Refuse text where readers expect decimals. Raises ValueError."""
-    supplied = [leg.value for leg in position.collateral]
-    values = [position.liquidation_threshold, *supplied, *(leg.value for leg in position.debt)]
-    for text in (position.health_factor or "0", *values):
-        if DECIMAL.fullmatch(text) is None:
-            raise ValueError(f"expected a decimal, found {text[:40]!r}")
+    factor = position.health_factor
+    texts = ["0" if factor is None else factor, position.liquidation_threshold]
+    texts += [leg.value for leg in position.collateral]
+    texts += [leg.value for leg in position.debt]
+    lines = "\n".join(texts)
+    if DECIMALS.fullmatch(lines) is None or lines.count("\n") >= len(texts):
+        wrong = next(text for text in texts if DECIMAL.fullmatch(text) is None)
+        raise ValueError(f"expected a decimal, found {wrong[:40]!r}")
 
 
 def _ranking(instance: str) -> str:
