@@ -180,8 +180,9 @@ class RedisPositions:
             for chunk in _chunks(group):
                 names, documents = [_ranking(instance)], []
                 for content in chunk:
-                    names.append(content.name)
-                    documents.append(encoded(content))
+                    name, document = encoded(content)
+                    names.append(name)
+                    documents.append(document)
                     await turn.give_way()
                 options = [over, horizon, _place_of_member(instance), self._ttl_ms]
                 args = [*options, b"\n".join(documents)]  # one: each costs the client a microsecond

@@ -73,7 +73,9 @@ def draft(adapter: FakeAdapter, *, unhealthy: int = 0) -> Draft:
 
 
 def test_a_draft_is_written_as_it_was_recorded() -> None:
-    assert encoded(draft(FakeAdapter(), unhealthy=3)) == RECORDED
+    name = "position:fake:0x000000000000000000000000000000000000000A"
+
+    assert encoded(draft(FakeAdapter(), unhealthy=3)) == (name, RECORDED)
 
 
 @SEARCHED
@@ -84,9 +86,10 @@ def test_a_draft_is_written_as_the_position_that_it_makes(
     made = draft(Appraiser(name=protocol, valuation=valuation), unhealthy=unhealthy)
 
     position = made.position()
-    document = encoded(made)
+    name, document = encoded(made)
 
-    assert document == msgspec.json.encode(position) == encoded(Finished(position))
+    assert document == msgspec.json.encode(position)
+    assert (name, document) == (made.name, document) == encoded(Finished(position))
     assert json.loads(document) == json.loads(json.dumps(position.document()))
     assert b"\n" not in document  # where the script parts one document from the next
 

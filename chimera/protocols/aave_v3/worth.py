@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from chimera.domain.block import Address
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Valuation
 from chimera.domain.market import FIRST_AMOUNT, Account, Shape
 from chimera.domain.numeric import BPS, MAX_UINT256, RAY, Bps, Ray, short_decimal
@@ -52,17 +51,21 @@ class Shown(NamedTuple):
     reverts: bool
 
 
+Side = tuple[Place, bool]
+"""A row, and whether the asset's bit is set."""
+
+
 class Plan(NamedTuple):
     """
     What all accounts of a shape have in common.
 
     Attributes:
-        supplied: Per asset of the supply side in order: its row, and whether its bit is set.
+        supplied: Per asset of the supply side in order.
         owed: Per asset of the debt side, its row.
         idle: Rows of what is in the bitmap and on neither side.
     """
 
-    supplied: tuple[tuple[Place, bool], ...]
+    supplied: tuple[Side, ...]
     owed: tuple[Place, ...]
     idle: tuple[Place, ...]
 
@@ -174,14 +177,20 @@ def _no_plans(_market: AaveMarket) -> dict[Shape, Plan]:
 
 def _plan(market: AaveMarket, shape: Shape) -> Plan:
     enabled = enabled_in(market, shape.enabled)
-    places: dict[Address, Place] = {
-        asset: (asset, shape.mode) for asset in enabled.union(shape.supplied, shape.owed)
-    }
+    kept = market.lasting(_no_sides)
+    assets = enabled.union(shape.supplied, shape.owed)
+    sides = {asset: ((asset, shape.mode), asset in enabled) for asset in assets}
+    same = {asset: kept.setdefault(side, side) for asset, side in sides.items()}
     return Plan(
-        supplied=tuple((places[asset], asset in enabled) for asset in shape.supplied),
-        owed=tuple(places[asset] for asset in shape.owed),
-        idle=tuple(places[asset] for asset in enabled.difference(shape.supplied, shape.owed)),
+        supplied=tuple(same[asset] for asset in shape.supplied),
+        owed=tuple(same[asset][0] for asset in shape.owed),
+        idle=tuple(same[asset][0] for asset in enabled.difference(shape.supplied, shape.owed)),
     )
+
+
+def _no_sides(_market: AaveMarket) -> dict[Side, Side]:
+    """Return where equal sides become one object: plans are many, and what is few stays at hand."""
+    return {}
 
 
 @lru_cache(maxsize=BPS + 1)
