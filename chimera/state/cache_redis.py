@@ -175,6 +175,7 @@ class RedisPositions:
         self, contents: Iterable[Publishable], *, over: int = 0, horizon: int = NO_HORIZON
     ) -> int:
         """Write all, but for those older than what stands there (see `LATER`); count them."""
+        await asyncio.sleep(0)  # whoever gathered them has had a turn
         written, turn = 0, Turn()
         for instance, group in groupby(contents, attrgetter("instance")):
             for chunk in _chunks(group):

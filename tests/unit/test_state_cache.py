@@ -92,6 +92,34 @@ async def test_more_than_a_chunk_is_written_and_read(cache: PositionCache) -> No
     assert {entry.user for entry in await cache.get_all()} == set(users)
 
 
+async def test_others_go_before_a_chunk_is_made_and_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = PositionCache("redis://fake", client=lambda _: FakeAsyncRedis())
+    await cache.connect()
+    order: list[str] = []
+
+    async def neighbour() -> None:
+        order.append("others")
+
+    async def send(**_: Any) -> int:  # noqa: ANN401
+        order.append("sent")
+        return 1
+
+    class Calling(Finished):
+        def position(self) -> Position:
+            order.append("made")
+            waiting.append(asyncio.create_task(neighbour()))
+            return self.content
+
+    waiting = [asyncio.create_task(neighbour())]
+    monkeypatch.setattr(cache._redis, "_write", send)
+    await cache.write([Calling(position())])
+
+    assert order == ["others", "made", "others", "sent"]
+    await asyncio.gather(*waiting)
+
+
 async def test_removing_tells_how_many_were_there(cache: PositionCache) -> None:
     await write(cache, position())
 
