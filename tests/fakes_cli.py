@@ -64,6 +64,7 @@ class FakeApplication:
     """Stands where `chimera.app` stands; remembers what it was asked."""
 
     published: list[Position] = field(default_factory=list)
+    unread: int = 0
     explanation: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     report: RebuildReport = DONE
@@ -102,9 +103,13 @@ class FakeApplication:
             Imported("other", 2, 2, None, "its search does not count"),
         ]
 
-    async def cached_positions(self, _settings: Settings) -> list[Position]:
-        self._note("cached_positions", None)
-        return self.published
+    async def cached_positions(
+        self,
+        _settings: Settings,
+        **beginning: Any,  # noqa: ANN401
+    ) -> tuple[list[Position], int]:
+        self._note("cached_positions", beginning)
+        return self.published, self.unread
 
     def _note(self, name: str, what: object) -> None:
         self.asked.append((name, what))

@@ -66,9 +66,24 @@ async def rebuild(
     return RebuildReport(accounts, wrong, (time.monotonic_ns() - began) // 1_000_000)
 
 
-async def cached_positions(settings: Settings) -> list[Position]:
+async def cached_positions(
+    settings: Settings,
+    *,
+    count: int | None = None,
+    bound: float | None = None,
+    instance: str | None = None,
+) -> tuple[list[Position], int]:
     """
     Read what a daemon has published in Redis.
+
+    Args:
+        settings: Where Redis is.
+        count: How many of the lowest health factors are enough; None for everything.
+        bound: With `count`: instead, all whose health factor is not above it.
+        instance: With `count`: of which protocol.
+
+    Returns:
+        At least what is asked for, in no order, and how many more there are, all ranked later.
 
     Raises:
         Unreachable: Redis does not answer, or none is configured.
@@ -77,7 +92,11 @@ async def cached_positions(settings: Settings) -> list[Position]:
     async with running(cache):
         if cache.state != "connected":
             raise Unreachable("neither a daemon nor Redis answers: start one with `chimera run`")
-        return await cache.get_all()
+        if count is not None:
+            found = await cache.riskiest(count, bound=bound, instance=instance)
+            if found is not None:
+                return found
+        return await cache.get_all(), 0
 
 
 @asynccontextmanager

@@ -108,8 +108,15 @@ class Application(Protocol):
     ) -> Sequence[Imported]:
         """Take over who is known to have borrowed from a file."""
 
-    async def cached_positions(self, settings: Settings) -> list[Position]:
-        """Read what a daemon has published in Redis. Raises Unreachable."""
+    async def cached_positions(
+        self,
+        settings: Settings,
+        *,
+        count: int | None = None,
+        bound: float | None = None,
+        instance: str | None = None,
+    ) -> tuple[list[Position], int]:
+        """Read what a daemon has published in Redis, or its beginning. Raises Unreachable."""
 
 
 def load_settings(path: Path | None) -> Settings:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import typer
 
 from chimera.api.parameters import address_of, wad_of
-from chimera.domain.market import instance_of
+from chimera.domain.market import MARKET_FOLLOWS, instance_of
 from chimera.domain.position import Position
 
 
@@ -40,6 +41,14 @@ class Filters:
             "max_health_factor": self.max_health_factor,
         }
         return {name: text for name, text in given.items() if text is not None}
+
+    def beginning(self, count: int) -> dict[str, Any]:
+        """Return how Redis is asked for `count` of the lowest alone; {} where that cannot be."""
+        market = self.protocol is not None and MARKET_FOLLOWS in self.protocol
+        if self.user is not None or self.asset is not None or market:
+            return {}
+        bound = None if self.max_health_factor is None else float(self.max_health_factor)
+        return {"count": count, "bound": bound, "instance": self.protocol}
 
     def applied(self, positions: Iterable[Position], limit: int) -> list[Position]:
         """Choose and order as the daemon would: lowest health factor first, no debt last."""

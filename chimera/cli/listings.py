@@ -112,13 +112,17 @@ def _from_redis(settings: Settings, filters: Filters, limit: int, absent: NoDaem
     if not settings.redis.url:
         raise Unreachable(f'{absent}, and without one redis.url = "" leaves nothing to read')
     try:
-        published = asyncio.run(application().cached_positions(settings))
+        work = application().cached_positions(settings, **filters.beginning(limit))
+        published, unread = asyncio.run(work)
     except* Unreachable:
         raise Unreachable(f"{absent}, nor does Redis; `chimera run` starts a daemon") from None
     complain(f"{absent}; showing what Redis holds, at most {settings.redis.ttl} s old")
     found = filters.applied(published, len(published))
-    if len(found) > limit:
-        complain(f"{len(found) - limit} more are not shown; --limit shows more")
+    hidden = len(found) - limit
+    if filters.max_health_factor is None:  # else all that it wants were read
+        hidden += unread
+    if hidden > 0:
+        complain(f"{hidden} more are not shown; --limit shows more")
     block = max((position.block for position in published), default=None)
     items = [position.document() for position in found[:limit]]
     return {"block": block, "items": items, "next_cursor": None}

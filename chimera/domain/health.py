@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from chimera.domain.block import Address
 from chimera.domain.numeric import WAD, Wad
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(msgspec.Struct, frozen=True, gc=False):
     """
     What the contract's own view answers about an account.
 
@@ -42,8 +43,7 @@ class Difference:
     theirs: str
 
 
-@dataclass(frozen=True, slots=True)
-class CollateralLeg:
+class CollateralLeg(msgspec.Struct, frozen=True, gc=False):
     """One supplied asset: `amount` in token units, `value` in base currency units."""
 
     asset: Address
@@ -54,8 +54,7 @@ class CollateralLeg:
     enabled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DebtLeg:
+class DebtLeg(msgspec.Struct, frozen=True, gc=False):
     """One borrowed asset: `amount` in token units, `value` in base currency units."""
 
     asset: Address
@@ -64,8 +63,7 @@ class DebtLeg:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class Valuation:
+class Valuation(msgspec.Struct, frozen=True, gc=False):
     """An account with every leg valued. `base_decimals` places in every value."""
 
     health: Health

@@ -35,9 +35,10 @@ def decimal_string(value: int, decimals: int) -> str:
     """
     if decimals == 0:
         return str(value)
-    sign, digits = ("-", -value) if value < 0 else ("", value)
-    whole, fraction = divmod(digits, 10**decimals)
-    return f"{sign}{whole}.{fraction:0{decimals}d}"
+    if value < 0:
+        return "-" + decimal_string(-value, decimals)
+    digits = str(value).rjust(decimals + 1, "0")
+    return f"{digits[:-decimals]}.{digits[-decimals:]}"
 
 
 def short_decimal(value: int, decimals: int) -> str:

@@ -17,6 +17,7 @@ from chimera.domain.notices import RedisState
 from chimera.domain.position import Position
 from chimera.service import Service, heed_cancellation
 from chimera.state.cache_memory import MemoryPositions
+from chimera.state.cache_ranking import Riskiest, riskiest
 from chimera.state.cache_redis import NO_HORIZON, RedisPositions, connect
 from chimera.state.valuation import Publishable, name_of
 
@@ -115,15 +116,17 @@ class PositionCache(Service):
                 return await self._redis.read_all()
         return await self._memory.read_all()
 
-    async def riskiest(self, instance: str, count: int) -> list[str] | None:
+    async def riskiest(
+        self, count: int, *, bound: float | None = None, instance: str | None = None
+    ) -> Riskiest | None:
         """
-        Return the keys of an instance with the lowest health factors, about `count` of them.
+        Return the `count` lowest health factors (or all up to `bound`), and ties, in no order.
 
-        They are ranked by floats in Redis. None where Redis is not there.
+        None where only `get_all` can tell: Redis is not there, or its ranking lacks somebody.
         """
         if self._redis is not None and self._connected:
             with self._watched():
-                return await self._redis.riskiest(instance, count)
+                return await riskiest(self._redis, count=count, bound=bound, instance=instance)
         return None
 
     async def names(self) -> list[str]:

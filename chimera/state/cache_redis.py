@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
+from operator import attrgetter
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -16,14 +18,16 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from chimera.domain.market import MARKET_FOLLOWS, instance_of
+from chimera.domain.market import MARKET_FOLLOWS
 from chimera.domain.position import Position
 from chimera.service import Turn
+from chimera.state.encoding import encoded
 from chimera.state.valuation import PREFIX, Publishable, instance_in
 
 CHUNK = 1_000  # keys per command: a script of so many holds Redis for about 5 ms
 TIMEOUT = 2.0  # seconds; a Redis that hangs must be noticed within 10
 DECIMAL = re.compile(r"[0-9]{1,60}(\.[0-9]{1,60})?")  # more digits than any figure of a contract
+DECIMALS = re.compile(rf"{DECIMAL.pattern}(\n{DECIMAL.pattern})*")
 
 # What stands there of a later block than ours stays, unless that block has left the chain (it is
 # `over`) or is none that there can be (it is past the `horizon`). Without a time to live it is
@@ -87,6 +91,21 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 
+class Ranking(NamedTuple):
+    """
+    The beginning of an instance's ranking.
+
+    Attributes:
+        members: How many there are in all; of some the key may be gone.
+        highest: Up to which rank `names` goes, ties included.
+        names: The keys that its members lead to.
+    """
+
+    members: int
+    highest: float
+    names: list[str]
+
+
 def connect(url: str) -> Redis:
     """Return a client that fails fast: no retries of its own, so that every loss is seen."""
     client: Redis = Redis.from_url(
@@ -118,7 +137,6 @@ class RedisPositions:
         self._write = client.register_script(WRITE)
         self._remove = client.register_script(REMOVE)
         self._mark = MARK + token_hex(8)
-        self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Position)
 
     async def identity(self) -> str:
@@ -157,16 +175,19 @@ class RedisPositions:
         self, contents: Iterable[Publishable], *, over: int = 0, horizon: int = NO_HORIZON
     ) -> int:
         """Write all, but for those older than what stands there (see `LATER`); count them."""
+        await asyncio.sleep(0)  # whoever gathered them has had a turn
         written, turn = 0, Turn()
-        for instance, group in groupby(contents, _instance):
+        for instance, group in groupby(contents, attrgetter("instance")):
             for chunk in _chunks(group):
                 names, documents = [_ranking(instance)], []
                 for content in chunk:
-                    names.append(content.name)
-                    documents.append(self._encoder.encode(content.position()))
+                    name, document = encoded(content)
+                    names.append(name)
+                    documents.append(document)
                     await turn.give_way()
                 options = [over, horizon, _place_of_member(instance), self._ttl_ms]
                 args = [*options, b"\n".join(documents)]  # one: each costs the client a microsecond
+                await asyncio.sleep(0)  # sending takes a good part of a turn
                 written += int(await self._write(keys=names, args=args))
         return written
 
@@ -207,18 +228,17 @@ class RedisPositions:
                 removed += int(await self._remove(keys=[_ranking(instance), *chunk], args=options))
         return removed
 
-    async def riskiest(self, instance: str, count: int) -> list[str]:
-        """
-        Return the keys with the lowest health factors of an instance: `count` and ties.
-
-        Ranks are floats: they say whom to read, the documents say in which order.
-        """
+    async def ranking(self, instance: str, *, count: int, bound: float | None) -> Ranking:
+        """Return the keys of an instance ranked up to `bound`, without one the first `count`."""
         ranking, begin = _ranking(instance), PREFIX + instance
-        last = await self._client.zrange(ranking, count - 1, count - 1, withscores=True)
-        highest = last[0][1] if last else math.inf
+        size, highest = await self._client.zcard(ranking), bound
+        if highest is None:
+            last = await self._client.zrange(ranking, count - 1, count - 1, withscores=True)
+            highest = last[0][1] if last else math.inf
         members = await self._client.zrange(ranking, "-inf", highest, byscore=True)
         texts = [member.decode(errors="replace") for member in members]
-        return [f"{begin}{MARKET_FOLLOWS if ':' in text else ':'}{text}" for text in texts]
+        names = [f"{begin}{MARKET_FOLLOWS if ':' in text else ':'}{text}" for text in texts]
+        return Ranking(size, highest, names)
 
     async def drop_connections(self) -> None:
         """Close idle sockets, which lead to a server that is gone."""
@@ -242,15 +262,14 @@ class RedisPositions:
 
 def _prove_decimals(position: Position) -> None:
     """Refuse text where readers expect decimals. Raises ValueError."""
-    supplied = [leg.value for leg in position.collateral]
-    values = [position.liquidation_threshold, *supplied, *(leg.value for leg in position.debt)]
-    for text in (position.health_factor or "0", *values):
-        if DECIMAL.fullmatch(text) is None:
-            raise ValueError(f"expected a decimal, found {text[:40]!r}")
-
-
-def _instance(content: Publishable) -> str:
-    return instance_of(content.published[0])
+    factor = position.health_factor
+    texts = ["0" if factor is None else factor, position.liquidation_threshold]
+    texts += [leg.value for leg in position.collateral]
+    texts += [leg.value for leg in position.debt]
+    lines = "\n".join(texts)
+    if DECIMALS.fullmatch(lines) is None or lines.count("\n") >= len(texts):
+        wrong = next(text for text in texts if DECIMAL.fullmatch(text) is None)
+        raise ValueError(f"expected a decimal, found {wrong[:40]!r}")
 
 
 def _ranking(instance: str) -> str:

@@ -15,7 +15,7 @@ from chimera.state.cache import PositionCache
 from chimera.state.mirror import Mirror, Roll
 from chimera.state.valuation import PREFIX, checksummed, name_of
 
-SLICE = 1_000  # accounts written by one command
+SLICE = 500  # accounts written by one command: sending more would take a turn of its own
 SAMPLED = 100  # accounts of a sample that are looked at in one go
 ENDS = (":", MARKET_FOLLOWS)  # of an instance's name, within the name of a key
 ROUNDS_PER_TTL = 3  # every key is rewritten this often while it lives

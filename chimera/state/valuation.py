@@ -95,6 +95,10 @@ class Publishable(Protocol):
         """The key in the cache."""
 
     @property
+    def instance(self) -> str:
+        """Name of the protocol's instance."""
+
+    @property
     def published(self) -> tuple[str, Owner]:
         """Published protocol and owner."""
 
@@ -116,6 +120,11 @@ class Finished:
     def name(self) -> str:
         """The key in the cache."""
         return name_of(self.content.protocol, self.content.user)
+
+    @property
+    def instance(self) -> str:
+        """Name of the protocol's instance."""
+        return instance_of(self.content.protocol)
 
     @property
     def published(self) -> tuple[str, Owner]:
@@ -153,6 +162,11 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
         return name_of(protocol, checksummed(user))
 
     @property
+    def instance(self) -> str:
+        """Name of the protocol's instance."""
+        return self.adapter.name
+
+    @property
     def published(self) -> tuple[str, Address]:
         """Published protocol and owner."""
         return self.adapter.published(self.holder)
@@ -167,7 +181,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
         value = self.adapter.value(self.market, self.account, self.at.timestamp)
         protocol, user = self.published
         health, places = value.health, value.base_decimals
-        collateral, debt = _largest(value.collateral), _largest(value.debt)
+        collateral, debt = largest(value.collateral), largest(value.debt)
         return Position(
             block=self.at.number,
             protocol=protocol,
@@ -226,8 +240,13 @@ def _factor(factor: int | None) -> str | None:
     return None if factor is None else decimal_string(factor, HEALTH_DECIMALS)
 
 
-def _largest(legs: Iterable[Leg]) -> Leg | None:
-    return max(legs, key=lambda leg: leg.value, default=None)
+def largest(legs: Iterable[Leg]) -> Leg | None:
+    """Return the leg of the largest value, the first of equal ones; None where there is none."""
+    found: Leg | None = None
+    for leg in legs:
+        if found is None or leg.value > found.value:
+            found = leg
+    return found
 
 
 def _collateral(leg: CollateralLeg, places: int) -> CollateralView:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import http.client
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from chimera.api.server import build_app
 from chimera.cli import app
 from chimera.domain.notices import ProtocolStatus
 from chimera.domain.position import CollateralView
-from chimera.errors import Skip, Unreachable
+from chimera.errors import Skip
 from tests.fakes_api import (
     ALICE,
     BOB,
@@ -58,14 +59,19 @@ class Machine:
         return CliRunner().invoke(app, [command, "--config", str(self.config), *rest])
 
 
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    made = Machine(tmp_path)
-    monkeypatch.chdir(tmp_path)
+@contextmanager
+def working_on(made: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    monkeypatch.chdir(made.config.parent)
     monkeypatch.setitem(sys.modules, "chimera.app", made.application)
     monkeypatch.setattr(chimera, "app", made.application, raising=False)
     monkeypatch.setattr(http.client, "HTTPConnection", made.wire.connection)
     with logging_as_before():
+        yield made
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    with working_on(Machine(tmp_path), monkeypatch) as made:
         yield made
 
 
@@ -151,71 +157,6 @@ def test_a_hostile_symbol_cannot_reach_the_terminal(machine: Machine) -> None:
 
     assert "\x1b" not in result.stdout
     assert "?[2J[red]X" in result.stdout
-
-
-def test_without_a_daemon_positions_come_from_redis_in_the_same_order(machine: Machine) -> None:
-    machine.application.published = [IDLE, SAFE, UNDER]
-
-    result = machine.type("positions", "--json")
-
-    assert result.exit_code == 0
-    page = document(result.stdout)
-    assert [item["user"] for item in page["items"]] == [BOB, ALICE, IDLE.user]
-    assert page["block"] == 120
-    assert "no daemon answers at http://127.0.0.1:9650" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("filters", "users"),
-    [
-        (("--user", BOB.lower()), [BOB]),
-        (("--asset", USDC.lower()), [BOB, ALICE]),
-        (("--max-health-factor", "1"), [BOB]),
-        (("--max-health-factor", "1.26052223667317384"), [BOB, ALICE]),
-        (("--protocol", "aave", "--limit", "1"), [BOB]),
-    ],
-)
-def test_filters_hold_for_redis_too(
-    machine: Machine, filters: tuple[str, ...], users: list[str]
-) -> None:
-    machine.application.published = [IDLE, SAFE, UNDER]
-
-    page = document(machine.type("positions", *filters, "--json").stdout)
-
-    assert [item["user"] for item in page["items"]] == users
-
-
-@pytest.mark.parametrize(
-    ("protocol", "users"), [("aave", [BOB, ALICE]), ("aave.0xab", [BOB]), ("aave.0xcd", [])]
-)
-def test_a_protocol_is_all_its_isolated_markets_or_one_of_them(
-    machine: Machine, protocol: str, users: list[str]
-) -> None:
-    machine.application.published = [SAFE, replace(UNDER, protocol="aave.0xab")]
-
-    page = document(machine.type("positions", "--protocol", protocol, "--json").stdout)
-
-    assert [item["user"] for item in page["items"]] == users
-
-
-def test_without_daemon_and_redis_the_exit_code_is_3(machine: Machine) -> None:
-    machine.application.error = ExceptionGroup("", [Unreachable("redis://:secret@127.0.0.1")])
-
-    result = machine.type("positions", "--json")
-
-    assert result.exit_code == 3
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert "secret" not in result.stderr
-
-
-def test_without_daemon_and_with_memory_only_the_exit_code_is_3(machine: Machine) -> None:
-    machine.config.write_text(CONFIG.replace("redis://127.0.0.1:6379/0", ""))
-
-    result = machine.type("positions")
-
-    assert result.exit_code == 3
-    assert "redis.url" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,34 @@ async def test_more_than_a_chunk_is_written_and_read(cache: PositionCache) -> No
     assert {entry.user for entry in await cache.get_all()} == set(users)
 
 
+async def test_others_go_before_a_chunk_is_made_and_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = PositionCache("redis://fake", client=lambda _: FakeAsyncRedis())
+    await cache.connect()
+    order: list[str] = []
+
+    async def neighbour() -> None:
+        order.append("others")
+
+    async def send(**_: Any) -> int:  # noqa: ANN401
+        order.append("sent")
+        return 1
+
+    class Calling(Finished):
+        def position(self) -> Position:
+            order.append("made")
+            waiting.append(asyncio.create_task(neighbour()))
+            return self.content
+
+    waiting = [asyncio.create_task(neighbour())]
+    monkeypatch.setattr(cache._redis, "_write", send)
+    await cache.write([Calling(position())])
+
+    assert order == ["others", "made", "others", "sent"]
+    await asyncio.gather(*waiting)
+
+
 async def test_removing_tells_how_many_were_there(cache: PositionCache) -> None:
     await write(cache, position())
 
@@ -168,6 +197,24 @@ async def test_what_is_no_position_is_skipped_and_replaced(junk: bytes) -> None:
     assert cache.state == "connected"
     assert await write(cache, position(block=10**6)) == 1
     assert await cache.get("aave", ADDRESS) == position(block=10**6)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1.5", "1.", ".5", "1e5", "1 5", "1\n5", "1.5\n", "\n", "\u0661"]
+)
+@pytest.mark.parametrize("place", ["health_factor", "liquidation_threshold", "collateral", "debt"])
+async def test_a_document_with_text_in_place_of_a_decimal_is_no_position(
+    place: str, text: str
+) -> None:
+    cache = PositionCache("redis://fake", client=lambda _: FakeAsyncRedis())
+    await cache.connect()
+    spoiled: Any = text
+    if place in {"collateral", "debt"}:
+        (leg,) = getattr(position(), place)
+        spoiled = (leg, replace(leg, value=text))
+    await write(cache, replace(position(), **{place: spoiled}))
+
+    assert await cache.get("aave", ADDRESS) is None
 
 
 async def test_a_key_of_another_type_is_replaced() -> None:

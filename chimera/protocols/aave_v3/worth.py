@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from chimera.domain.block import Address
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Valuation
 from chimera.domain.market import FIRST_AMOUNT, Account, Shape
-from chimera.domain.numeric import BPS, MAX_UINT256, Bps, Ray, short_decimal
+from chimera.domain.numeric import BPS, MAX_UINT256, RAY, Bps, Ray, short_decimal
 from chimera.errors import Skip
 from chimera.protocols.aave_v3.market import AaveMarket, Place
 from chimera.protocols.aave_v3.math import average_threshold
@@ -20,6 +19,8 @@ from chimera.protocols.aave_v3.valuation import (
     price_of,
     terms_of,
 )
+
+HALF_RAY = RAY // 2
 
 
 class Shown(NamedTuple):
@@ -49,17 +50,21 @@ class Shown(NamedTuple):
     reverts: bool
 
 
+Side = tuple[Place, bool]
+"""A row, and whether the asset's bit is set."""
+
+
 class Plan(NamedTuple):
     """
     What all accounts of a shape have in common.
 
     Attributes:
-        supplied: Per asset of the supply side in order: its row, and whether its bit is set.
+        supplied: Per asset of the supply side in order.
         owed: Per asset of the debt side, its row.
         idle: Rows of what is in the bitmap and on neither side.
     """
 
-    supplied: tuple[tuple[Place, bool], ...]
+    supplied: tuple[Side, ...]
     owed: tuple[Place, ...]
     idle: tuple[Place, ...]
 
@@ -69,37 +74,41 @@ def value(market: AaveMarket, account: Account, timestamp: int) -> Valuation:
     Return the account with every leg valued; a leg without a price has value 0.
 
     Its health is `valuation.health`, added up on the way: by the same arithmetic, or by that very
-    function where the view reverts.
+    function where the view reverts. Roundings are additions before a division, as in `factor`.
     """
-    engine, plan, reverts = market.engine, market.lasting_for(account.shape, _plan), False
-    rows, at = market.rows(timestamp, Shown), FIRST_AMOUNT
-    collateral = weighted = debt = most = 0
+    nearest, plan = market.engine.rounds_to_nearest, market.lasting_for(account[0], _plan)
+    to_supply, to_debt = (HALF_RAY, HALF_RAY) if nearest else (0, RAY - 1)
+    rows, at, doubtful = market.rows(timestamp, Shown), FIRST_AMOUNT, False
+    collateral = weighted = debt = 0
     supplied: list[CollateralLeg] = []
     for place, is_on in plan.supplied:
         row = rows.get(place) or shown(market, place, timestamp)
-        amount = engine.supplied(account[at], row.income)
-        worth = amount * row.price
-        own = worth // row.unit
+        symbol, price, unit, income, _, threshold, written, counts, is_dead = row
+        amount = (account[at] * income + to_supply) // RAY
+        worth = amount * price
+        own = worth // unit
         if is_on:
-            reverts |= row.reverts
-            if row.counts:
-                most = max(most, worth)
+            doubtful = doubtful or is_dead
+            if counts:
+                doubtful = doubtful or worth > MAX_UINT256
                 collateral += own
-                weighted += own * row.threshold
-        supplied.append(CollateralLeg(place[0], row.symbol, amount, own, row.written, is_on))
+                weighted += own * threshold
+        supplied.append(CollateralLeg(place[0], symbol, amount, own, written, is_on))
         at += 1
     owed: list[DebtLeg] = []
     for place in plan.owed:
         row = rows.get(place) or shown(market, place, timestamp)
-        amount = engine.owed(account[at], row.debt)
-        own = engine.debt_value(amount, row.price, row.unit)
-        reverts |= row.reverts
-        most = max(most, amount * row.price)
+        symbol, price, unit, _, index, _, _, _, is_dead = row
+        amount = (account[at] * index + to_debt) // RAY
+        worth = amount * price
+        own = worth // unit if nearest else -(-worth // unit)
+        doubtful = doubtful or is_dead or worth > MAX_UINT256
         debt += own
-        owed.append(DebtLeg(place[0], row.symbol, amount, own))
+        owed.append(DebtLeg(place[0], symbol, amount, own))
         at += 1
-    reverts |= any(shown(market, place, timestamp).reverts for place in plan.idle)
-    if reverts or max(most, collateral, weighted, debt) > MAX_UINT256:
+    if plan.idle:
+        doubtful |= any(shown(market, place, timestamp).reverts for place in plan.idle)
+    if doubtful or collateral > MAX_UINT256 or weighted > MAX_UINT256 or debt > MAX_UINT256:
         whole = health(market, account, timestamp)
     else:
         whole = _health(market, collateral, weighted, debt)
@@ -152,14 +161,20 @@ def _shown(market: AaveMarket, place: Place, timestamp: int) -> Shown:
 
 def _plan(market: AaveMarket, shape: Shape) -> Plan:
     enabled = enabled_in(market, shape.enabled)
-    places: dict[Address, Place] = {
-        asset: (asset, shape.mode) for asset in enabled.union(shape.supplied, shape.owed)
-    }
+    kept = market.lasting(_no_sides)
+    assets = enabled.union(shape.supplied, shape.owed)
+    sides = {asset: ((asset, shape.mode), asset in enabled) for asset in assets}
+    same = {asset: kept.setdefault(side, side) for asset, side in sides.items()}
     return Plan(
-        supplied=tuple((places[asset], asset in enabled) for asset in shape.supplied),
-        owed=tuple(places[asset] for asset in shape.owed),
-        idle=tuple(places[asset] for asset in enabled.difference(shape.supplied, shape.owed)),
+        supplied=tuple(same[asset] for asset in shape.supplied),
+        owed=tuple(same[asset][0] for asset in shape.owed),
+        idle=tuple(same[asset][0] for asset in enabled.difference(shape.supplied, shape.owed)),
     )
+
+
+def _no_sides(_market: AaveMarket) -> dict[Side, Side]:
+    """Return where equal sides become one object: plans are many, and what is few stays at hand."""
+    return {}
 
 
 @lru_cache(maxsize=BPS + 1)

@@ -36,6 +36,7 @@ from chimera.protocols.compound_v2 import (
     screen,
     shapes,
     valuation,
+    worth,
 )
 from chimera.protocols.compound_v2.market import CompoundMarket
 
@@ -186,7 +187,7 @@ class CompoundV2:
 
     def value(self, market: CompoundMarket, account: Account, timestamp: int) -> Valuation:  # noqa: ARG002
         """Return the account with every leg valued."""
-        return valuation.value(market, account)
+        return worth.value(market, account)
 
     def verdict(self, market: CompoundMarket, account: Account, timestamp: int) -> Verdict:
         """Tell whether `liquidateBorrow` would go through, and the pair that pays most."""

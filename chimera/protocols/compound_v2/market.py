@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 from chimera.domain.block import Address
 from chimera.domain.market import Market
+from chimera.domain.numeric import short_decimal
 from chimera.errors import Skip
 from chimera.protocols.compound_v2 import math
 from chimera.protocols.compound_v2.dialect import Dialect
 from chimera.protocols.compound_v2.math import RateModel, State
 from chimera.protocols.compound_v2.pools import CORE_POOL, Pool, Terms
+
+WAD_PLACES = 18
 
 USUAL_SLOT = 16
 """Where every member of the family keeps `accountBorrows`, for storage that cannot be searched."""
@@ -85,6 +88,22 @@ class Count(NamedTuple):
     borrow_index: int
 
 
+class Shown(NamedTuple):
+    """
+    What is published of a leg in one market of sound figures, which are as in `Figures`.
+
+    `asset` and `symbol` are the underlying's, `factor` is a decimal.
+    """
+
+    asset: Address
+    symbol: str
+    price: int
+    rate: int
+    weight: int
+    borrow_index: int
+    factor: str
+
+
 @dataclass(frozen=True, slots=True)
 class CompoundMarket(Market):
     """
@@ -121,6 +140,9 @@ class CompoundMarket(Market):
         default_factory=dict, init=False, repr=False, compare=False
     )
     _counts: dict[int, dict[Address, Count]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _shown: dict[int, dict[Address, Shown]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _accrued: dict[Address, State | None] = field(
@@ -171,6 +193,21 @@ class CompoundMarket(Market):
                 index, _, price, weight, _ = self.figures(mtoken, mode)
                 if price and weight is not None:
                     known[mtoken] = Count(weight, price, index)
+        return known
+
+    def shown(self, mode: int) -> Mapping[Address, Shown]:
+        """Return what is published of legs in the markets that `counts` has."""
+        known = self._shown.get(mode)
+        if known is None:
+            known = self._shown[mode] = {}
+            for mtoken in self.counts(mode):
+                listing, factor = self.listings[mtoken], self.terms(mtoken, mode).factor
+                index, rate, price, weight, _ = self.figures(mtoken, mode)
+                if rate is not None and price is not None and weight is not None:
+                    written = short_decimal(factor, WAD_PLACES)
+                    known[mtoken] = Shown(
+                        listing.underlying, listing.symbol, price, rate, weight, index, written
+                    )
         return known
 
     def figures_of(self, mtoken: Address, state: State, mode: int) -> Figures:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from chimera.domain.block import Address
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Step, Valuation
 from chimera.domain.market import FIRST_AMOUNT, Account, Shape
-from chimera.domain.numeric import Wad, decimal_string, short_decimal
+from chimera.domain.numeric import BPS, Wad, decimal_string, short_decimal
 from chimera.errors import Skip
 from chimera.protocols.compound_v3.market import Collateral, CometMarket, places
 from chimera.protocols.compound_v3.math import (
@@ -73,7 +73,7 @@ class Standing(NamedTuple):
         if self.collateral == 0:
             return "0"
         weighted = sum(held.value * held.collateral.liquidate_factor for held in self.held)
-        return short_decimal(weighted // self.collateral // FACTOR_STEP, FACTOR_PLACES)
+        return _written(weighted // self.collateral // FACTOR_STEP)
 
 
 def price_of(market: CometMarket, token: Address, symbol: str) -> int:
@@ -89,7 +89,8 @@ def holdings(market: CometMarket, account: Account) -> list[tuple[Collateral, in
     held = sorted(
         (market.terms.collaterals[asset] for asset in account.enabled), key=lambda one: one.offset
     )
-    return [(one, account.supplied.get(one.asset, 0)) for one in held]
+    supplied = account.supplied
+    return [(one, supplied.get(one.asset, 0)) for one in held]
 
 
 def standing(market: CometMarket, account: Account, timestamp: int) -> Standing:
@@ -214,34 +215,47 @@ def held_in(shape: Shape) -> tuple[tuple[Address, int], ...] | None:
 
 def value(market: CometMarket, account: Account, timestamp: int) -> Valuation:
     """Return the account with every leg valued; a leg without a price has value 0."""
-    base, principal = market.terms.base, market.principal(account)
+    try:
+        found = standing(market, account, timestamp)
+    except Skip:
+        return _value_of_reverting(market, account, timestamp)
+    whole = Health(found.factor, found.collateral, found.debt, found.threshold)
+    legs = [_leg(held.collateral, held.amount, held.value) for held in found.held]
+    return _valuation(market, whole, legs, found.principal, found.balance)
+
+
+def _value_of_reverting(market: CometMarket, account: Account, timestamp: int) -> Valuation:
+    """Return what can be told of an account that `absorb` cannot seize."""
+    principal = market.principal(account)
     try:
         balance = present_value(principal, market.indexes(timestamp))
     except Skip:  # nothing can accrue any more
         balance = present_value(principal, market.totals.indexes)
+    held = holdings(market, account)
+    legs = [_leg(one, amount, _worth(market, one.asset, amount, one.scale)) for one, amount in held]
+    return _valuation(market, health(market, account, timestamp), legs, principal, balance)
+
+
+def _valuation(
+    market: CometMarket, whole: Health, legs: list[CollateralLeg], principal: int, balance: int
+) -> Valuation:
+    base, debts = market.terms.base, list[DebtLeg]()
     worth = _worth(market, base.token, abs(balance), base.scale)
-    collateral = list(_collateral_legs(market, account))
     if principal > 0:
-        collateral.append(CollateralLeg(base.token, base.symbol, balance, worth, "0", False))  # noqa: FBT003
-    return Valuation(
-        health=health(market, account, timestamp),
-        collateral=tuple(collateral),
-        debt=(DebtLeg(base.token, base.symbol, -balance, worth),) if principal < 0 else (),
-        base_currency=market.terms.currency,
-        base_decimals=PRICE_DECIMALS,
-    )
+        legs.append(CollateralLeg(base.token, base.symbol, balance, worth, "0", enabled=False))
+    if principal < 0:
+        debts.append(DebtLeg(base.token, base.symbol, -balance, worth))
+    return Valuation(whole, tuple(legs), tuple(debts), market.terms.currency, PRICE_DECIMALS)
 
 
-def _collateral_legs(market: CometMarket, account: Account) -> Iterator[CollateralLeg]:
-    for one, amount in holdings(market, account):
-        yield CollateralLeg(
-            asset=one.asset,
-            symbol=one.symbol,
-            amount=amount,
-            value=_worth(market, one.asset, amount, one.scale),
-            threshold=short_decimal(one.liquidate_factor // FACTOR_STEP, FACTOR_PLACES),
-            enabled=True,
-        )
+def _leg(one: Collateral, amount: int, value: int) -> CollateralLeg:
+    threshold = _written(one.liquidate_factor // FACTOR_STEP)
+    return CollateralLeg(one.asset, one.symbol, amount, value, threshold, enabled=True)
+
+
+@lru_cache(maxsize=BPS + 1)
+def _written(factor: int) -> str:
+    return short_decimal(factor, FACTOR_PLACES)
 
 
 def _worth(market: CometMarket, token: Address, amount: int, scale: int) -> int:

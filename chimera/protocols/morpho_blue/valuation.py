@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from chimera.domain.health import CollateralLeg, DebtLeg, Health, Valuation
@@ -20,6 +21,7 @@ from chimera.protocols.morpho_blue.math import (
 
 WAD_PLACES = 18
 PRICE_PLACES = 36
+MOST_LLTVS = 1 << 10  # remembered as text; governance has enabled about ten
 PRICE_UNIT = "loan units per collateral unit"
 
 
@@ -99,7 +101,7 @@ def health(market: MorphoMarket, account: Account, timestamp: int) -> Health:
 
 def _threshold(market: MorphoMarket, account: Account) -> str:
     for where in account.supplied:
-        return short_decimal(market.terms[where].lltv, WAD_PLACES)
+        return _written(market.terms[where].lltv)
     return "0"
 
 
@@ -118,31 +120,34 @@ def value(market: MorphoMarket, account: Account, timestamp: int) -> Valuation:
     where = market_of(account)
     if where is None:
         return Valuation(health(market, account, timestamp), (), (), PRICE_UNIT, PRICE_PLACES)
-    loan = token(market, market.terms[where].loan)
+    try:
+        found = figures(market, account, timestamp)
+    except Skip:
+        found = None
+    if found is None:
+        whole, worth = health(market, account, timestamp), _idle_value(market, account)
+        owed = _owed(market, account, where, timestamp)
+    else:
+        worth, owed = found.value, found.borrowed
+        whole = Health(found.factor, worth, owed, _threshold(market, account))
+    terms = market.terms[where]
+    loan = token(market, terms.loan)
     return Valuation(
-        health=health(market, account, timestamp),
-        collateral=tuple(_collateral_legs(market, account, where, timestamp)),
-        debt=tuple(_debt_legs(market, account, where, timestamp)),
+        health=whole,
+        collateral=tuple(_collateral_legs(market, account, where, worth, timestamp)),
+        debt=(DebtLeg(terms.loan, loan.symbol, owed, owed),) if account.is_open else (),
         base_currency=loan.symbol,
         base_decimals=loan.decimals,
     )
 
 
 def _collateral_legs(
-    market: MorphoMarket, account: Account, where: Id, timestamp: int
+    market: MorphoMarket, account: Account, where: Id, worth: int, timestamp: int
 ) -> list[CollateralLeg]:
     terms, legs = market.terms[where], []
     if amount := account.supplied.get(where, 0):
-        legs.append(
-            CollateralLeg(
-                asset=terms.collateral,
-                symbol=token(market, terms.collateral).symbol,
-                amount=amount,
-                value=_idle_value(market, account),
-                threshold=short_decimal(terms.lltv, WAD_PLACES),
-                enabled=True,
-            )
-        )
+        symbol, threshold = token(market, terms.collateral).symbol, _written(terms.lltv)
+        legs.append(CollateralLeg(terms.collateral, symbol, amount, worth, threshold, enabled=True))
     if shares := account.marks.get(where, 0):
         totals = _totals(market, where, timestamp)
         lent = to_assets_down(shares, totals.supply_assets, totals.supply_shares)
@@ -151,13 +156,12 @@ def _collateral_legs(
     return legs
 
 
-def _debt_legs(market: MorphoMarket, account: Account, where: Id, timestamp: int) -> list[DebtLeg]:
+def _owed(market: MorphoMarket, account: Account, where: Id, timestamp: int) -> int:
     shares = account.owed.get(where, 0)
     if not shares:
-        return []
-    terms, totals = market.terms[where], _totals(market, where, timestamp)
-    owed = to_assets_up(shares, totals.borrow_assets, totals.borrow_shares)
-    return [DebtLeg(terms.loan, token(market, terms.loan).symbol, owed, owed)]
+        return 0
+    totals = _totals(market, where, timestamp)
+    return to_assets_up(shares, totals.borrow_assets, totals.borrow_shares)
 
 
 def _totals(market: MorphoMarket, where: Id, timestamp: int) -> Totals:
@@ -166,6 +170,11 @@ def _totals(market: MorphoMarket, where: Id, timestamp: int) -> Totals:
         return market.accrued(where, timestamp)
     except Skip:
         return market.totals[where]
+
+
+@lru_cache(maxsize=MOST_LLTVS)
+def _written(lltv: Wad) -> str:
+    return short_decimal(lltv, WAD_PLACES)
 
 
 def token(market: MorphoMarket, address: Id) -> Token:
