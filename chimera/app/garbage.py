@@ -44,7 +44,8 @@ class Garbage:
     def adopt(self) -> None:
         """Be told that accounts were loaded: what is there now stays."""
         gc.set_threshold(*THRESHOLDS)
-        gc.unfreeze()
+        if self._loaded:  # before, only what was imported is frozen, and that is no garbage
+            gc.unfreeze()
         gc.collect()
         gc.freeze()
         gc.collect()  # nothing is left: else the next full one waits for a quarter of the frozen

@@ -95,6 +95,21 @@ def test_what_was_loaded_is_not_walked_through(collector: Garbage) -> None:
     assert len(gc.get_objects()) < len(loaded)
 
 
+def test_what_was_imported_is_walked_through_only_when_accounts_are_loaded_again() -> None:
+    thresholds, collector = gc.get_threshold(), Garbage()
+    left, alive = weakref.ref(ring := Ring()), []
+    gc.freeze()
+    del ring
+
+    for _ in range(2):
+        collector.adopt()
+        alive.append(left() is not None)
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+
+    assert alive == [True, False]
+
+
 def test_collections_stay_short_while_everything_is_replaced(
     collector: Garbage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
