@@ -82,6 +82,7 @@ class _Line:
             self._waiting.append(mine)
         self._call_soon()
         await mine
+        self._ends = time.perf_counter() + LONGEST_TURN
 
     def _call_soon(self) -> None:
         if not self._is_due:
@@ -93,12 +94,13 @@ class _Line:
         asyncio.get_running_loop().call_soon(self._pass)
 
     def _pass(self) -> None:
-        """Begin a pass; let one of the line go in the next."""
+        """Let one of the line go in the next pass, and nobody else before them."""
         self._is_due, self._ends = False, None
         while self._waiting and self._waiting[0].done():
             self._waiting.popleft()  # cancelled meanwhile
         if self._waiting:
-            self._call_soon()  # before theirs, so that their pass is a new one
+            self._ends = 0.0
+            self._call_soon()
             self._waiting.popleft().set_result(None)
 
 

@@ -64,6 +64,33 @@ async def test_long_work_of_many_is_not_added_up(monkeypatch: pytest.MonkeyPatch
     assert [name for _, name in worked] == list("aabcabcbc")  # who gives way goes to the end
 
 
+async def test_who_begins_anew_does_not_go_right_before_those_who_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, passes, worked = [10.0], [0], []
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    async def work() -> None:
+        turn = Turn()
+        await turn.give_way()
+        worked.append(passes[0])
+        now[0] += service.LONGEST_TURN
+        await turn.end()
+        worked.append(passes[0])
+        now[0] += service.LONGEST_TURN
+
+    working = []
+    for _ in range(8):  # somebody else in each pass
+        working.append(asyncio.create_task(work()))
+        await asyncio.sleep(0)
+        passes[0] += 1
+    while not all(task.done() for task in working):
+        await asyncio.sleep(0)
+        passes[0] += 1
+
+    assert min(later - number for number, later in pairwise(worked)) > 1
+
+
 async def test_whoever_comes_first_overtakes_all_who_wait() -> None:
     went = []
 
