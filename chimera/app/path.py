@@ -76,11 +76,11 @@ class BlockPath:
         self._measure(batch)
         self.note(batch.block)
         await _in_turns(
-            lambda: self._tell(rooms.engine.observation or observation),
             lambda: rooms.engine.near,
             self._publish_former,
             lambda: self._publish(batch),
             lambda: self._compare(batch),
+            lambda: self._tell(rooms.engine.observation or observation),
             rooms.listing.sweep,
             self.garbage.sweep,
         )
