@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
+BREATH: Final = 3  # passes of the loop in which what came during work is done, the work's included
+LONGEST_BREATH: Final = 8  # passes, however many begin to work meanwhile
 LONGEST_TURN: Final = 0.0015  # seconds for which a long piece of work keeps the event loop
 
 
@@ -58,12 +60,13 @@ class _Line:
     ready in the next pass as well: whoever else wants to work long waits until that is over.
     """
 
-    __slots__ = ("_ends", "_is_due", "_waiting")
+    __slots__ = ("_ends", "_is_due", "_passes", "_rested", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._ends: float | None = None  # None: nobody has worked long for a pass
         self._is_due = False
+        self._rested = self._passes = 0  # since somebody has worked; since somebody could go on
 
     def is_over(self) -> bool:
         """Tell whether long work has taken its time; its first caller starts the clock."""
@@ -80,25 +83,34 @@ class _Line:
             self._waiting.appendleft(mine)
         else:
             self._waiting.append(mine)
+        self._rested = 0  # whoever waits has just worked
         self._call_soon()
         await mine
+        self._ends = time.perf_counter() + LONGEST_TURN
 
     def _call_soon(self) -> None:
         if not self._is_due:
             self._is_due = True
-            asyncio.get_running_loop().call_soon(self._breathe)
-
-    def _breathe(self) -> None:
-        """Leave a pass to what came meanwhile."""
-        asyncio.get_running_loop().call_soon(self._pass)
+            asyncio.get_running_loop().call_soon(self._pass)
 
     def _pass(self) -> None:
-        """Begin a pass; let one of the line go in the next."""
+        """Leave some passes to what came meanwhile; then begin anew."""
+        self._rested += 1
+        self._passes += 1
+        if self._rested < BREATH and self._passes < LONGEST_BREATH:
+            asyncio.get_running_loop().call_soon(self._pass)
+        else:
+            self._rested = self._passes = 0
+            self._next()
+
+    def _next(self) -> None:
+        """Let one of the line go in the next pass, and nobody else before them."""
         self._is_due, self._ends = False, None
         while self._waiting and self._waiting[0].done():
             self._waiting.popleft()  # cancelled meanwhile
         if self._waiting:
-            self._call_soon()  # before theirs, so that their pass is a new one
+            self._ends = 0.0
+            self._call_soon()
             self._waiting.popleft().set_result(None)
 
 

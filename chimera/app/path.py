@@ -76,22 +76,23 @@ class BlockPath:
         self._measure(batch)
         self.note(batch.block)
         await _in_turns(
-            lambda: self._tell(rooms.engine.observation or observation),
             lambda: rooms.engine.near,
-            lambda: self._publish(rooms.engine.touched | rooms.engine.near, batch),
-            lambda: self._publish_former(batch),
+            self._publish_former,
+            lambda: self._publish(batch),
             lambda: self._compare(batch),
+            lambda: self._tell(rooms.engine.observation or observation),
             rooms.listing.sweep,
             self.garbage.sweep,
         )
 
-    def _publish(self, keys: AbstractSet[Key], batch: BlockBatch) -> None:
-        self._rooms.publisher.publish_block(keys, arrived_ns=batch.arrived_ns)
-
-    def _publish_former(self, batch: BlockBatch) -> None:
-        """Publish those who are not near any more."""
+    def _publish_former(self) -> None:
+        """Publish those who are not near any more; with the others, the block is published."""
         were_near, self._near = self._near, self._rooms.engine.near
-        self._publish(were_near - self._near, batch)
+        self._rooms.publisher.publish_block(were_near - self._near)
+
+    def _publish(self, batch: BlockBatch) -> None:
+        engine, publisher = self._rooms.engine, self._rooms.publisher
+        publisher.publish_block(engine.touched | engine.near, arrived_ns=batch.arrived_ns)
 
     def _compare(self, batch: BlockBatch) -> None:
         rooms = self._rooms

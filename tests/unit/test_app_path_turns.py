@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chimera.domain.market import Key
 from tests.fakes_state import ALICE, ENTRY, PRICE, WETH, log
 from tests.unit.test_app_path import Walk, flagged
 
@@ -64,6 +65,25 @@ async def test_whoever_stops_the_path_in_between_loses_nothing(
 
     assert ("fake", ALICE) in walk.house.publisher._pending
     assert passes.swept == 1
+
+
+async def test_who_was_near_is_published_too_and_the_block_counts_once_with_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    walk = await flagged()
+    near, told = walk.house.engine.near, list[tuple[set[Key], int]]()
+    monkeypatch.setattr(
+        walk.house.publisher,
+        "publish_block",
+        lambda keys, arrived_ns=0: told.append((set(keys), arrived_ns)),
+    )
+
+    await walk.block(log(PRICE, ENTRY, WETH, 1_000_000))
+
+    assert near
+    assert not walk.house.engine.near
+    assert set().union(*(keys for keys, _ in told)) == near | walk.house.engine.touched
+    assert [arrived for _, arrived in told] == [0, 1]
 
 
 async def test_the_next_block_comes_after_all_that_follows_from_the_last(

@@ -64,6 +64,54 @@ async def test_long_work_of_many_is_not_added_up(monkeypatch: pytest.MonkeyPatch
     assert [name for _, name in worked] == list("aabcabcbc")  # who gives way goes to the end
 
 
+async def test_who_begins_anew_does_not_go_right_before_those_who_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, passes, worked = [10.0], [0], []
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    async def work() -> None:
+        turn = Turn()
+        await turn.give_way()
+        worked.append(passes[0])
+        now[0] += service.LONGEST_TURN
+        await turn.end()
+        worked.append(passes[0])
+        now[0] += service.LONGEST_TURN
+
+    working = []
+    for _ in range(8):  # somebody else in each pass
+        working.append(asyncio.create_task(work()))
+        await asyncio.sleep(0)
+        passes[0] += 1
+    while not all(task.done() for task in working):
+        await asyncio.sleep(0)
+        passes[0] += 1
+
+    assert min(later - number for number, later in pairwise(worked)) > 1
+
+
+async def test_others_go_first_also_when_work_comes_while_the_line_is_moving() -> None:
+    """A clock that rings in the pass of the work takes two more until its task goes on."""
+    for passes in range(4):
+        went: list[str] = []
+        moving = asyncio.create_task(Turn().end())
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        rings = asyncio.get_running_loop().create_future()
+
+        async def other(rings: asyncio.Future[None] = rings, went: list[str] = went) -> None:
+            await rings
+            went.append("other")
+
+        waiting = asyncio.create_task(other())
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(rings.set_result, None)
+        await Turn(first=True).end()
+        assert went == ["other"]
+        await asyncio.gather(moving, waiting)
+
+
 async def test_whoever_comes_first_overtakes_all_who_wait() -> None:
     went = []
 
