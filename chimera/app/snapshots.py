@@ -18,7 +18,7 @@ from chimera.domain.market import Holder
 from chimera.domain.opportunity import Checkpoint
 from chimera.errors import Skip
 from chimera.ports import ChainReader
-from chimera.service import Service
+from chimera.service import Service, Turn
 from chimera.settings import Settings
 from chimera.state.book import UNDO_WINDOW
 from chimera.state.engine import StateEngine
@@ -239,10 +239,10 @@ class Snapshots(Service):
         if set(book.protocols) != set(names):
             return  # one was left out while running: a start follows it again
         draft = Draft(self._identity, book.block)
-        everybody = [book.still(name) for name in names]  # all as of one block
+        turn, everybody = Turn(), [book.still(name) for name in names]  # all as of one block
         for name, accounts in zip(names, everybody, strict=True):
             for _ in draft.add(accounts.items(), self._bootstrap.vacant.get(name, b"")):
-                await asyncio.sleep(0)
+                await turn.end()
         if book.canonical(draft.block.number) == draft.block:  # else no start would believe it
             await self._save(draft, path)
         if self._forgotten != forgotten:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -175,8 +174,8 @@ class RedisPositions:
         self, contents: Iterable[Publishable], *, over: int = 0, horizon: int = NO_HORIZON
     ) -> int:
         """Write all, but for those older than what stands there (see `LATER`); count them."""
-        await asyncio.sleep(0)  # whoever gathered them has had a turn
         written, turn = 0, Turn()
+        await turn.end()  # whoever gathered them has had one
         for instance, group in groupby(contents, attrgetter("instance")):
             for chunk in _chunks(group):
                 names, documents = [_ranking(instance)], []
@@ -187,7 +186,7 @@ class RedisPositions:
                     await turn.give_way()
                 options = [over, horizon, _place_of_member(instance), self._ttl_ms]
                 args = [*options, b"\n".join(documents)]  # one: each costs the client a microsecond
-                await asyncio.sleep(0)  # sending takes a good part of a turn
+                await turn.end()  # sending takes a good part of one
                 written += int(await self._write(keys=names, args=args))
         return written
 

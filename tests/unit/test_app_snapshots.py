@@ -16,6 +16,7 @@ from chimera.app.snapshots import BLOCK_IN_ACCOUNTS, EVERY, RANDOM, RISKIEST, Sn
 from chimera.domain.market import Account
 from chimera.domain.opportunity import Checkpoint
 from chimera.errors import Rebuild, Retry
+from chimera.service import Turn
 from chimera.store import snapshot_codec
 from tests.fakes_snapshots import PEOPLE, RISKIEST_USERS, RISKY, SAFE, START, VACANT, House
 from tests.fakes_state import USDC, WETH, account, address, child
@@ -220,7 +221,7 @@ async def test_what_is_found_wrong_while_the_file_is_written_removes_it(
     async def meanwhile(*_: object) -> None:
         house.snapshots.forget()
 
-    monkeypatch.setattr(asyncio, "sleep", meanwhile)
+    monkeypatch.setattr(Turn, "end", meanwhile)
     await house.snapshots.write()
 
     assert not house.file.exists()
@@ -238,7 +239,7 @@ async def test_blocks_that_come_while_it_is_written_are_not_in_it(
 
     with monkeypatch.context() as patched:
         patched.setattr(snapshot_codec, "PAGE", 32)
-        patched.setattr(asyncio, "sleep", meanwhile)
+        patched.setattr(Turn, "end", meanwhile)
         await house.snapshots.write()
     assert not users
     house.adapter.chain = dict(before)
@@ -260,7 +261,7 @@ async def test_a_block_that_leaves_while_it_is_written_is_not_in_it(
 
     with monkeypatch.context() as patched:
         patched.setattr(snapshot_codec, "PAGE", 32)
-        patched.setattr(asyncio, "sleep", meanwhile)
+        patched.setattr(Turn, "end", meanwhile)
         await house.snapshots.write()
 
     assert house.file.read_bytes() == written
