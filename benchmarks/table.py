@@ -71,13 +71,13 @@ def cells(row: Row) -> tuple[str, ...]:
 def markdown(name: str, rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of one measurement's table, under the command that makes it."""
     yield from (f"    .venv/bin/python -m benchmarks {name}", "")
-    yield "| what | median | p99 | ratio | goal | |"
-    yield "|---|---|---|---|---|---|"
+    yield "| what | median | p99 | worst | ratio | goal | |"
+    yield "|---|---|---|---|---|---|---|"
     for row in rows:
         ratio = "" if row.ratio is None else f"{rounded(row.ratio)}x {_shortened(row)}"
         goals = ", ".join(aim(goal, row.unit) for goal in row.goals)
         reached = ", ".join("reached" if fine else "**missed**" for fine in row.verdicts)
-        figures = (shown(row.median, row.unit), shown(row.p99, row.unit))
+        figures = [shown(figure, row.unit) for figure in (row.median, row.p99, row.worst)]
         yield f"| {' | '.join((row.what, *figures, ratio, goals, reached))} |"
     yield ""
 

@@ -130,13 +130,13 @@ def test_a_table_line_says_whether_each_goal_was_reached() -> None:
 
 def test_a_line_for_the_documentation_names_a_size_once() -> None:
     goals = (Goal(1), Goal(3, "ratio", at_least=True))
-    row = Row("10: ours", 0.5, p99=2.0, ratio=2.5, against="10: theirs", goals=goals)
+    row = Row("10: ours", 0.5, 2.0, 3.0, ratio=2.5, against="10: theirs", goals=goals)
 
     command, *_, line, _ = markdown("screen", [row])
 
     assert command == "    .venv/bin/python -m benchmarks screen"
     assert line == (
-        "| 10: ours | 500 ms | 2 s | 2.5x theirs | <= 1 s, >= 3x | reached, **missed** |"
+        "| 10: ours | 500 ms | 2 s | 3 s | 2.5x theirs | <= 1 s, >= 3x | reached, **missed** |"
     )
 
 
