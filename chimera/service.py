@@ -13,6 +13,7 @@ import structlog
 
 BREATH: Final = 3  # passes of the loop in which what came during work is done, the work's included
 LONGEST_BREATH: Final = 8  # passes, however many begin to work meanwhile
+MOST_OVERTAKEN: Final = 7  # times in a row that others are overtaken: a block does it so often
 LONGEST_TURN: Final = 0.0015  # seconds for which a long piece of work keeps the event loop
 
 
@@ -26,14 +27,14 @@ class Turn:
     came meanwhile goes between two of them.
 
     Args:
-        rest: Seconds that are left to the others then; 0 for as long as they need at once.
-        first: Go on before all others who wait: for what a block leads to.
+        first: Go on before all others who wait, but now and then behind one of them: for what a
+            block leads to.
     """
 
-    __slots__ = ("_ends", "_first", "_line", "_rest")
+    __slots__ = ("_ends", "_first", "_line")
 
-    def __init__(self, *, rest: float = 0.0, first: bool = False) -> None:
-        self._rest, self._first = rest, first
+    def __init__(self, *, first: bool = False) -> None:
+        self._first = first
         self._line = _line()
         self._line.is_over()  # from here on it counts
         self._ends = time.perf_counter() + LONGEST_TURN
@@ -45,8 +46,6 @@ class Turn:
 
     async def end(self) -> None:
         """Let others go first in any case, and begin the next turn."""
-        if self._rest:
-            await asyncio.sleep(self._rest)
         await self._line.wait(first=self._first)
         self._ends = time.perf_counter() + LONGEST_TURN
 
@@ -60,13 +59,14 @@ class _Line:
     ready in the next pass as well: whoever else wants to work long waits until that is over.
     """
 
-    __slots__ = ("_ends", "_is_due", "_passes", "_rested", "_waiting")
+    __slots__ = ("_ends", "_is_due", "_overtaken", "_passes", "_rested", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._ends: float | None = None  # None: nobody has worked long for a pass
         self._is_due = False
         self._rested = self._passes = 0  # since somebody has worked; since somebody could go on
+        self._overtaken = 0  # how often somebody went first since it was another's turn
 
     def is_over(self) -> bool:
         """Tell whether long work has taken its time; its first caller starts the clock."""
@@ -79,10 +79,14 @@ class _Line:
     async def wait(self, *, first: bool) -> None:
         """Wait for a turn of one's own."""
         mine = asyncio.get_running_loop().create_future()
-        if first:
+        if not first:
+            self._waiting.append(mine)
+        elif self._overtaken < MOST_OVERTAKEN:
+            self._overtaken += bool(self._waiting)
             self._waiting.appendleft(mine)
         else:
-            self._waiting.append(mine)
+            self._overtaken = 0
+            self._waiting.insert(1, mine)  # block after block, without a pause between them
         self._rested = 0  # whoever waits has just worked
         self._call_soon()
         await mine

@@ -44,7 +44,7 @@ class Garbage:
     def adopt(self) -> None:
         """Be told that accounts were loaded: what is there now stays."""
         gc.set_threshold(*THRESHOLDS)
-        if self._loaded:  # before, only what was imported is frozen, and that is no garbage
+        if self._loaded:  # before, what was imported is frozen, and accounts from the file
             gc.unfreeze()
         gc.collect()
         gc.freeze()

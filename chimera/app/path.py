@@ -75,11 +75,12 @@ class BlockPath:
         await self.decide(observation, rooms.engine.new_users)
         self._measure(batch)
         self.note(batch.block)
+        live = batch.arrived_ns > 0 or rooms.feed.newest == batch.block
         await _in_turns(
             lambda: rooms.engine.near,
             self._publish_former,
             lambda: self._publish(batch),
-            lambda: self._compare(batch),
+            lambda: self._compare(batch, live=live),
             lambda: self._tell(rooms.engine.observation or observation),
             rooms.listing.sweep,
             self.garbage.sweep,
@@ -94,10 +95,9 @@ class BlockPath:
         engine, publisher = self._rooms.engine, self._rooms.publisher
         publisher.publish_block(engine.touched | engine.near, arrived_ns=batch.arrived_ns)
 
-    def _compare(self, batch: BlockBatch) -> None:
+    def _compare(self, batch: BlockBatch, *, live: bool) -> None:
         rooms = self._rooms
         if rooms.reconciler is not None:
-            live = batch.arrived_ns > 0 or rooms.feed.newest == batch.block
             rooms.reconciler.decided(batch.block, rooms.engine.touched, live=live)
 
     async def _undo(self, message: Rollback) -> None:

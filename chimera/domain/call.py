@@ -106,14 +106,13 @@ class Words(Mapping[Call, Answer]):
     """
 
     def __init__(self, grid: Grid, content: bytes) -> None:
-        self.content = content
-        self._grid = grid
+        self.content, self.grid = content, grid
 
     @cached_property
     def _answers(self) -> dict[Call, Answer]:
         places = range(0, len(self.content), WORD_BYTES)
         words = [self.content[at : at + WORD_BYTES] for at in places]
-        return dict(zip(self._grid, words, strict=True))
+        return dict(zip(self.grid, words, strict=True))
 
     def __getitem__(self, call: Call) -> Answer:
         return self._answers[call]

@@ -86,10 +86,12 @@ class Documents:
         wrong: list[tuple[Key, str, dict[str, Any]]] = []
         generation = self._trust.generation
         for part in slices(list(keys)):
-            if self._is_quiet():
+            if self._is_quiet() or not self._follows(part):
                 return
             found = await self._cache.stored([self._name(key) for key in part])
             if found is None or self._is_quiet() or generation != self._trust.generation:
+                return
+            if not self._follows(part):
                 return
             for key, document in zip(part, found, strict=True):
                 fault = self._fault(key, document)
@@ -98,6 +100,10 @@ class Documents:
             await asyncio.sleep(0)
         if wrong:
             self._rewrite(wrong)
+
+    def _follows(self, keys: Iterable[Key]) -> bool:
+        """Tell whether none of their protocols was left out meanwhile."""
+        return all(protocol in self._mirror.adapters for protocol, _ in keys)
 
     def _is_quiet(self) -> bool:
         return self._clock() < self._quiet_until

@@ -125,6 +125,7 @@ class CachePublisher(Service):
 
     async def _put(self, keys: Sequence[Key]) -> int:
         """Write those with debt; whoever has lost it is among what a block changed."""
+        await Turn().end()
         self.wrote_up_to(self._mirror.book.block.number)
         return await put(self._cache, self._mirror, keys, over=self._over)
 
@@ -132,6 +133,7 @@ class CachePublisher(Service):
         keys, self._pending = list(self._pending), {}
         arrived, self._arrived = self._arrived, None
         for start in range(0, len(keys), SLICE):
+            await Turn().end()
             self.wrote_up_to(self._mirror.book.block.number)
             part = keys[start : start + SLICE]
             await write_slice(self._cache, self._mirror, part, over=self._over)
@@ -157,9 +159,8 @@ def slices(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
 
 
 async def put(cache: PositionCache, mirror: Mirror, keys: Iterable[Key], *, over: int = 0) -> int:
-    """Write the accounts with debt among `keys`; count writes."""
+    """Write the accounts with debt among `keys`, as they are now; count writes."""
     turn = Turn()
-    await turn.end()
     drafts = mirror.drafts(keys)
     await turn.give_way()
     return await cache.write(drafts, over=over)
@@ -168,11 +169,15 @@ async def put(cache: PositionCache, mirror: Mirror, keys: Iterable[Key], *, over
 async def write_slice(
     cache: PositionCache, mirror: Mirror, keys: Sequence[Key], *, over: int = 0
 ) -> int:
-    """Write the accounts with debt among `keys`, remove the keys of the others; count writes."""
+    """
+    Write the accounts with debt among `keys`, remove the keys of the others; count writes.
+
+    Both are as they are now; a protocol may be left out before the removal.
+    """
     block, closed = mirror.book.block.number, [key for key in keys if not mirror.owes(key)]
     written = await put(cache, mirror, keys, over=over)
-    if closed:
-        await cache.remove([_name(key, mirror) for key in closed], block=block, over=over)
+    if names := [_name(key, mirror) for key in closed if key[0] in mirror.adapters]:
+        await cache.remove(names, block=block, over=over)
     return written
 
 
@@ -180,6 +185,7 @@ async def write_mirror(cache: PositionCache, mirror: Mirror) -> int:
     """Write every account with debt, and remove the keys of all others; count writes."""
     roll, written = mirror.roll(), 0
     for start in range(0, len(roll), SLICE):
+        await Turn().end()
         written += await put(cache, mirror, roll.between(start, start + SLICE))
     await remove_strays(cache, mirror)
     return written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -108,10 +107,10 @@ class Patience:
         """
         if self._since is None:
             return None
-        drift = weights.drift_since(self._since)
-        if math.isinf(drift):
+        drift = limit * weights.drift_since(self._since)
+        if not drift < LARGEST:
             return None
-        safe = self._bears[:count] > _over(limit * drift)
+        safe = self._bears[:count] > _over(drift)
         if count - np.count_nonzero(safe) > most:
             return None
         return np.flatnonzero(~safe)

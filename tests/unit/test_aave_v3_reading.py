@@ -344,3 +344,11 @@ def test_discovery_names_who_got_debt_and_on_demand_who_got_supply() -> None:
     assert holders.wants(chosen)
     assert AAVE.users_in([chosen], suppliers=True) == {BOB}
     assert not borrowers.wants(chosen)
+
+
+def test_words_of_another_grid_are_not_taken_by_their_places() -> None:
+    asked, other = (
+        Grid([Call(POOL, calls.GET_USER_EMODE)], [user.rjust(32, b"\0") for user in users])
+        for users in (USERS[:2], USERS[1::-1])
+    )
+    assert calls.first_words(asked, Words(other, word(2) + word(1))) == word(1) + word(2)

@@ -134,3 +134,27 @@ async def test_who_is_cancelled_while_waiting_holds_up_nobody() -> None:
 
     async with asyncio.timeout(1):
         await waiting[2]
+
+
+async def test_who_always_goes_first_is_followed_by_another_now_and_then() -> None:
+    """As the path of a block does while it fills a gap, and waits for nothing between blocks."""
+    firsts, served = 0, []
+
+    async def first() -> None:
+        nonlocal firsts
+        turn = Turn(first=True)
+        for _ in range(100):
+            await turn.end()
+            firsts += 1
+
+    async def other() -> None:
+        turn = Turn()
+        for _ in range(5):
+            await turn.end()
+            served.append(firsts)
+
+    await asyncio.gather(first(), other(), other())
+
+    assert len(served) == 10
+    gaps = [later - earlier for earlier, later in pairwise([0, *served])]
+    assert service.MOST_OVERTAKEN - 1 <= max(gaps) <= service.MOST_OVERTAKEN + 2

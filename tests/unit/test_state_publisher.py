@@ -219,3 +219,35 @@ async def test_strays_of_our_protocols_go_and_others_stay() -> None:
                 ("other", checksummed(CAROL)),
             ]
         )
+
+
+async def test_a_block_that_came_while_a_slice_waited_in_line_can_be_taken_back() -> None:
+    room = Room(borrowers=50)
+    stays = room.engine.book.block
+    async with running(room):
+        room.step(log(BORROW, BOB, USDC, 1))
+        stays = room.engine.book.block
+        room.publisher.publish_block(room.engine.touched)
+        while room.publisher.pending:  # noqa: ASYNC110  (a few passes of the loop)
+            await asyncio.sleep(0)  # it has them, and waits for its turn
+        room.step(log(BORROW, BOB, USDC, 7), salt="left")
+        while checksummed(BOB) not in await room.blocks():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+        room.engine.rollback(Rollback(stays))
+        room.publisher.publish_everything(force=True)
+        await settle()
+
+        assert set((await room.blocks()).values()) == {stays.number}
+
+
+async def test_a_protocol_that_is_left_out_with_its_keys_on_their_way_does_no_harm() -> None:
+    room = Room()
+    room.publisher.publish_block([("fake", ALICE)])
+    room.engine.adapters.pop("fake")  # type: ignore[attr-defined]
+    room.engine.leave_out("fake", "upgraded")
+
+    await room.publisher._write_pending()
+
+    assert room.publisher.pending == 0
+    assert await room.blocks() == {}

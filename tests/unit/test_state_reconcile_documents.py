@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -282,3 +283,24 @@ async def test_who_repaid_and_borrowed_again_a_moment_ago_may_have_no_key_yet() 
 
     shelf.house.step(seconds=11)
     assert [line["fault"] for line in await shelf.compare()] == ["missing"]
+
+
+async def test_a_protocol_that_is_left_out_during_the_question_is_not_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shelf = await Shelf().ready()
+    house, ask = shelf.house, shelf.house.cache.stored
+    await shelf.tamper(ALICE, debt_amount=7)
+
+    async def stored(names: Sequence[str]) -> object:
+        answer = await ask(names)
+        house.engine.adapters.pop("fake")  # type: ignore[attr-defined]
+        house.engine.leave_out("fake", "upgraded")
+        return answer
+
+    monkeypatch.setattr(house.cache, "stored", stored)
+    with capture_logs() as lines:
+        await house.reconciler._documents.check([("fake", ALICE)])
+        await house.reconciler._documents.check([("fake", ALICE)])
+
+    assert [line for line in lines if line["event"] == "position_diverges"] == []

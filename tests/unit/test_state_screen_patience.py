@@ -20,7 +20,7 @@ from chimera.state.screen_patience import Patience
 from chimera.state.screen_ragged import Ragged
 from chimera.state.screen_ranking import PAGE, Ranking
 from chimera.state.screen_weights import Weights
-from tests.fakes_state import ALICE, BOB, FakeAdapter, FakeMarket, account, address
+from tests.fakes_state import ALICE, BOB, USDC, WETH, FakeAdapter, FakeMarket, account, address
 
 FINE = 1_000  # parts of a base unit that a price is given in
 ASSETS = [address(0xA0000 + number) for number in range(12)]
@@ -316,3 +316,14 @@ def test_pages_of_a_ranking_are_in_order_whoever_reads_how_far(count: int) -> No
     assert [bound for bound, _ in everybody] == sorted(bounds.tolist())
     assert sorted(user for _, user in everybody) == users
     assert list(ranking) == everybody
+
+
+@pytest.mark.filterwarnings("error")
+def test_prices_that_drift_further_than_a_float32_reaches_leave_everybody_in_doubt() -> None:
+    screen = Screen(Floored())
+    screen.load({ALICE: account({WETH: 5}, {USDC: 1})})
+    cheap, dear = (FakeMarket({WETH: FINE, USDC: price}) for price in (1e-30, 1e12))  # type: ignore[dict-item]
+
+    screen.candidates(screen.weigh(cheap, 0))
+
+    assert set(screen.candidates(screen.weigh(dear, 0))) == {ALICE}

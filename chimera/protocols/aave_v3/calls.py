@@ -79,7 +79,7 @@ def first_words(grid: Grid, answers: Readings) -> bytes:
     Raises:
         Refuse: One of them has none.
     """
-    if isinstance(answers, Words):
+    if isinstance(answers, Words) and answers.grid is grid:
         return answers.content
     return b"".join([required(call, answers[call]).to_bytes(abi.WORD, "big") for call in grid])
 
