@@ -119,7 +119,7 @@ def at_once(book: Book, acts: list[Act]) -> str | None:
     return None
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(blocks=BLOCKS, complete=st.booleans())
 def test_a_block_added_up_leaves_what_its_logs_would_leave_one_by_one(
     blocks: list[list[Act]],
