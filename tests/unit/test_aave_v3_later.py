@@ -41,6 +41,7 @@ from tests.fakes_aave_v3 import (
     market,
     readings,
     word,
+    words,
 )
 
 AAVE = AaveV3(name="aave", address=PROVIDER, from_block=0)
@@ -283,6 +284,18 @@ def test_a_token_that_changes_its_rounding_without_a_log_calls_for_a_new_snapsho
 
     with pytest.raises(Rebuild, match="tokens of WETH round otherwise since this block"):
         fold(Accounts(), before, EVERYTHING[0], answers=whole(V3_5, before))
+
+
+def test_a_reserve_that_is_gone_at_an_upgrade_without_a_log_calls_for_a_new_snapshot() -> None:
+    before = market(engine=V3_4)
+    listed = words(32, len(RESERVES) - 1, *(asset for asset in RESERVES if asset != WETH))
+    lacking = {**whole(V3_5, before), abi.plain(POOL, calls.GET_RESERVES_LIST): listed}
+    asked = dict(readings(before))
+    while missing := AAVE.needs(before, Accounts(), BLOCK, EVERYTHING, asked).calls:
+        asked |= {call: lacking.get(call) for call in missing}
+
+    with pytest.raises(Rebuild, match="WETH has left the list of reserves without a log"):
+        fold(Accounts(), before, *EVERYTHING, answers=asked)
 
 
 def test_an_upgrade_to_what_nobody_knows_is_refused() -> None:

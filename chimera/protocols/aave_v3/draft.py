@@ -193,6 +193,8 @@ class Draft:
 
     def _upgraded(self, after: AaveMarket) -> AaveMarket:
         for asset, reserve in self.reserves.items():
+            if asset not in after.reserves:
+                raise Rebuild(f"{reserve.symbol} has left the list of reserves without a log")
             for token, move in _moves(after.engine, reserve).items():
                 if self.moves[token] != move:
                     raise Rebuild(
