@@ -127,13 +127,12 @@ def _from_answers(market: AaveMarket, accounts: Mapping[Address, Account]) -> fl
     seconds, users = 0.0, list(accounts)
     for start in range(0, len(users), CHUNK):
         chunk = users[start : start + CHUNK]
-        answers = _answers(market, accounts, chunk)
+        content = _answers(market, accounts, chunk).content
 
-        def read(chunk: list[Address] = chunk, answers: Words = answers) -> None:
+        def read(chunk: list[Address] = chunk, content: bytes = content) -> None:
             inquiry = _inquiry(market, chunk)
-            next(inquiry)
             try:
-                inquiry.send(answers)
+                inquiry.send(Words(_grid(next(inquiry)), content))
             except StopIteration as done:
                 if len(done.value) != len(chunk):
                     raise RuntimeError("some accounts were lost") from None
@@ -145,11 +144,15 @@ def _from_answers(market: AaveMarket, accounts: Mapping[Address, Account]) -> fl
 def _answers(
     market: AaveMarket, accounts: Mapping[Address, Account], users: list[Address]
 ) -> Words:
-    grid = next(_inquiry(market, users))
-    if not isinstance(grid, Grid):
-        raise TypeError("accounts are not read by a grid")
+    grid = _grid(next(_inquiry(market, users)))
     told = (number for user in users for number in _numbers(market, accounts[user]))
     return Words(grid, b"".join([number.to_bytes(32, "big") for number in told]))
+
+
+def _grid(asked: Sequence[Call]) -> Grid:
+    if not isinstance(asked, Grid):
+        raise TypeError("accounts are not read by a grid")
+    return asked
 
 
 class _Node:

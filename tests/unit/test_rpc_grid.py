@@ -140,6 +140,7 @@ async def test_a_plain_grid_is_one_request_and_its_answers_are_words() -> None:
     found = await Multicall(client).read(PLAIN, BLOCK, purpose="bootstrap")
 
     assert isinstance(found, Words)
+    assert found.grid is PLAIN  # by which it is known whose words they are
     assert found.content == b"".join(sha256(call.data).digest() for call in PLAIN)
     assert len(client.bodies) == 1
 
