@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from chimera.app import cached_positions
 from chimera.cli.filters import Filters
+from chimera.domain.position import Position
 from chimera.settings import load
 from chimera.state.valuation import Finished, checksummed, name_of
 from devnet.redis_server import RedisServer
@@ -153,7 +154,8 @@ async def test_the_riskiest_are_those_of_everybody(server: RedisServer) -> None:
     await room.cache.close()
 
 
-async def test_only_the_riskiest_are_read(server: RedisServer) -> None:
+async def with_a_worst(server: RedisServer) -> tuple[Room, Position]:
+    """Write everybody, and one of them as worse off than all others."""
     room = Room(server.url)
     await room.cache.connect()
     await room.publisher.write_everything()
@@ -161,6 +163,11 @@ async def test_only_the_riskiest_are_read(server: RedisServer) -> None:
     assert old is not None
     worst = replace(old, health_factor="0.9")
     await room.cache.write([Finished(worst)])
+    return room, worst
+
+
+async def test_only_the_riskiest_are_read(server: RedisServer) -> None:
+    room, worst = await with_a_worst(server)
 
     assert await room.cache.riskiest(1) == ([worst], BORROWERS - 1)
     assert await room.cache.riskiest(1, bound=0.8) == ([], BORROWERS)
@@ -193,13 +200,7 @@ async def test_a_rank_that_outlived_its_key_hides_nobody(server: RedisServer) ->
 async def test_fewer_living_keys_than_asked_for_are_not_taken_for_the_riskiest(
     server: RedisServer,
 ) -> None:
-    room = Room(server.url)
-    await room.cache.connect()
-    await room.publisher.write_everything()
-    old = await room.engine.get_position("fake", address(1))
-    assert old is not None
-    worst = replace(old, health_factor="0.9")
-    await room.cache.write([Finished(worst)])
+    room, worst = await with_a_worst(server)
     async with client_of(server) as client:
         await client.delete(name_of("fake", worst.user))
 

@@ -31,12 +31,18 @@ class Passes:
             self.seen.append((self._walk.path.processed, waiting, self.swept))
 
 
-async def test_readers_see_the_whole_block_before_what_follows_from_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def begun(monkeypatch: pytest.MonkeyPatch) -> tuple[Walk, Passes]:
+    """Have somebody flagged, and nothing left to publish."""
     walk = await flagged()
     walk.house.publisher._pending.clear()
     passes = Passes(walk, monkeypatch)
+    return walk, passes
+
+
+async def test_readers_see_the_whole_block_before_what_follows_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    walk, passes = await begun(monkeypatch)
     before = walk.house.book.block.number
 
     taking = asyncio.create_task(walk.block(log(PRICE, ENTRY, WETH, 900)))
@@ -52,9 +58,7 @@ async def test_readers_see_the_whole_block_before_what_follows_from_it(
 async def test_whoever_stops_the_path_in_between_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    walk = await flagged()
-    walk.house.publisher._pending.clear()
-    passes = Passes(walk, monkeypatch)
+    walk, passes = await begun(monkeypatch)
     taking = asyncio.create_task(walk.block(log(PRICE, ENTRY, WETH, 900)))
     await asyncio.sleep(0)
     assert (walk.house.publisher.pending, passes.swept) == (0, 0)
