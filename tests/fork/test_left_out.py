@@ -59,9 +59,14 @@ def test_a_protocol_that_turns_unsupported_is_left_out_and_the_others_go_on(
             assert [VENUS in reason for reason in body["reasons"]].count(True) == 1
             assert body["degraded"]
             assert daemon.metric("chimera_protocols_left_out") == 1
-            for number in (town.old.life.step(seconds=60).number, town.node.mine(60)):
+            for mined in (
+                lambda: town.old.life.step(seconds=60).number,
+                lambda: town.node.mine(60),
+            ):
+                number = mined()
                 daemon.wait_until(number)
-                _, positions = daemon.positions()
+                block, positions = daemon.positions()
+                assert block == number
                 said = {
                     (p["protocol"], p["user"].lower()): p["health_factor"]
                     for p in positions
