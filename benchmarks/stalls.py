@@ -36,12 +36,14 @@ from chimera.app.build import Rooms, build_rooms
 from chimera.app.daemon import Daemon
 from chimera.app.path import BlockPath
 from chimera.detection.detector import OpportunityDetector
+from chimera.detection.episodes import Outcome
 from chimera.domain.block import BlockBatch
 from chimera.service import Service
 from chimera.settings import load
 from chimera.state.cache_memory import MemoryPositions
 from chimera.state.engine import StateEngine
 from chimera.state.mirror import Mirror, Roll
+from chimera.state.screen import Screen
 from chimera.state.screen_ranking import Ranking
 from chimera.state.snapshot import Snapshot
 from chimera.store.snapshot_file import Draft
@@ -58,9 +60,10 @@ SHOWN, NAMED = 10, 4  # rows of each kind at most; what a stall was made of, lon
 SHORT = 0.001  # seconds: turns of a kind that never takes longer are not shown
 PARTS = (
     ("engine: apply", StateEngine, "apply"),
-    ("engine: near", StateEngine, "near"),
-    ("detector: observe", OpportunityDetector, "observe"),
-    ("path: record", BlockPath, "record"),
+    ("engine: near", StateEngine, "_took_for_near"),
+    ("screen: candidates", Screen, "candidates"),
+    ("detector: decide", OpportunityDetector, "decide"),
+    ("flags: reckon", Outcome, "reckon"),
     ("path: tell", BlockPath, "_tell"),
     ("mirror: drafts", Mirror, "drafts"),
     ("mirror: roll", Roll, "__init__"),
@@ -152,7 +155,7 @@ async def _served(rooms: Rooms) -> AsyncIterator[tuple[BlockPath, int]]:
     async with asyncio.TaskGroup() as group:
         for service in services:
             await service.start(group)
-        await path.decide(rooms.engine.adopt())
+        path.decide(rooms.engine.adopt())
         path.begin(rooms.book.block, followed=False)
         path.garbage.adopt()
         sweeping = group.create_task(path.garbage.keep_sweeping(), name="garbage")

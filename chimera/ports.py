@@ -390,7 +390,7 @@ class Operator(Protocol):
 class Flags(Protocol):
     """Where new and closed episodes go, besides the store."""
 
-    async def publish(self, opportunities: Sequence[Opportunity]) -> None:
+    def publish(self, opportunities: Sequence[Opportunity]) -> None:
         """Append them to the stream; never raises for a broker that is away."""
 
 

@@ -14,6 +14,7 @@ import structlog
 BREATH: Final = 3  # passes of the loop in which what came during work is done, the work's included
 LONGEST_BREATH: Final = 8  # passes, however many begin to work meanwhile
 MOST_OVERTAKEN: Final = 7  # times in a row that others are overtaken: a block does it so often
+APART: Final = 2  # passes between the beginnings of long work: who has waited goes on in the second
 LONGEST_TURN: Final = 0.0015  # seconds for which a long piece of work keeps the event loop
 
 
@@ -49,6 +50,15 @@ class Turn:
         await self._line.wait(first=self._first)
         self._ends = time.perf_counter() + LONGEST_TURN
 
+    @staticmethod
+    async def undivided() -> None:
+        """
+        Begin work that cannot be split, as soon as a turn that others have just had is over.
+
+        That takes some passes of the loop: nobody who waits for a turn goes first.
+        """
+        await _line().begin_apart()
+
 
 class _Line:
     """
@@ -59,20 +69,50 @@ class _Line:
     ready in the next pass as well: whoever else wants to work long waits until that is over.
     """
 
-    __slots__ = ("_ends", "_is_due", "_overtaken", "_passes", "_rested", "_waiting")
+    __slots__ = (
+        "_ends",
+        "_is_due",
+        "_overtaken",
+        "_passes",
+        "_rested",
+        "_taken",
+        "_waiting",
+    )
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._ends: float | None = None  # None: nobody has worked long for a pass
         self._is_due = False
+        self._taken = 0  # passes for which somebody works long, or has just done so
         self._rested = self._passes = 0  # since somebody has worked; since somebody could go on
         self._overtaken = 0  # how often somebody went first since it was another's turn
+
+    def begin(self) -> bool:
+        """Begin long work in this pass, unless somebody has just done so; tell which it is."""
+        if self._taken:
+            return False
+        self._taken = APART
+        asyncio.get_running_loop().call_soon(self._end)
+        return True
+
+    async def begin_apart(self) -> None:
+        """Begin long work, not before others could go on since somebody else did."""
+        for _ in range(APART):
+            if self.begin():
+                return
+            await asyncio.sleep(0)
+        self.begin()
+
+    def _end(self) -> None:
+        self._taken -= 1
+        if self._taken:
+            asyncio.get_running_loop().call_soon(self._end)
 
     def is_over(self) -> bool:
         """Tell whether long work has taken its time; its first caller starts the clock."""
         now = time.perf_counter()
         if self._ends is None:
-            self._ends = now + LONGEST_TURN
+            self._ends = now + LONGEST_TURN if self.begin() else now
             self._call_soon()
         return now >= self._ends
 
@@ -90,6 +130,7 @@ class _Line:
         self._rested = 0  # whoever waits has just worked
         self._call_soon()
         await mine
+        await self.begin_apart()  # a block may have come between
         self._ends = time.perf_counter() + LONGEST_TURN
 
     def _call_soon(self) -> None:

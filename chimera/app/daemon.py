@@ -250,11 +250,11 @@ class Daemon:
         """Load the book at the newest checkpoint that the node still knows, else at the head."""
         rooms, checkpoints = self._rooms, list(checkpoints)
         block, checkpoint, observation = await load_mirror(rooms, checkpoints, recall=recall)
-        # Nothing is awaited for real from here to `note`: readers see the old state or the new one.
+        # Nothing is awaited from here to `note`: readers see the old state or the new one.
         rooms.detector.restore(episodes, checkpoint)
         rooms.ledger.restore(episodes)
-        await self._path.resume(episodes)
-        await self._path.decide(observation)
+        self._path.resume(episodes)
+        self._path.decide(observation)
         if checkpoint is None or checkpoint != checkpoints[0]:  # newer ones have left the chain
             rooms.publisher.wrote_up_to(max((c.block.number for c in checkpoints), default=0))
         self._write_anew()
@@ -351,7 +351,7 @@ class Daemon:
             wrong = {key for name in names for key in await self._differing(name)}
         accounts = await rooms.bootstrap.load(block, protocols=names, from_block=job.from_block)
         observation = rooms.engine.adopt()
-        await self._path.record(rooms.detector.reconsider(observation))
+        self._path.record(rooms.detector.reconsider(observation))
         self._write_anew()
         self._path.garbage.adopt()
         rooms.metrics.rebuilds.labels(job.cause).inc()

@@ -11,8 +11,8 @@ from chimera.service import Turn
 
 YOUNG, ALL = 1, 2  # the oldest generation that is collected: after every block, now and then
 EVERY: Final = 8  # blocks after which everything that is not frozen is collected in any case
-ENOUGH: Final = 0.002  # seconds of young collections after which it is collected earlier
-LONG: Final = 0.002  # seconds such a collection may take before what it has left is frozen
+ENOUGH: Final = 0.001  # seconds of young collections after which it is collected earlier
+LONG: Final = 0.001  # seconds such a collection may take before what it has left is frozen
 CHECKED: Final = 512  # times that something was frozen, after which the frozen are counted
 GROWN: Final = 1.2  # times as many of them as were loaded, and `SPARE` besides, are too many
 SPARE: Final = 20_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from heapq import nlargest
 
@@ -13,6 +13,7 @@ import structlog
 
 from chimera.app.build import Rooms
 from chimera.app.garbage import Garbage
+from chimera.detection.episodes import Outcome, reckoned
 from chimera.domain.block import Address, Block, BlockBatch, Rollback
 from chimera.domain.market import Key, instance_of
 from chimera.domain.opportunity import Checkpoint, Observation, Opportunity
@@ -35,8 +36,8 @@ class BlockPath:
     Takes the feed's messages one by one.
 
     A block is applied and decided in one turn of the event loop, so that readers see all of it or
-    nothing. What follows from the decision comes in later turns, before the next message: cache,
-    store and stream hang off the side, and none of them makes a block wait.
+    nothing. What follows from the decision comes in later turns, before the next message: the
+    figures of those who were flagged, cache, store and stream; none of them makes a block wait.
 
     Attributes:
         garbage: Collected in the last of these turns.
@@ -63,7 +64,7 @@ class BlockPath:
         block = message.block if isinstance(message, BlockBatch) else message.ancestor
         with about_block(chain=self._rooms.settings.chain.name, block=block.number):
             if isinstance(message, Rollback):
-                await self._undo(message)
+                self._undo(message)
                 self.note(block)
                 await _in_turns(self.garbage.sweep)
             else:
@@ -71,13 +72,17 @@ class BlockPath:
 
     async def _do(self, batch: BlockBatch) -> None:
         rooms = self._rooms
+        await Turn.undivided()
         observation = rooms.engine.apply(batch)
-        await self.decide(observation, rooms.engine.new_users)
+        changed = rooms.detector.decide(observation)
+        rooms.ledger.record(changed)
+        checkpoint, newcomers = rooms.detector.checkpoint(), rooms.engine.new_users
         self._measure(batch)
         self.note(batch.block)
         live = batch.arrived_ns > 0 or rooms.feed.newest == batch.block
         await _in_turns(
-            lambda: rooms.engine.near,
+            lambda: self._hand_on(changed, checkpoint, newcomers),
+            rooms.engine.find_near,
             self._publish_former,
             lambda: self._publish(batch),
             lambda: self._compare(batch, live=live),
@@ -100,7 +105,7 @@ class BlockPath:
         if rooms.reconciler is not None:
             rooms.reconciler.decided(batch.block, rooms.engine.touched, live=live)
 
-    async def _undo(self, message: Rollback) -> None:
+    def _undo(self, message: Rollback) -> None:
         rooms = self._rooms
         rooms.metrics.reorg_depth.set(self.processed - message.ancestor.number)
         observation = rooms.engine.rollback(message)
@@ -109,7 +114,7 @@ class BlockPath:
             rooms.detector.observe(observation)
             flags = {flag.id: flag for flag in rooms.detector.open_opportunities()}
             reopened = [flags[flag.id] for flag in reopened]
-        await self.record(reopened)
+        self.record(reopened)
         rooms.publisher.publish_everything(force=True)
         if rooms.reconciler is not None:
             rooms.reconciler.begin_anew()
@@ -117,12 +122,12 @@ class BlockPath:
     async def look_again(self) -> None:
         """Make open flags heed a quarantine that began or ended since the newest block."""
         observation = self._rooms.engine.look_again()
-        await self.decide(observation)
+        self.decide(observation)
         self._tell(observation)
 
-    async def decide(self, observation: Observation, newcomers: Newcomers | None = None) -> None:
+    def decide(self, observation: Observation) -> None:
         """Let detection see a block, and hand on what it makes of it."""
-        await self.record(self._rooms.detector.observe(observation), newcomers)
+        self.record(self._rooms.detector.decide(observation))
 
     def _tell(self, observation: Observation) -> None:
         """Say what else is new: accounts without a price, verdicts, how many are under 1."""
@@ -169,33 +174,47 @@ class BlockPath:
                 )
             self._standing[key] = now  # at the end: whoever waits longest comes first
 
-    async def record(
-        self, changed: Sequence[Opportunity], newcomers: Newcomers | None = None
-    ) -> None:
-        """Hand what changed to memory, store and stream; none of them makes the block wait."""
-        rooms = self._rooms
-        rooms.ledger.record(changed)
-        checkpoint = rooms.detector.checkpoint()
+    def record(self, changed: Sequence[Outcome | Opportunity]) -> None:
+        """Hand what changed to memory, store and stream at once."""
+        self._rooms.ledger.record(changed)
+        for _ in self._hand_on(changed, self._rooms.detector.checkpoint()):
+            pass
+
+    def _hand_on(
+        self,
+        changed: Sequence[Outcome | Opportunity],
+        checkpoint: Checkpoint | None,
+        newcomers: Newcomers | None = None,
+    ) -> Iterator[None]:
+        """Reckon what changed and tell everybody, one by one; what belongs together at once."""
+        rooms, flags = self._rooms, list[Opportunity]()
+        for one in changed:
+            flags.append(reckoned(one))
+            yield
+        rooms.ledger.record(flags)
         if checkpoint is not None:
             self._remember(checkpoint)
             scanned = rooms.bootstrap.followed_to(checkpoint.block.number)
-            rooms.writer.submit(checkpoint, changed, newcomers, scanned_to=scanned)
-        if changed:
-            await rooms.flags.publish(changed)
-        for flag in changed:
-            rooms.metrics.flags.labels(instance_of(flag.protocol), flag.state).inc()
-            event = "opportunity_flagged" if flag.state == "open" else "opportunity_closed"
-            log.info(
-                event,
-                id=flag.id,
-                protocol=flag.protocol,
-                user=flag.user,
-                health_factor=flag.health_factor,
-                liquidatable=flag.liquidatable,
-                reason=flag.closed_reason or flag.reason,
-            )
+            rooms.writer.submit(checkpoint, flags, newcomers, scanned_to=scanned)
+        if flags:
+            rooms.flags.publish(flags)
+        for flag in flags:
+            yield
+            self._say(flag)
 
-    async def resume(self, episodes: Sequence[Opportunity]) -> None:
+    def _say(self, flag: Opportunity) -> None:
+        self._rooms.metrics.flags.labels(instance_of(flag.protocol), flag.state).inc()
+        log.info(
+            "opportunity_flagged" if flag.state == "open" else "opportunity_closed",
+            id=flag.id,
+            protocol=flag.protocol,
+            user=flag.user,
+            health_factor=flag.health_factor,
+            liquidatable=flag.liquidatable,
+            reason=flag.closed_reason or flag.reason,
+        )
+
+    def resume(self, episodes: Sequence[Opportunity]) -> None:
         """
         Tell store and stream what a crash or a branch that left may have kept from them.
 
@@ -205,11 +224,11 @@ class BlockPath:
         rooms = self._rooms
         ended = {episode.id for episode in episodes if episode.state == "closed"}
         going_on = rooms.detector.open_opportunities()
-        await self.record([flag for flag in going_on if flag.id in ended])
+        self.record([flag for flag in going_on if flag.id in ended])
         over = ended - {flag.id for flag in going_on}
         closed = (episode for episode in episodes if episode.id in over)
         newest = nlargest(REMINDED, closed, key=lambda episode: episode.closed_block or 0)
-        await rooms.flags.remind([*newest, *going_on])
+        rooms.flags.remind([*newest, *going_on])
 
     def _remember(self, checkpoint: Checkpoint) -> None:
         number = checkpoint.block.number
@@ -259,13 +278,26 @@ class BlockPath:
 
 
 async def _in_turns(*steps: Callable[[], object]) -> None:
-    """Take each step in a turn of its own; who is cancelled meanwhile takes the rest at once."""
-    turn, left = Turn(first=True), deque(steps)
+    """
+    Take each step in a turn of its own, one that makes an iterator in as many as that takes.
+
+    Who is cancelled meanwhile takes what is left at once.
+    """
+    turn, work = Turn(first=True), _pieces(steps)
     try:
-        while left:
-            await turn.end()
-            left.popleft()()
+        for begins in work:
+            await (turn.end() if begins else turn.give_way())
     except asyncio.CancelledError:
-        for step in left:
-            step()
+        for _ in work:
+            pass
         raise
+
+
+def _pieces(steps: Iterable[Callable[[], object]]) -> Iterator[bool]:
+    """Take the steps piece by piece; tell before each whether a step begins with it."""
+    for step in steps:
+        yield True
+        made = step()
+        if isinstance(made, Iterator):
+            for _ in made:
+                yield False

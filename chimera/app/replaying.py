@@ -113,7 +113,7 @@ class Player:
         self._trust.held = start.held
         rooms.detector.restore(start.episodes, Checkpoint(start.block, start.streaks))
         rooms.ledger.restore(start.episodes)
-        await self._path.decide(rooms.engine.adopt())
+        self._path.decide(rooms.engine.adopt())
         self._path.note(start.block)
         self._first = start.block.number
 
@@ -197,7 +197,7 @@ class Collected(FlagStream):
 
     _changed: list[Opportunity] = []  # noqa: RUF012  (replaced, never changed)
 
-    async def publish(self, opportunities: Sequence[Opportunity]) -> None:
+    def publish(self, opportunities: Sequence[Opportunity]) -> None:
         """Take them; a later state of an episode replaces an earlier one of the same block."""
         self._changed = [*self._changed, *opportunities]
 

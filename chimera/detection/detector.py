@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from chimera.detection.episodes import Episode, Outcome, ended, reckoned, underwater
 from chimera.detection.streaks import StreakCounter
 from chimera.domain.block import Address, Block
 from chimera.domain.market import Key, instance_of
-from chimera.domain.numeric import Wad, decimal_string
 from chimera.domain.opportunity import (
     Checkpoint,
     ClosedReason,
@@ -23,22 +23,14 @@ from chimera.errors import Rebuild
 MIN_CONFIRMATION_BLOCKS = 2  # one block under 1 is a price in passing; interfaces forbid less
 
 
-@dataclass(frozen=True, slots=True)
-class _Episode:
-    id: str
-    first_block: int
-    flagged_block: int
-    counted: int = 0  # blocks under 1 as stored, for as long as no streak is known
-
-
 @dataclass(slots=True)
 class _Frame:
     """One remembered block: values of open episodes (and others) at it, and how to undo it."""
 
     block: Block | None  # None: restored, and no block is known yet
     values: Mapping[Key, Underwater]
-    opened: Mapping[Key, _Episode] = field(default_factory=dict)
-    closed: Mapping[Key, tuple[_Episode, Opportunity]] = field(default_factory=dict)
+    opened: Mapping[Key, Episode] = field(default_factory=dict)
+    closed: Mapping[Key, Outcome] = field(default_factory=dict)
 
 
 class OpportunityDetector:
@@ -73,7 +65,7 @@ class OpportunityDetector:
         self._chain_id = chain_id
         self._confirmation_blocks = confirmation_blocks
         self._frames: deque[_Frame] = deque([_Frame(None, {})], maxlen=undo_window + 1)
-        self._open: dict[Key, _Episode] = {}
+        self._open: dict[Key, Episode] = {}
         self._orphaned: dict[str, Opportunity] = {}  # rolled back; they close at the next block
         self._unconfirmed: dict[str, Opportunity] = {}  # stored above the checkpoint
         self._listing: list[Opportunity] | None = None
@@ -84,6 +76,10 @@ class OpportunityDetector:
         return self._frames[-1].block
 
     def observe(self, observation: Observation) -> list[Opportunity]:
+        """Take in the next block as `decide` does, and reckon all that it changes."""
+        return [reckoned(changed) for changed in self.decide(observation)]
+
+    def decide(self, observation: Observation) -> list[Outcome | Opportunity]:
         """
         Take in the next block and return the episodes that it closed, then those that it opened.
 
@@ -105,9 +101,9 @@ class OpportunityDetector:
         opened = self._flag(observation)
         self._frames.append(_Frame(block, observation.underwater, opened, closed))
         self._listing = None
-        changed = [ended for _, ended in closed.values()]
+        changed: list[Outcome | Opportunity] = list(closed.values())
         changed += self._close_reorged(block, {episode.id for episode in opened.values()})
-        return changed + [self._opportunity(key, episode) for key, episode in opened.items()]
+        return changed + [self._outcome(key, episode) for key, episode in opened.items()]
 
     def rollback(self, ancestor: Block) -> list[Opportunity]:
         """
@@ -127,10 +123,10 @@ class OpportunityDetector:
             for key, episode in frame.opened.items():
                 del self._open[key]
                 self._orphaned[episode.id] = last[episode.id]
-            for key, (episode, ended) in frame.closed.items():
-                self._open[key] = episode
-                last[episode.id] = ended
-                reopened.add(episode.id)
+            for key, closed in frame.closed.items():
+                self._open[key] = closed.episode
+                last[closed.id] = closed.reckon()
+                reopened.add(closed.id)
         self.streaks.rollback(ancestor.number)
         self._listing = None
         again = [key for key, episode in self._open.items() if episode.id in reopened]
@@ -153,12 +149,12 @@ class OpportunityDetector:
 
     def opportunity(self, key: Key) -> Opportunity:
         """Return the open episode of an account with its values at the newest block."""
-        return self._opportunity(key, self._open[key])
+        return self._outcome(key, self._open[key]).reckon()
 
     def open_opportunities(self) -> list[Opportunity]:
         """Return every open episode with its values at the newest block."""
         if self._listing is None:
-            self._listing = [self._opportunity(key, episode) for key, episode in self._open.items()]
+            self._listing = [self.opportunity(key) for key in self._open]
         return list(self._listing)
 
     @property
@@ -195,8 +191,8 @@ class OpportunityDetector:
                 self._unconfirmed[stored.id] = stored
                 continue
             key = _key(stored)
-            values[key] = _underwater(stored)
-            self._open[key] = _Episode(
+            values[key] = underwater(stored)
+            self._open[key] = Episode(
                 stored.id,
                 stored.first_unhealthy_block,
                 stored.flagged_block,
@@ -259,14 +255,14 @@ class OpportunityDetector:
             if episode.flagged_block > block.number or (
                 episode.flagged_block == block.number and episode.id != again
             ):
-                self._unconfirmed[episode.id] = self._opportunity(key, episode)
+                self._unconfirmed[episode.id] = self.opportunity(key)
                 del self._open[key]
 
-    def _close(self, observation: Observation) -> dict[Key, tuple[_Episode, Opportunity]]:
+    def _close(self, observation: Observation) -> dict[Key, Outcome]:
         if not self._open.keys() - observation.underwater.keys():  # nearly every block
             return {}
         closed = {
-            key: (episode, self._closed(key, episode, observation))
+            key: self._closed(key, episode, observation)
             for key, episode in self._open.items()
             if key not in observation.underwater
         }
@@ -274,16 +270,16 @@ class OpportunityDetector:
             del self._open[key]
         return closed
 
-    def _closed(self, key: Key, episode: _Episode, observation: Observation) -> Opportunity:
+    def _closed(self, key: Key, episode: Episode, observation: Observation) -> Outcome:
         # The last liquidation is in the closing block exactly when there is one in that block.
         reason: ClosedReason = "recovered"
         if key in observation.liquidated:
             reason = "liquidated"
         elif key in observation.unpriced or instance_of(key[0]) in observation.unfollowed:
             reason = "unpriced"
-        return _ended(self._opportunity(key, episode), observation.block, reason)
+        return self._outcome(key, episode, (observation.block, reason))
 
-    def _flag(self, observation: Observation) -> dict[Key, _Episode]:
+    def _flag(self, observation: Observation) -> dict[Key, Episode]:
         if not observation.underwater.keys() - self._open.keys():
             return {}
         opened = {
@@ -295,9 +291,9 @@ class OpportunityDetector:
         self._open.update(opened)
         return opened
 
-    def _episode(self, key: Key, block: Block) -> _Episode:
+    def _episode(self, key: Key, block: Block) -> Episode:
         first = self.streaks.first_block(key) or 0
-        return _Episode(self._identity(key, block, first), first, block.number)
+        return Episode(self._identity(key, block, first), first, block.number)
 
     def _identity(self, key: Key, flagging: Block, first_block: int) -> str:
         protocol, user = key
@@ -313,31 +309,13 @@ class OpportunityDetector:
         for gone in due:
             self._unconfirmed.pop(gone.id, None)
         self._orphaned = {}
-        return [_ended(gone, block, "reorged") for gone in due]
+        return [ended(gone, block, "reorged") for gone in due]
 
-    def _opportunity(self, key: Key, episode: _Episode) -> Opportunity:
-        value = self._frames[-1].values[key]
-        return Opportunity(
-            id=episode.id,
-            protocol=value.protocol,
-            user=value.user,
-            health_factor=decimal_string(value.health_factor, 18),
-            first_unhealthy_block=episode.first_block,
-            flagged_block=episode.flagged_block,
-            blocks_unhealthy=self.streaks.blocks_unhealthy(key) or episode.counted,
-            state="open",
-            closed_block=None,
-            closed_reason=None,
-            liquidatable=value.liquidatable,
-            reason=value.reason,
-            collateral_value=value.collateral_value,
-            debt_value=value.debt_value,
-            best=value.best,
-        )
-
-
-def _ended(opportunity: Opportunity, block: Block, reason: ClosedReason) -> Opportunity:
-    return replace(opportunity, state="closed", closed_block=block.number, closed_reason=reason)
+    def _outcome(
+        self, key: Key, episode: Episode, end: tuple[Block, ClosedReason] | None = None
+    ) -> Outcome:
+        length = self.streaks.blocks_unhealthy(key) or episode.counted
+        return Outcome(key, episode, self._frames[-1].values, length, end)
 
 
 def _is_over(stored: Opportunity, checkpoint: int | None) -> bool:
@@ -349,16 +327,3 @@ def _is_over(stored: Opportunity, checkpoint: int | None) -> bool:
 
 def _key(opportunity: Opportunity) -> Key:
     return opportunity.protocol, Address(bytes.fromhex(opportunity.user.removeprefix("0x")))
-
-
-def _underwater(stored: Opportunity) -> Underwater:
-    return Underwater(
-        protocol=stored.protocol,
-        user=stored.user,
-        health_factor=Wad(int(stored.health_factor.replace(".", ""))),
-        collateral_value=stored.collateral_value,
-        debt_value=stored.debt_value,
-        liquidatable=stored.liquidatable,
-        reason=stored.reason,
-        best=stored.best,
-    )

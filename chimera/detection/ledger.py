@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from operator import itemgetter
 
 from chimera.detection.detector import OpportunityDetector
+from chimera.detection.episodes import Outcome, reckoned
 from chimera.domain.market import Key, instance_of
 from chimera.domain.opportunity import Opportunity
 from chimera.errors import BadCursor
@@ -27,10 +28,14 @@ class OpportunityLedger:
     def __init__(self, detector: OpportunityDetector, *, keep: int = 10_000) -> None:
         self._detector = detector
         self._keep = keep
-        self._closed: dict[str, Opportunity] = {}
+        self._closed: dict[str, Outcome | Opportunity] = {}
 
-    def record(self, changed: Iterable[Opportunity]) -> None:
-        """Take in what `observe` or `rollback` returned."""
+    def record(self, changed: Iterable[Outcome | Opportunity]) -> None:
+        """
+        Take in what `decide`, `observe` or `rollback` returned.
+
+        What was not reckoned then is to be recorded again when it is: it holds on to its block.
+        """
         for opportunity in changed:
             self._closed.pop(opportunity.id, None)
             if opportunity.state == "closed":
@@ -41,13 +46,15 @@ class OpportunityLedger:
     def restore(self, opportunities: Iterable[Opportunity]) -> None:
         """Take over stored episodes that are closed; call it after the detector's `restore`."""
         ongoing = {opportunity.id for opportunity in self._detector.open_opportunities()}
-        closed = (o for o in opportunities if o.state == "closed" and o.id not in ongoing)
+        closed = [o for o in opportunities if o.state == "closed" and o.id not in ongoing]
         self._closed.clear()
-        self.record(sorted(closed, key=lambda o: (o.closed_block or 0, o.id)))
+        closed.sort(key=lambda o: (o.closed_block or 0, o.id))
+        self.record(closed)
 
     def episodes(self) -> list[Opportunity]:
         """Return every remembered episode, as `restore` takes them."""
-        return [*self._closed.values(), *self._detector.open_opportunities()]
+        closed = map(reckoned, self._closed.values())
+        return [*closed, *self._detector.open_opportunities()]
 
     def page(
         self, *, state: str | None, protocol: str | None, limit: int, cursor: str | None
@@ -79,7 +86,9 @@ class OpportunityLedger:
             _cursor(items[-1]) if more else None,
         )
 
-    def _listed(self, state: str | None) -> Iterator[tuple[Place, str, Key | Opportunity]]:
+    def _listed(
+        self, state: str | None
+    ) -> Iterator[tuple[Place, str, Key | Outcome | Opportunity]]:
         """Yield place and protocol of every episode; an open one by its account, not reckoned."""
         if state != "open":
             for its in self._closed.values():
@@ -88,8 +97,8 @@ class OpportunityLedger:
             for flagged, identity, key in self._detector.places():
                 yield (flagged, identity), key[0], key
 
-    def _episode(self, known: Key | Opportunity) -> Opportunity:
-        return known if isinstance(known, Opportunity) else self._detector.opportunity(known)
+    def _episode(self, known: Key | Outcome | Opportunity) -> Opportunity:
+        return self._detector.opportunity(known) if isinstance(known, tuple) else reckoned(known)
 
 
 def _cursor(last: Opportunity) -> str:

@@ -76,11 +76,11 @@ class FlagStream(Service):
         """How many entries wait to be written."""
         return len(self._queue)
 
-    async def publish(self, opportunities: Sequence[Opportunity]) -> None:
+    def publish(self, opportunities: Sequence[Opportunity]) -> None:
         """Hand episodes over and return at once; never raises for a broker that is away."""
         self._hand_over(Entry(its, is_reminder=False) for its in opportunities)
 
-    async def remind(self, opportunities: Sequence[Opportunity]) -> None:
+    def remind(self, opportunities: Sequence[Opportunity]) -> None:
         """Hand over what a crash may have kept from the stream; what it knows is not repeated."""
         self._hand_over(Entry(its, is_reminder=True) for its in opportunities)
 

@@ -89,13 +89,22 @@ class StateEngine(CacheFace):
         Looked up when somebody asks, so that no decision waits for it.
         """
         if self._near is None:
-            near = [self._near_of(name) for name in self._weights]
-            self._near = near[0] if len(near) == 1 else NOBODY.union(*near)
-        return self._near
+            for _ in self.find_near():
+                pass
+        return self._near or NOBODY
 
-    def _near_of(self, name: str) -> frozenset[Key]:
-        """Look up those of one protocol; most were near before and keep the keys that they have."""
-        found = frozenset(self.screens[name].candidates(self._weights[name], self._watch_below))
+    def find_near(self) -> Iterator[None]:
+        """Look up who is near, in parts: with very many of them it takes some milliseconds."""
+        near = []
+        for name, weights in self._weights.items():
+            found = self.screens[name].candidates(weights, self._watch_below)
+            yield
+            near.append(self._took_for_near(name, frozenset(found)))
+            yield
+        self._near = near[0] if len(near) == 1 else NOBODY.union(*near)
+
+    def _took_for_near(self, name: str, found: frozenset[Holder]) -> frozenset[Key]:
+        """Note those of one protocol; most were near before and keep the keys that they have."""
         were, keys = self._nearest.get(name, (frozenset[Holder](), NOBODY))
         left, joined = zip(repeat(name), were - found), zip(repeat(name), found - were)
         self._nearest[name] = found, keys.difference(left).union(joined)

@@ -115,11 +115,11 @@ def a_flag_is_lost() -> None:
     """Leave one episode out of what is handed to the stream."""
     honest, done = FlagStream.publish, list[str]()
 
-    async def publish(self: FlagStream, opportunities: Sequence[Opportunity]) -> None:
+    def publish(self: FlagStream, opportunities: Sequence[Opportunity]) -> None:
         if opportunities and not done:
             done.append(opportunities[0].id)
             opportunities = opportunities[1:]
-        await honest(self, opportunities)
+        honest(self, opportunities)
 
     FlagStream.publish = publish  # type: ignore[method-assign]
 

@@ -76,8 +76,8 @@ async def test_flagged_and_closed_episodes_stand_in_the_stream(
 ) -> None:
     opened, closed = opportunity(), opportunity(closed=105)
     async with running(server.url) as stream:
-        await stream.publish([opened])
-        await stream.publish([closed])
+        stream.publish([opened])
+        stream.publish([closed])
         await written(stream)
 
     first, second = await entries(redis)
@@ -91,11 +91,11 @@ async def test_blocks_processed_again_after_a_restart_repeat_nothing(
     redis: Redis, server: RedisServer
 ) -> None:
     async with running(server.url) as stream:
-        await stream.publish([opportunity("a"), opportunity("b")])
+        stream.publish([opportunity("a"), opportunity("b")])
         await written(stream)
 
     async with running(server.url) as stream:
-        await stream.publish([opportunity("a"), opportunity("b"), opportunity("c")])
+        stream.publish([opportunity("a"), opportunity("b"), opportunity("c")])
         await written(stream)
 
     assert await events(redis) == [("a", "flagged"), ("b", "flagged"), ("c", "flagged")]
@@ -106,7 +106,7 @@ async def test_an_episode_that_a_reorg_opens_again_is_flagged_again(
 ) -> None:
     async with running(server.url) as stream:
         for episode in (opportunity(), opportunity(closed=105), opportunity()):
-            await stream.publish([episode])
+            stream.publish([episode])
         await written(stream)
 
     assert [event for _, event in await events(redis)] == ["flagged", "closed", "flagged"]
@@ -116,10 +116,10 @@ async def test_what_comes_while_redis_is_away_is_written_once_it_is_back(
     redis: Redis, server: RedisServer
 ) -> None:
     async with running(server.url) as stream:
-        await stream.publish([opportunity("before")])
+        stream.publish([opportunity("before")])
         await written(stream)
         server.kill()
-        await stream.publish([opportunity("during")])
+        stream.publish([opportunity("during")])
         await asyncio.sleep(0.3)
         assert stream.pending == 1
 
@@ -135,7 +135,7 @@ async def test_the_newest_are_kept_when_redis_is_away_for_long(
 ) -> None:
     server.kill()
     async with running(server.url, bound=3) as stream:
-        await stream.publish([opportunity(f"{n}") for n in range(5)])
+        stream.publish([opportunity(f"{n}") for n in range(5)])
         assert (stream.pending, stream.dropped) == (3, 2)
 
         server.start()
@@ -147,7 +147,7 @@ async def test_the_newest_are_kept_when_redis_is_away_for_long(
 
 async def test_stopping_writes_what_is_left(redis: Redis, server: RedisServer) -> None:
     async with running(server.url, bound=250) as stream:
-        await stream.publish([opportunity(f"{n}") for n in range(250)])
+        stream.publish([opportunity(f"{n}") for n in range(250)])
 
     assert len(await entries(redis)) == 250
 
@@ -155,7 +155,7 @@ async def test_stopping_writes_what_is_left(redis: Redis, server: RedisServer) -
 async def test_stopping_does_not_wait_for_a_redis_that_is_away(server: RedisServer) -> None:
     server.kill()
     async with asyncio.timeout(5), running(server.url) as stream:
-        await stream.publish([opportunity()])
+        stream.publish([opportunity()])
 
     assert stream.pending == 1
 
@@ -165,7 +165,7 @@ async def test_the_stream_is_capped(
 ) -> None:
     monkeypatch.setattr(fanout, "MAX_ENTRIES", 20)
     async with running(server.url) as stream:
-        await stream.publish([opportunity(f"{n}") for n in range(50)])
+        stream.publish([opportunity(f"{n}") for n in range(50)])
         await written(stream)
 
     assert [identity for identity, _ in await events(redis)] == [f"{n}" for n in range(30, 50)]
@@ -174,7 +174,7 @@ async def test_the_stream_is_capped(
 async def test_a_key_of_another_type_is_waited_out(redis: Redis, server: RedisServer) -> None:
     await redis.set(STREAM, "a letter")
     async with running(server.url) as stream:
-        await stream.publish([opportunity()])
+        stream.publish([opportunity()])
         await asyncio.sleep(0.2)
         assert stream.pending == 1
 
@@ -187,7 +187,7 @@ async def test_a_key_of_another_type_is_waited_out(redis: Redis, server: RedisSe
 async def test_entries_of_others_are_left_alone(redis: Redis, server: RedisServer) -> None:
     await redis.xadd(STREAM, {"note": b"\xff\xfe"})
     async with running(server.url) as stream:
-        await stream.publish([opportunity()])
+        stream.publish([opportunity()])
         await written(stream)
 
     assert await redis.xlen(STREAM) == 2
@@ -195,7 +195,7 @@ async def test_entries_of_others_are_left_alone(redis: Redis, server: RedisServe
 
 async def test_without_a_url_nothing_is_kept() -> None:
     async with running("") as stream:
-        await stream.publish([opportunity()])
+        stream.publish([opportunity()])
 
         assert stream.pending == 0
 
@@ -207,12 +207,12 @@ async def test_a_reminder_is_written_only_where_the_stream_says_otherwise(
     later = replace(known, blocks_unhealthy=known.blocks_unhealthy + 5)
     ended = replace(over, state="closed", closed_block=200, closed_reason="recovered")
     async with running(server.url) as stream:
-        await stream.publish([known, over])
+        stream.publish([known, over])
         await written(stream)
 
     async with running(server.url) as stream:  # another process, after a crash
-        await stream.remind([later, lost, ended])
-        await stream.remind([later, lost, ended])
+        stream.remind([later, lost, ended])
+        stream.remind([later, lost, ended])
         await written(stream)
 
     expected = [("known", "flagged"), ("over", "flagged"), ("lost", "flagged"), ("over", "closed")]
@@ -225,14 +225,14 @@ async def test_a_stream_that_was_emptied_names_again_what_is_open(
 ) -> None:
     flags = [opportunity(f"{n}") for n in range(3)]
     async with running(server.url) as stream:
-        await stream.publish(flags)
+        stream.publish(flags)
         await written(stream)
         stream.returned(flags)
         await written(stream)
         assert [name for name, _ in await events(redis)] == ["0", "1", "2"]  # it had them still
 
         await redis.flushall()
-        await stream.publish([opportunity("3")])
+        stream.publish([opportunity("3")])
         stream.returned([*flags, opportunity("3")])
         await written(stream)
 
@@ -245,7 +245,7 @@ async def test_a_long_stream_is_read_to_its_end_before_it_is_reminded(
     monkeypatch.setattr(fanout, "REMEMBERED", 10)
     flags = [opportunity(f"{n}") for n in range(95)]
     async with running(server.url) as stream:
-        await stream.publish(flags)
+        stream.publish(flags)
         await written(stream)
         stream.returned(flags)
         await written(stream)
@@ -256,7 +256,7 @@ async def test_a_long_stream_is_read_to_its_end_before_it_is_reminded(
 async def test_reminders_push_nothing_out_that_waits(server: RedisServer) -> None:
     server.kill()
     async with running(server.url, bound=3) as stream:
-        await stream.publish([opportunity(f"{n}") for n in range(2)])
+        stream.publish([opportunity(f"{n}") for n in range(2)])
         stream.returned([opportunity(f"{n}") for n in range(2, 9)])
 
         assert (stream.pending, stream.dropped) == (3, 0)

@@ -30,10 +30,10 @@ class Stream:
         self.published: list[Opportunity] = []
         self.reminded: list[Opportunity] = []
 
-    async def remind(self, episodes: Sequence[Opportunity]) -> None:
+    def remind(self, episodes: Sequence[Opportunity]) -> None:
         self.reminded += episodes
 
-    async def publish(self, changed: Sequence[Opportunity]) -> None:
+    def publish(self, changed: Sequence[Opportunity]) -> None:
         self.published += changed
 
 
@@ -200,7 +200,7 @@ async def test_what_closed_last_is_reminded_of_though_it_was_flagged_first() -> 
         for number in range(2 * path.REMINDED)
     ]
 
-    await walk.path.resume(stored[::-1])
+    walk.path.resume(stored[::-1])
 
     reminded = {episode.id for episode in walk.stream.reminded if episode.state == "closed"}
     assert len(reminded) == path.REMINDED

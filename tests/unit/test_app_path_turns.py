@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from chimera import service
+from chimera.detection import episodes
 from chimera.domain.market import Key
-from tests.fakes_state import ALICE, ENTRY, PRICE, WETH, log
+from chimera.domain.opportunity import Opportunity
+from tests.fakes_reconcile import LESS, house_with
+from tests.fakes_state import ALICE, BOB, ENTRY, PRICE, WETH, log
 from tests.unit.test_app_path import Walk, flagged
 
 
@@ -32,11 +36,17 @@ class Passes:
 
 
 async def begun(monkeypatch: pytest.MonkeyPatch) -> tuple[Walk, Passes]:
-    """Have somebody flagged, and nothing left to publish."""
+    """Have somebody flagged, nothing left to publish, and nobody's turn."""
     walk = await flagged()
     walk.house.publisher._pending.clear()
+    await pause()
     passes = Passes(walk, monkeypatch)
     return walk, passes
+
+
+async def pause() -> None:
+    for _ in range(service.APART):
+        await asyncio.sleep(0)
 
 
 async def test_readers_see_the_whole_block_before_what_follows_from_it(
@@ -99,3 +109,75 @@ async def test_the_next_block_comes_after_all_that_follows_from_the_last(
     swept = [(await walk.block(), passes.swept)[1] for _ in range(3)]
 
     assert swept == [1, 2, 3]
+
+
+async def about_to_be_flagged() -> Walk:
+    """Everybody is under 1, and the next block flags them."""
+    walk = Walk(house_with({ALICE: LESS, BOB: LESS}))
+    walk.house.adapter.prices = {**walk.house.adapter.prices, WETH: 1_000}
+    await walk.block(log(PRICE, ENTRY, WETH, 1_000))
+    await pause()
+    return walk
+
+
+def listed(walk: Walk) -> int:
+    return len(walk.path._rooms.ledger.page(state="open", protocol=None, limit=9, cursor=None)[1])
+
+
+async def test_all_who_are_flagged_are_listed_at_once_and_reckoned_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    walk = await about_to_be_flagged()
+    monkeypatch.setattr(service, "LONGEST_TURN", 0.0)  # nobody does two things in a turn
+    reckoned, reckon = list[str](), episodes.Outcome.reckon
+
+    def noting(outcome: episodes.Outcome) -> Opportunity:
+        reckoned.append(outcome.id)
+        return reckon(outcome)
+
+    monkeypatch.setattr(episodes.Outcome, "reckon", noting)
+    taking, seen = asyncio.create_task(walk.block()), list[int]()
+    while not walk.stream.published:
+        await asyncio.sleep(0)
+        seen.append(len(reckoned))
+
+    assert listed(walk) == len(walk.stream.published) >= 2
+    assert seen[0] == 0  # they are decided
+    assert {1, 2} <= set(seen)  # others had a turn in between
+    await taking
+
+
+async def test_whoever_stops_the_path_among_many_flags_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    walk = await about_to_be_flagged()
+    monkeypatch.setattr(service, "LONGEST_TURN", 0.0)
+    taking = asyncio.create_task(walk.block())
+    await asyncio.sleep(0)
+    assert listed(walk) >= 2
+    assert walk.stream.published == []
+
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+
+    assert {flag.id for flag in walk.stream.published} == {
+        flag.id for flag in walk.detector.open_opportunities()
+    }
+
+
+async def test_who_recovers_is_listed_as_closed_before_it_is_reckoned() -> None:
+    walk = await flagged()
+    await pause()
+    flags = {flag.id for flag in walk.detector.open_opportunities()}
+    taking = asyncio.create_task(walk.block(log(PRICE, ENTRY, WETH, 1_000_000)))
+    await asyncio.sleep(0)
+
+    rooms = walk.path._rooms
+    _, closed, _ = rooms.ledger.page(state="closed", protocol=None, limit=9, cursor=None)
+    assert {episode.id for episode in closed} == flags
+    assert {flag.state for flag in walk.stream.published} == {"open"}  # not told yet
+    await taking
+    told = [flag for flag in walk.stream.published if flag.state == "closed"]
+    assert {flag.id: flag for flag in told} == {flag.id: flag for flag in closed}
+    assert {flag.id: flag for flag in rooms.ledger.episodes()} == {flag.id: flag for flag in told}

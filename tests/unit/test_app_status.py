@@ -52,7 +52,7 @@ async def test_flags_that_wait_for_redis_and_those_that_are_dropped_are_counted(
 ) -> None:
     monkeypatch.setattr(rooms.flags, "_bound", 3)
 
-    await rooms.flags.publish([opportunity(f"{number}") for number in range(5)])
+    rooms.flags.publish([opportunity(f"{number}") for number in range(5)])
 
     assert shown(rooms, "chimera_flags_pending") == 3
     assert shown(rooms, "chimera_flags_dropped_total") == 2

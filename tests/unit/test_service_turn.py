@@ -158,3 +158,61 @@ async def test_who_always_goes_first_is_followed_by_another_now_and_then() -> No
     assert len(served) == 10
     gaps = [later - earlier for earlier, later in pairwise([0, *served])]
     assert service.MOST_OVERTAKEN - 1 <= max(gaps) <= service.MOST_OVERTAKEN + 2
+
+
+async def test_what_cannot_be_split_does_not_follow_a_turn_before_others_could_go_on() -> None:
+    went: list[str] = []
+
+    async def other(rings: asyncio.Future[None]) -> None:
+        await rings
+        went.append("other")
+
+    async def work() -> None:
+        Turn()
+        went.append("turn")
+
+    async def block() -> None:
+        await Turn.undivided()
+        went.append("block")
+
+    rings = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(other(rings))
+    await asyncio.sleep(0)
+    working, taking = asyncio.create_task(work()), asyncio.create_task(block())
+    asyncio.get_running_loop().call_soon(rings.set_result, None)
+    await asyncio.gather(waiting, working, taking)
+
+    assert went == ["turn", "other", "block"]
+
+
+async def test_what_cannot_be_split_waits_for_nobody_else() -> None:
+    waiting = [asyncio.create_task(Turn().end()) for _ in range(9)]
+    await asyncio.sleep(0)
+    taking = asyncio.create_task(Turn.undivided())
+    for _ in range(service.APART + 1):
+        await asyncio.sleep(0)
+
+    assert taking.done()
+    assert not all(task.done() for task in waiting)
+    await asyncio.gather(*waiting)
+
+
+async def test_no_turn_follows_at_once_on_what_cannot_be_split() -> None:
+    passes: list[int] = []
+    await asyncio.gather(*(Turn().end() for _ in range(2)))
+    for _ in range(2 * service.BREATH):
+        await asyncio.sleep(0)
+
+    await Turn.undivided()
+    turn = Turn()
+    counting = asyncio.create_task(count(passes))
+    await turn.give_way()
+
+    assert len(passes) > 1
+    counting.cancel()
+
+
+async def count(passes: list[int]) -> None:
+    while True:
+        passes.append(1)
+        await asyncio.sleep(0)
