@@ -23,6 +23,7 @@ MEASUREMENTS: Mapping[str, Terms] = {
     "wide": Terms(),
     "events": Terms(),
     "block": Terms(),
+    "parts": Terms(checked=False),
     "adversarial": Terms(checked=False),
     "growth": Terms(seconds=900.0, checked=False),
     "memory": Terms(),

@@ -9,7 +9,7 @@ wander by a few tenths of a percent and come back, so that accounts go under 1 a
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.synthetic import GENESIS, SEED, block_after
@@ -65,11 +65,25 @@ class Traffic:
         """How many prices there are."""
         return len(self._polls)
 
-    def block(self, *, moving: int | None = None) -> BlockBatch:
-        """Return the next block, in which so many prices move; all of them where it is not said."""
+    def block(
+        self,
+        *,
+        moving: int | None = None,
+        count: int | None = None,
+        among: Sequence[Address] = (),
+    ) -> BlockBatch:
+        """
+        Return the next block.
+
+        Args:
+            moving: How many prices move; all of them where it is not said.
+            count: How many logs it has, if not as many as others.
+            among: Who acts; everybody where it is not said.
+        """
         self._newest = block = block_after(self._newest)
-        indexes = self._market.indexes(block.timestamp)
-        said = [log for _ in range(self._logs // 2) for log in self._action(indexes)]
+        indexes, users = self._market.indexes(block.timestamp), among or self._users
+        actions = (self._logs if count is None else count) // 2
+        said = [log for _ in range(actions) for log in self._action(users, indexes)]
         logs = tuple(
             Log(emitter, topics, data, place, block.number)
             for place, (emitter, topics, data) in enumerate(said)
@@ -91,11 +105,13 @@ class Traffic:
             for call, price, drift in zip(self._polls, first, self._drift, strict=True)
         }
 
-    def _action(self, indexes: Mapping[Address, Indexes]) -> tuple[Said, Said]:
-        user = self._rng.choice(self._users)
+    def _action(
+        self, users: Sequence[Address], indexes: Mapping[Address, Indexes]
+    ) -> tuple[Said, Said]:
+        user = self._rng.choice(users)
         account = self._accounts[user]
         if self._rng.random() < TRANSFERS and account.supplied:
-            return self._transfer(user, account, indexes)
+            return self._transfer(user, self._rng.choice(users), indexes)
         on_debt = self._rng.random() < 0.5
         held = account.owed if on_debt else account.supplied
         asset, scaled = self._rng.choice(list(held.items()))
@@ -113,10 +129,9 @@ class Traffic:
         return self._market.pool, (events.RESERVE_DATA_UPDATED, padded(asset)), data
 
     def _transfer(
-        self, sender: Address, account: Account, indexes: Mapping[Address, Indexes]
+        self, sender: Address, receiver: Address, indexes: Mapping[Address, Indexes]
     ) -> tuple[Said, Said]:
-        receiver = self._rng.choice(self._users)
-        asset, scaled = self._rng.choice(list(account.supplied.items()))
+        asset, scaled = self._rng.choice(list(self._accounts[sender].supplied.items()))
         topics = (events.BALANCE_TRANSFER, padded(sender), padded(receiver))
         data = words(scaled // MOVED, indexes[asset].income)
         switched = (events.COLLATERAL_ENABLED, padded(asset), padded(receiver))

@@ -18,9 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
+from types import ModuleType
 from typing import Any
 
 from benchmarks.measuring import Samples
+
+Place = type | ModuleType
 
 GARBAGE = ("young garbage", "middle-aged garbage", "all garbage")
 FEWEST = 0.0002  # seconds: a part that takes less says nothing about a long turn
@@ -51,20 +54,25 @@ class Turns:
         self.parts[part].append(seconds)
         self.since[f"({part})"] += seconds
 
-    def lately(self) -> dict[str, float]:
-        """Return the seconds of each kind and part since this was asked last, longest first."""
+    def anew(self) -> dict[str, float]:
+        """Return the seconds of each kind and part since somebody asked last."""
         found, self.since = self.since, defaultdict(float)
-        longest = sorted(found.items(), key=itemgetter(1), reverse=True)
+        return found
+
+    def lately(self) -> dict[str, float]:
+        """Return the same, longest first, without those that say nothing."""
+        longest = sorted(self.anew().items(), key=itemgetter(1), reverse=True)
         return {what: seconds for what, seconds in longest if seconds >= FEWEST}
 
 
 @contextmanager
-def watched(parts: Sequence[tuple[str, type, str]]) -> Iterator[Turns]:
+def watched(parts: Sequence[tuple[str, Place, str]]) -> Iterator[Turns]:
     """
     Note every turn of the loops of this thread meanwhile.
 
     Args:
-        parts: Methods and properties to time besides: what to call each, its class, its name.
+        parts: Methods, properties and functions to time besides: what to call each, its class or
+            its module, its name.
     """
     turns, began = Turns(), 0.0
 
@@ -87,7 +95,7 @@ def watched(parts: Sequence[tuple[str, type, str]]) -> Iterator[Turns]:
         _put(places, kept)
 
 
-def _put(places: Sequence[tuple[type, str]], members: Sequence[object]) -> None:
+def _put(places: Sequence[tuple[Place, str]], members: Sequence[object]) -> None:
     for (owner, name), member in zip(places, members, strict=True):
         setattr(owner, name, member)
 
