@@ -14,7 +14,7 @@ from devnet.proxy import CountingProxy
 from devnet.stage import Stage
 
 BLOCK_TIME = 0.5  # seconds: a chain that pauses for 2.5 s stands still
-WITHIN = 10.0  # seconds; the daemon looks every second, the rest is for a busy machine
+WITHIN = 60.0  # seconds; the daemon looks every second, the rest is for a busy machine
 SECOND = 1  # between the timestamps of two blocks
 
 Scene = tuple[Stage, Daemon, CountingProxy]
@@ -71,19 +71,23 @@ def miss(scene: Scene, blocks: int) -> None:
 def test_a_chain_that_stands_still_is_stalled_until_it_goes_on(scene: Scene) -> None:
     stage, daemon, _ = scene
     began = time.monotonic()
-    daemon.wait_until(stage.mine(SECOND))
+    for _ in range(2):  # that a block came is noted after it shows, but before the next
+        daemon.wait_until(stage.mine(SECOND))
     until(lambda: says(daemon, "no block for"))
     assert time.monotonic() - began >= STALLED_AFTER * BLOCK_TIME
     until(lambda: "stalled" in alerted(daemon))
 
-    daemon.wait_until(stage.mine(SECOND))
-    until(lambda: not says(daemon, "no block for"))
+    def goes_on() -> bool:
+        daemon.wait_until(stage.mine(SECOND))
+        return not says(daemon, "no block for")
+
+    until(goes_on)
 
 
 def test_more_blocks_than_three_that_were_missed_are_a_gap(scene: Scene) -> None:
     _, daemon, _ = scene
     miss(scene, MOST_GAP)
-    miss(scene, 1)
+    miss(scene, 1)  # the gap before, had there been one, is noted by now
     assert not says(daemon, "a gap of")
     assert "gap" not in alerted(daemon)
 
