@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from devnet.ports import port_for
 
-START_SECONDS = 60
-BLOCK_SECONDS = 30
+START_SECONDS = 180  # of a machine with many others at work
+ANSWER_SECONDS = 60
 
 
 class Daemon:
@@ -82,7 +82,7 @@ class Daemon:
                 stderr=out,
             )
 
-    def stop(self, *, within: float = 10.0, how: signal.Signals = signal.SIGTERM) -> int:
+    def stop(self, *, within: float = 30.0, how: signal.Signals = signal.SIGTERM) -> int:
         """Send SIGTERM and return the exit code; a daemon that ignores it is killed."""
         return self._end(how, within)
 
@@ -140,7 +140,7 @@ class Daemon:
 
     def get(self, path: str) -> tuple[int, Any]:
         """Return (status, parsed JSON) of a GET; the raw text where it is not JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
         try:
             connection.request("GET", path)
             response = connection.getresponse()

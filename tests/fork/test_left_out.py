@@ -78,5 +78,5 @@ def test_a_protocol_that_turns_unsupported_is_left_out_and_the_others_go_on(
 
         told = Daemon(config, tmp_path / "again.log")
         told.start()
-        assert told.wait(seconds=60) == 2
+        assert told.wait(seconds=180) == 2
         assert "VAI" in told.log_tail()
