@@ -37,15 +37,11 @@ class Scene(NamedTuple):
         _, flags = self.daemon.opportunities("&state=open")
         return {flag["user"]: flag for flag in flags}
 
-    def events(self) -> list[dict[str, Any]]:
-        lines = self.daemon.log.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
-
     def about_health(self) -> list[dict[str, Any]]:
-        return [event for event in self.events() if event["event"].startswith("health_")]
+        return [*self.daemon.told("health_unknown"), *self.daemon.told("health_known_again")]
 
     def changed(self) -> set[str]:
-        return {e["user"] for e in self.events() if e["event"] == "underwater_changed"}
+        return {event["user"] for event in self.daemon.told("underwater_changed")}
 
 
 @pytest.fixture
@@ -263,8 +259,7 @@ def test_a_log_that_is_cut_short_makes_the_mirror_read_the_contracts(tmp_path: P
                 for _ in range(2):
                     witness.attend(stage.life.step(seconds=2).number)
                 assert witness.mismatches == []
-            scene = Scene(stage, daemon, witness, RedisServer())
-            said = [e for e in scene.events() if e["event"] == "mirror_is_read_anew"]
+            said = daemon.told("mirror_is_read_anew")
     assert cut
     assert said
     assert all("does not decode" in line["reason"] for line in said)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -29,7 +28,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             tmp_path / "market.toml",
             ws=proxy.ws,
             http=proxy.http,
-            extra={"chain": {"block_time": BLOCK_TIME}},
+            extra={"chain": {"block_time": BLOCK_TIME}, "reconcile": {"enabled": False}},
         )
         with Daemon(config, tmp_path / "daemon.log") as daemon:
             daemon.wait_until(stage.mine(SECOND))
@@ -53,9 +52,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 def alerted(daemon: Daemon) -> list[str]:
     """Return the names of what was alerted about, in order."""
-    lines = daemon.log.read_text().splitlines()
-    events = [json.loads(line) for line in lines if line.startswith("{")]
-    return [event["reason"] for event in events if event["event"] == "alert"]
+    return [event["reason"] for event in daemon.told("alert")]
 
 
 def miss(scene: Scene, blocks: int) -> None:

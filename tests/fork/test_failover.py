@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
@@ -64,17 +63,11 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def events(daemon: Daemon, name: str) -> list[dict[str, Any]]:
-    lines = daemon.log.read_text().splitlines()
-    found = [json.loads(line) for line in lines if line.startswith("{")]
-    return [line for line in found if line["event"] == name]
-
-
 def test_the_preferred_endpoint_dies_and_is_used_again_after_its_return(scene: Scene) -> None:
     scene.live(2)
     scene.preferred.cut()
     scene.live(3)
-    assert events(scene.daemon, "endpoint_rests")
+    assert scene.daemon.told("endpoint_rests")
     readiness = scene.daemon.get("/readyz")[1]
     assert (readiness["ready"], readiness["breaker"]) == (True, "open")
     assert any("is left alone" in reason for reason in readiness["reasons"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -34,8 +33,7 @@ main()
 
 def read_by(daemon: Daemon) -> Counter[str]:
     """Count how often each protocol was read as a whole."""
-    lines = [json.loads(line) for line in daemon.log.read_text().splitlines() if line[:1] == "{"]
-    return Counter(line["protocol"] for line in lines if line["event"] == "protocol_read")
+    return Counter(line["protocol"] for line in daemon.told("protocol_read"))
 
 
 def spoken(factor: int | None) -> str | None:
