@@ -99,6 +99,7 @@ class House:
         cache: PositionCache | None = None,
         most_calls: int = 500,
         within: float = WITHIN,
+        settled: float = 0.0,
     ) -> None:
         self.adapter = adapter or FakeAdapter()
         self.adapter.chain = dict.fromkeys(users, RIGHT)
@@ -132,6 +133,7 @@ class House:
             self.metrics,
             within=within,
             most_calls=most_calls,
+            settled=settled,
             clock=self.clock,
         )
         self.rebuilt: list[str] = []
@@ -178,8 +180,8 @@ def people(count: int) -> list[Address]:
     return [address((1 << 152) + number) for number in range(count)]
 
 
-def house_with(wrong: dict[Address, Account]) -> House:
+def house_with(wrong: dict[Address, Account], *, settled: float = 0.0) -> House:
     """Alice, Bob and Carol; `wrong` is what the chain has of them, unlike the book."""
-    house = House([ALICE, BOB, CAROL])
+    house = House([ALICE, BOB, CAROL], settled=settled)
     house.adapter.chain |= wrong
     return house

@@ -27,6 +27,7 @@ from chimera.state.valuation import checksummed
 
 MOST_CALLS: Final = 500  # of one multicall
 MOST_LINES: Final = 10  # of the log, per comparison
+SETTLED: Final = 0.5  # seconds until who differs is asked about again
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 1800.0  # seconds between attempts to get a market out again
 MOST_REBUILDS: Final = 3  # for one market, until it has been left alone for
 FORGIVEN: Final = 86400.0  # seconds
@@ -68,6 +69,7 @@ class Reconciler(Service):
         metrics: Where everything is counted.
         within: Seconds in which every account has to be compared.
         most_calls: The most calls of one sample.
+        settled: Seconds until who differs is asked about again.
         clock: Seconds of a monotonic clock.
 
     Attributes:
@@ -85,6 +87,7 @@ class Reconciler(Service):
         *,
         within: float,
         most_calls: int = MOST_CALLS,
+        settled: float = SETTLED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
@@ -98,6 +101,7 @@ class Reconciler(Service):
         self._metrics = metrics
         self._within = within
         self._most_calls = most_calls
+        self._settled = settled
         self._clock = clock
         self._turns = Turns(engine.book, engine.trust, within=within, clock=clock)
         self._due = asyncio.Event()
@@ -186,15 +190,17 @@ class Reconciler(Service):
 
     async def _confirmed(self, sample: Sample, found: list[Mismatch]) -> list[Mismatch]:
         """
-        Ask again about whoever differs, and keep those who still do.
+        Ask again about whoever differs, after a moment, and keep those who still do.
 
-        A node may answer from the state of another block while it mines or switches branches.
+        A node may answer from the state of another block while it mines or switches branches, and
+        that may take it longer than two answers.
 
         Raises:
             Retry: The node failed, or has another block at this height by now.
         """
         if not found:
             return found
+        await asyncio.sleep(self._settled)
         if await self._reader.block_at(sample.block.number) != sample.block:
             raise Retry("the node has left this block")
         keys = [mismatch.key for mismatch in found]

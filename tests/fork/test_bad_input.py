@@ -13,10 +13,13 @@ from redis import Redis
 
 from devnet.aave import admin
 from devnet.daemon import Daemon
+from devnet.node import Node
 from devnet.proxy import CountingProxy
 from devnet.redis_server import RedisServer
 from devnet.stage import Stage
 from devnet.witness import Witness
+
+PATIENCE = 60.0  # seconds, of a busy machine
 
 
 class Scene(NamedTuple):
@@ -34,9 +37,11 @@ class Scene(NamedTuple):
         _, flags = self.daemon.opportunities("&state=open")
         return {flag["user"]: flag for flag in flags}
 
-    def events(self) -> list[dict[str, Any]]:
-        lines = self.daemon.log.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+    def about_health(self) -> list[dict[str, Any]]:
+        return [*self.daemon.told("health_unknown"), *self.daemon.told("health_known_again")]
+
+    def changed(self) -> set[str]:
+        return {event["user"] for event in self.daemon.told("underwater_changed")}
 
 
 @pytest.fixture
@@ -76,7 +81,8 @@ def test_a_dead_price_takes_only_its_holders_out(scene: Scene, price: int) -> No
     scene.stage.life.cure("WBTC")
     back = scene.attend(scene.stage.node.number)
     assert not any(p["error"] for p in back)
-    said = [e for e in scene.events() if e["event"].startswith("health_")]
+    until(lambda: len(scene.about_health()) >= 2, seconds=PATIENCE)  # it is said after it shows
+    said = scene.about_health()
     assert [(e["event"], e["reason"]) for e in said] == [
         ("health_unknown", "price of WBTC reverts"),
         ("health_known_again", "price of WBTC reverts"),
@@ -138,8 +144,7 @@ def test_a_paused_reserve_stays_mirrored_and_cannot_be_liquidated(scene: Scene) 
     assert {(flag["liquidatable"], flag["reason"]) for flag in flags.values()} == {
         (False, "reserve paused")
     }
-    told = [e["user"] for e in scene.events() if e["event"] == "underwater_changed"]
-    assert set(told) >= set(flags)
+    until(lambda: scene.changed() >= set(flags), seconds=PATIENCE)
 
 
 def test_foreign_and_corrupt_values_in_redis_are_skipped_or_mended(scene: Scene) -> None:
@@ -151,7 +156,7 @@ def test_foreign_and_corrupt_values_in_redis_are_skipped_or_mended(scene: Scene)
         client.set("position:other:0x0000000000000000000000000000000000000001", "[1, 2]")
         client.rpush("position:other:list", "a", "b")
         scene.attend(scene.stage.life.shock("USDC", -50))
-        until(lambda: readable(client, ours), seconds=30)
+        until(lambda: readable(client, ours), seconds=PATIENCE)
         assert client.type("position:other:list") == "list"
     assert scene.daemon.get("/readyz")[1]["redis"] == "connected"
 
@@ -225,13 +230,16 @@ def test_a_node_that_answers_garbage_costs_nothing_but_time(
 
 def test_a_log_that_is_cut_short_makes_the_mirror_read_the_contracts(tmp_path: Path) -> None:
     """The account cannot be followed through such a log, but everybody can be read anew."""
-    with Stage.build(seed=23, borrowers=30) as stage:
+    with (
+        Stage.build(seed=23, borrowers=30) as stage,
+        Node(stage.anvil.http) as node,  # a connection of the proxy's thread alone
+    ):
         cut: list[str] = []
 
         def intercept(request: Mapping[str, Any]) -> Answer | None:
             if request.get("method") != "eth_getLogs" or "blockHash" not in request["params"][0]:
                 return None
-            logs = stage.node.rpc("eth_getLogs", *request["params"])
+            logs = node.rpc("eth_getLogs", *request["params"])
             long = [log for log in logs if len(log["data"]) > 2 + 64 * 2]
             if not armed or not long:
                 return None
@@ -251,8 +259,7 @@ def test_a_log_that_is_cut_short_makes_the_mirror_read_the_contracts(tmp_path: P
                 for _ in range(2):
                     witness.attend(stage.life.step(seconds=2).number)
                 assert witness.mismatches == []
-            scene = Scene(stage, daemon, witness, RedisServer())
-            said = [e for e in scene.events() if e["event"] == "mirror_is_read_anew"]
+            said = daemon.told("mirror_is_read_anew")
     assert cut
     assert said
     assert all("does not decode" in line["reason"] for line in said)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from redis import Redis
 
 from devnet.daemon import Daemon
 from devnet.ports import free_port
 from devnet.redis_server import RedisServer
 from devnet.stage import Stage
 from tests.fork.typed import DONE, FAULT, REFUSED, UNREACHABLE, chimera
+
+SECONDS = 60.0
 
 
 class Scene(NamedTuple):
@@ -21,6 +25,10 @@ class Scene(NamedTuple):
     redis: RedisServer
     config: Path
     url: str
+
+    def published(self) -> int:
+        with Redis.from_url(self.redis.url) as client:
+            return len(list(client.scan_iter("position:*", count=1000)))
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +104,14 @@ def test_why_says_the_same_with_and_without_a_daemon(scene: Scene) -> None:
 
 def test_positions_come_from_redis_without_a_daemon(scene: Scene) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
+    borrowers = {user.lower() for user in scene.stage.truth.borrowers_now()}
+    deadline = time.monotonic() + SECONDS
+    while scene.published() < len(borrowers):  # positions are written beside the blocks
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     said = chimera("positions", "--json", "--limit", "500", "--url", nowhere, config=scene.config)
     assert said.code == DONE, said.err
-    users = {item["user"] for item in said.document["items"]}
-    assert {user.lower() for user in users} == {
-        u.lower() for u in scene.stage.truth.borrowers_now()
-    }
+    assert {item["user"].lower() for item in said.document["items"]} == borrowers
 
 
 def test_check_proves_a_right_configuration(scene: Scene) -> None:
@@ -120,7 +130,8 @@ def test_a_rebuild_through_the_daemon_finds_nothing_to_mend(scene: Scene) -> Non
 
 def test_a_rebuild_without_a_daemon_fills_redis_and_verifies(scene: Scene, tmp_path: Path) -> None:
     with RedisServer() as redis:
-        config = scene.stage.write_config(tmp_path / "alone.toml", redis_url=redis.url)
+        long = {"redis": {"ttl": 3_600}}  # nobody writes the keys again
+        config = scene.stage.write_config(tmp_path / "alone.toml", redis_url=redis.url, extra=long)
         nowhere = f"http://127.0.0.1:{free_port()}"
         said = chimera("rebuild", "--verify", "--json", "--url", nowhere, config=config)
         assert said.code == DONE, said.err

@@ -146,7 +146,7 @@ def test_the_proxy_passes_subscriptions_until_it_is_cut() -> None:
             assert json.loads(socket.recv())["params"]["result"]["number"] == "0x1"
             proxy.cut()
             with pytest.raises(ConnectionClosedError):
-                socket.recv(timeout=5)
+                socket.recv(timeout=60)
         with pytest.raises(ConnectionRefusedError):
             connect(proxy.ws)
 
@@ -171,7 +171,7 @@ async def test_the_proxy_counts_each_member_of_a_batch() -> None:
 
 def test_the_stage_of_the_command_line_ends_without_a_trace(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "devnet.stage", "--borrowers", "8", "--port", "0"]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True, "process_group": 0}
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
         assert process.stdout is not None
@@ -183,11 +183,10 @@ def test_the_stage_of_the_command_line_ends_without_a_trace(tmp_path: Path) -> N
         assert list(tmp_path.glob("chimera-anvil-*"))
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()
-    found = re.search(r"node +(http://\S+)", "".join(lines))
 
     assert process.returncode == 0
     assert list(tmp_path.iterdir()) == []
+    assert re.search(r"node +http://\S+", "".join(lines))
     assert rest.endswith("ended\n")
-    assert found is not None
-    with pytest.raises(ConnectionRefusedError), Node(found[1]) as node:
-        node.rpc("eth_chainId")
+    with pytest.raises(ProcessLookupError):  # its node's port may be another's by now
+        os.killpg(process.pid, 0)

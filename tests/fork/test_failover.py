@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
@@ -22,7 +21,7 @@ from devnet.stage import Stage
 from devnet.witness import Witness
 from tests.fakes_node import Chain
 
-SECONDS = 20.0
+SECONDS = 120.0  # an endpoint that failed rests for longer each time, and a machine may be slow
 
 
 class Scene(NamedTuple):
@@ -64,25 +63,19 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def events(daemon: Daemon, name: str) -> list[dict[str, Any]]:
-    lines = daemon.log.read_text().splitlines()
-    found = [json.loads(line) for line in lines if line.startswith("{")]
-    return [line for line in found if line["event"] == name]
-
-
 def test_the_preferred_endpoint_dies_and_is_used_again_after_its_return(scene: Scene) -> None:
     scene.live(2)
     scene.preferred.cut()
     scene.live(3)
-    assert events(scene.daemon, "endpoint_rests")
+    assert scene.daemon.told("endpoint_rests")
     readiness = scene.daemon.get("/readyz")[1]
     assert (readiness["ready"], readiness["breaker"]) == (True, "open")
     assert any("is left alone" in reason for reason in readiness["reasons"])
     while_away = scene.fallback.counts["eth_getLogs"]
     assert while_away > 0
 
+    before, subscribed = (scene.preferred.counts[name] for name in ("eth_getLogs", "eth_subscribe"))
     scene.preferred.restore()
-    before = scene.preferred.counts["eth_getLogs"]
 
     def used_again() -> bool:
         scene.live(1)
@@ -90,7 +83,7 @@ def test_the_preferred_endpoint_dies_and_is_used_again_after_its_return(scene: S
 
     until(used_again)
     scene.live(2)
-    until(lambda: scene.preferred.counts["eth_subscribe"] >= 3)
+    until(lambda: scene.preferred.counts["eth_subscribe"] > subscribed)
     scene.live(2)
     readiness = scene.daemon.get("/readyz")[1]
     assert readiness["breaker"] == "closed"
@@ -110,10 +103,13 @@ def test_an_endpoint_that_comes_back_on_another_chain_is_not_used(scene: Scene) 
         honest, scene.preferred._target = scene.preferred._target, other.http
         scene.preferred.reset()
         scene.preferred.restore()
-        for _ in range(7):
+
+        def asked() -> bool:
             scene.live(1)
-            time.sleep(1.0)
-        assert scene.preferred.counts["eth_chainId"] > 0
+            return scene.preferred.counts["eth_chainId"] >= 2
+
+        until(asked)  # by the requests and by the socket, or a second time
+        scene.live(2)
         assert scene.preferred.counts.keys() == {"eth_chainId"} | (
             scene.preferred.counts.keys() & {"eth_blockNumber"}
         )
@@ -175,6 +171,15 @@ class Forgetful:
         return {"result": []} if lied else None
 
 
+PATIENT = """
+from chimera.chain import quorum
+from chimera.cli import main
+
+quorum.PATIENCE = 60.0  # seconds: a busy machine is nobody's lack of an opinion
+main()
+"""
+
+
 def test_a_second_endpoint_that_leaves_out_logs_is_found_out_by_the_quorum(tmp_path: Path) -> None:
     liar = Forgetful()
     with (
@@ -183,7 +188,7 @@ def test_a_second_endpoint_that_leaves_out_logs_is_found_out_by_the_quorum(tmp_p
     ):
         doors = {"http": [stage.anvil.http, second.http], "quorum": 2}
         config = stage.write_config(tmp_path / "quorum.toml", extra={"rpc": doors})
-        with Daemon(config, tmp_path / "daemon.log") as daemon:
+        with Daemon(config, tmp_path / "daemon.log", program=("-c", PATIENT)) as daemon:
             witness = Witness(stage, daemon)
             witness.attend(stage.node.number)
             witness.attend(stage.life.step(seconds=2).number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ BORROWERS = 300
 BLOCKS = 44
 LEAPS = {0: 2, 15: 86_400, 30: 30 * 86_400}  # seconds, where chance shall not decide
 MIRROR_ALONE = {"reconcile": {"enabled": False}}
+SECONDS = 60.0  # of patience with what comes about beside the blocks
 
 # What has to happen in a life, so that a mirror which survives it has been tried.
 HAPPENINGS = {
@@ -112,15 +113,24 @@ def live(stage: Stage, daemon: Daemon, proxy: CountingProxy, redis: RedisServer)
     lived.missed, lived.extra = lived.witness.missed_and_extra()
     lived.happened = {kind for kind, count in stage.life.succeeded.items() if count}
     lived.log_differences = daemon.metric("chimera_log_differences_total")
-    lived.keys, lived.ttls = published(redis)
+
+    def is_published() -> bool:
+        lived.keys, lived.ttls = published(redis)
+        return set(lived.keys) == keys_of(lived.listed)
+
+    until_or_not(is_published)  # a block's positions are written after it shows
     return lived
+
+
+def keys_of(positions: list[dict[str, Any]]) -> set[str]:
+    return {f"position:aave:{p['user']}" for p in positions if p["debt"]}
 
 
 def published(redis: RedisServer) -> tuple[dict[str, dict[str, Any]], list[int]]:
     with Redis.from_url(redis.url, decode_responses=True) as client:
-        names = sorted(client.scan_iter("position:*", count=1000))
-        values = {name: json.loads(str(client.get(name))) for name in names}
-        return values, [int(client.ttl(name)) for name in names]
+        found = {name: client.get(name) for name in client.scan_iter("position:*", count=1000)}
+        values = {name: json.loads(str(text)) for name, text in found.items() if text is not None}
+        return values, [int(client.ttl(name)) for name in values]
 
 
 def test_every_borrower_equals_the_contract_at_every_block(lived: Lived) -> None:
@@ -160,8 +170,7 @@ def test_the_subscription_delivered_what_was_sealed(lived: Lived) -> None:
 
 
 def test_every_borrower_has_a_fresh_key_in_redis(lived: Lived) -> None:
-    wanted = {f"position:aave:{p['user']}" for p in lived.listed if p["debt"]}
-    assert set(lived.keys) == wanted
+    assert set(lived.keys) == keys_of(lived.listed)
     assert all(0 < ttl <= 60 for ttl in lived.ttls)
 
 
@@ -174,16 +183,16 @@ def test_a_quiet_market_stays_published_and_redis_may_die(tmp_path: Path) -> Non
         with Daemon(config, tmp_path / "daemon.log") as daemon:
             daemon.wait_until(stage.node.number)
             _, positions = daemon.positions()
-            wanted = {f"position:aave:{p['user']}" for p in positions if p["debt"]}
+            wanted = keys_of(positions)
             assert len(wanted) >= 30
-            until(lambda: set(published(redis)[0]) == wanted, seconds=10)
+            until(lambda: set(published(redis)[0]) == wanted)
             for _ in range(6):  # 12 s without a block: longer than the keys live
                 time.sleep(2)
                 keys, ttls = published(redis)
                 assert set(keys) == wanted
                 assert all(0 < ttl <= 10 for ttl in ttls)
             redis.kill()
-            until(lambda: daemon.get("/readyz")[1]["redis"] == "fallback", seconds=10)
+            until(lambda: daemon.get("/readyz")[1]["redis"] == "fallback")
             witness = Witness(stage, daemon)
             listed = witness.attend(stage.life.step(seconds=2).number)
             assert witness.mismatches == []
@@ -191,16 +200,20 @@ def test_a_quiet_market_stays_published_and_redis_may_die(tmp_path: Path) -> Non
             expected = {
                 f"position:aave:{p['user']}": p["health_factor"] for p in listed if p["debt"]
             }
-            until(lambda: health_factors(redis) == expected, seconds=20)
-            until(lambda: daemon.get("/readyz")[1]["redis"] == "connected", seconds=10)
+            until(lambda: health_factors(redis) == expected)
+            until(lambda: daemon.get("/readyz")[1]["redis"] == "connected")
 
 
 def health_factors(redis: RedisServer) -> dict[str, str]:
     return {name: value["health_factor"] for name, value in published(redis)[0].items()}
 
 
-def until(holds: Any, *, seconds: float) -> None:  # noqa: ANN401  (any question)
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
+def until(holds: Callable[[], bool]) -> None:
+    assert until_or_not(holds), "it did not come true in time"
+
+
+def until_or_not(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + SECONDS
+    while not (true := holds()) and time.monotonic() < deadline:
         time.sleep(0.1)
+    return true

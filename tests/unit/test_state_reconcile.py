@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -91,6 +92,24 @@ async def test_a_divergence_that_does_not_show_again_is_none() -> None:
     assert len(house.chain.calls) == 2
     assert house.trust.mismatches == {}
     assert house.count("reconcile_skipped_total") == 0
+
+
+async def test_who_differs_is_asked_about_again_only_after_a_moment() -> None:
+    """A node may mine for longer than it takes to answer twice."""
+    house = house_with({ALICE: LESS}, settled=0.05)
+    house.step()
+    until: list[float] = []
+
+    def mining() -> None:
+        now = time.monotonic()
+        until.append(now + 0.02)
+        house.adapter.chain[ALICE] = LESS if now < until[0] else RIGHT
+
+    house.chain.meanwhile = mining
+    await house.reconciler.compare()
+
+    assert len(house.chain.calls) == 2
+    assert house.trust.mismatches == {}
 
 
 async def test_a_divergent_account_is_read_within_the_next_block_and_compared_again() -> None:
