@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from devnet.ports import port_for
 
-START_SECONDS = 60
-BLOCK_SECONDS = 30
+START_SECONDS = 180  # of a machine that is ten times slower for a while
+STOP_SECONDS = 30.0
 
 
 class Daemon:
@@ -82,13 +82,13 @@ class Daemon:
                 stderr=out,
             )
 
-    def stop(self, *, within: float = 10.0, how: signal.Signals = signal.SIGTERM) -> int:
+    def stop(self, *, within: float = STOP_SECONDS, how: signal.Signals = signal.SIGTERM) -> int:
         """Send SIGTERM and return the exit code; a daemon that ignores it is killed."""
         return self._end(how, within)
 
     def kill(self) -> None:
         """Send SIGKILL: the crash that the daemon has to survive."""
-        self._end(signal.SIGKILL, 10.0)
+        self._end(signal.SIGKILL, STOP_SECONDS)
 
     def _end(self, how: signal.Signals, within: float) -> int:
         if self._process is None:
@@ -164,6 +164,12 @@ class Daemon:
         lines = (line for line in str(text).splitlines() if line.startswith(name))
         wanted = (line for line in lines if line[len(name)] in " {")
         return sum(float(line.rsplit(" ", 1)[1]) for line in wanted)
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """Return the lines of one event in its log so far; the last line may be under way."""
+        whole = self.log.read_text(errors="replace").split("\n")[:-1]
+        found = (json.loads(line) for line in whole if line.startswith("{"))
+        return [line for line in found if line["event"] == event]
 
     def log_tail(self, lines: int = 25) -> str:
         """Return the last lines of the daemon's log."""

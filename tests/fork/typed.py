@@ -30,7 +30,7 @@ def chimera(*words: str, config: Path, **environment: str) -> Said:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     return Said(done.returncode, done.stdout, done.stderr)
