@@ -21,8 +21,8 @@ CHAIN_ID = 31337
 GENESIS_TIME = 1_750_000_000
 GAS_LIMIT = 10_000_000_000
 HISTORY = 512  # block states kept in memory; older ones cannot be called
-START_TIMEOUT = 20.0
-STOP_TIMEOUT = 5.0
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 20.0
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 LISTENING = re.compile(r"Listening on ([0-9.]+):(\d+)")
 

@@ -80,8 +80,8 @@ def test_a_restart_after_a_long_outage_reads_the_state_at_the_head(
     daemon.start()
     daemon.wait_until(stage.node.number)
 
-    [outage] = daemon.told("outage_too_long")
-    assert outage["head"] - outage["last_block"] == LONG > MOST
+    outages = daemon.told("outage_too_long")  # again, if the node was too slow to be read
+    assert {outage["head"] - outage["last_block"] for outage in outages} == {LONG}
     assert daemon.told("following")[-1]["streaks"] == "begin here"
     assert daemon.metric("chimera_blocks_total") == 0
     settle(stage, daemon, before)
@@ -99,6 +99,6 @@ def test_a_daemon_that_falls_far_behind_reads_the_state_at_the_head(
 
     [anew] = daemon.told("mirror_is_read_anew")
     assert f"{LONG} blocks behind the head" in anew["reason"]
-    assert len(daemon.told("outage_too_long")) == 1
+    assert daemon.told("outage_too_long")
     assert daemon.told("following")[-1]["streaks"] == "begin here"
     settle(stage, daemon, before)

@@ -124,7 +124,7 @@ def chimera(*arguments: str, seed: int = 0) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "chimera", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env={"PYTHONHASHSEED": str(seed), "PATH": ""},
     )
