@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import TypeVar
@@ -185,6 +186,15 @@ class Life:
         """Know only what `remember` returned. Chance goes on."""
         for actor, known in zip((self, self._people, self._owners), memory, strict=True):
             vars(actor).update(known)
+
+    @contextmanager
+    def same_chance(self) -> Iterator[None]:
+        """Take chance back after the block: what comes then does not depend on what it lived."""
+        state = self._rng.getstate()
+        try:
+            yield
+        finally:
+            self._rng.setstate(state)
 
     def _churn(self) -> list[Transaction]:
         kinds = ((kind, weight) for kind, weight in CHURN.items() if not self._is_shut_to(kind))

@@ -17,6 +17,6 @@ def shared_stage() -> Iterator[Stage]:
 
 @pytest.fixture
 def stage(shared_stage: Stage) -> Iterator[Stage]:
-    """The session's stage; whatever a test does on it is taken back afterwards."""
-    with shared_stage.undone():
+    """The session's stage; whatever a test does on it is taken back afterwards, chance included."""
+    with shared_stage.undone(), shared_stage.life.same_chance():
         yield shared_stage

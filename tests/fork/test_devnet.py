@@ -223,6 +223,16 @@ def test_what_happened_can_be_taken_back(shared_stage: Stage) -> None:
     assert shared_stage.population.next_person == people
 
 
+def test_chance_can_be_taken_back_as_well(shared_stage: Stage) -> None:
+    stories = set()
+    for _ in range(2):
+        with shared_stage.undone(), shared_stage.life.same_chance():
+            shared_stage.life.step()
+            stories.add(shared_stage.truth.digest())
+
+    assert len(stories) == 1
+
+
 def test_a_reserve_that_was_never_listed_is_forgotten() -> None:
     with Stage.build(seed=7, borrowers=8) as stage:
         with stage.undone():
