@@ -16,19 +16,6 @@ TWO = {"eth_getLogs", "eth_call"}
 SUBSCRIBING = {"eth_subscribe", "eth_unsubscribe"}  # anew, at the first head after a new asset
 
 
-@pytest.fixture(scope="module")
-def built() -> Iterator[Stage]:
-    """A stage that nobody else lives on: what happens must not depend on the tests before."""
-    with Stage.build(seed=7, borrowers=60) as stage:
-        yield stage
-
-
-@pytest.fixture
-def stage(built: Stage) -> Iterator[Stage]:
-    with built.undone():
-        yield built
-
-
 @pytest.fixture
 def proxy(stage: Stage) -> Iterator[CountingProxy]:
     with CountingProxy(stage.anvil.http) as proxy:
