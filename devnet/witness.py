@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -14,6 +15,7 @@ from devnet.truth import AccountData, health_of
 USD = 10**8
 BPS = 10_000
 WAD_PLACES = 18
+REORG_SECONDS = 60.0
 
 
 class Witness:
@@ -48,6 +50,37 @@ class Witness:
         users = self._stage.truth.borrowers_now(block)
         factors = self._stage.truth.health_factors(users, block)
         self.rule.see(block, {user.lower(): factor for user, factor in factors.items()})
+
+    def reorg(self, depth: int) -> None:
+        """
+        Replace the last blocks by empty ones, feed the rule with them, wait for the daemon.
+
+        A node that mines while it is asked about its head may answer from the next block's state.
+
+        Raises:
+            RuntimeError: The daemon has ended, or does not take them.
+        """
+        head, before = self._stage.node.number, self._taken()
+        self._stage.node.reorg(depth)
+        self.rule.forget_above(head - depth)
+        for block in range(head - depth + 1, head + 1):
+            self.see(block)
+        deadline = time.monotonic() + REORG_SECONDS
+        while True:
+            self._daemon.wait_until(head)
+            blocks, rebuilds = self._taken()
+            if blocks >= before[0] + depth or rebuilds > before[1]:
+                break
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"a reorg of {depth} was not followed")
+            time.sleep(0.01)
+        self._daemon.wait_until(head)
+
+    def _taken(self) -> tuple[float, float]:
+        """Blocks that were applied so far, and how often the mirror was read anew instead."""
+        counters = "chimera_blocks_total", "chimera_rebuilds_total"
+        blocks, rebuilds = map(self._daemon.metric, counters)
+        return blocks, rebuilds
 
     def compare(self, block: int, positions: Iterable[Mapping[str, Any]]) -> None:
         """Compare positions that are valued at `block` with the pool's own views at that block."""

@@ -7,6 +7,8 @@ import gzip
 import json
 import subprocess
 import sys
+import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +31,7 @@ from tests.fakes_replay import changed_line
 
 BORROWERS = 15  # of each market
 BLOCKS = 14
+PATIENCE = 60.0  # seconds
 LEAPS = {0: 2, 6: 86_400}  # seconds, where chance shall not decide
 # Anvil answers about a block that it has just dropped; comparing then reads the book anew.
 MIRROR_ALONE = {"reconcile": {"enabled": False}}
@@ -61,15 +64,31 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
         program = recording_to(out)
         with Daemon(config, folder / "daemon.log", program=program) as daemon:
             first = live(town, daemon)
-            exit_code = daemon.stop(within=5.0)
+            exit_code = daemon.stop()
             [stopped] = out.iterdir()
             daemon.start()
-            daemon.wait_until(town.node.number)
+            began = town.node.number
+            daemon.wait_until(began)
             shock(town, daemon)
             second = flags_of(daemon)
+            [killed] = set(out.iterdir()) - {stopped}
+            on_disk(killed, town.node.number - began)  # which no block waits for
             daemon.kill()
-        [killed] = set(out.iterdir()) - {stopped}
         yield Recorded(stopped, killed, exit_code, first, second, config)
+
+
+def on_disk(recording: Path, blocks: int) -> None:
+    """Wait until so many blocks stand in a recording that is being written."""
+    deadline = time.monotonic() + PATIENCE
+    while written(recording).count(b'"kind":"block"') < blocks:
+        assert time.monotonic() < deadline, f"not all of {blocks} blocks were recorded"
+        time.sleep(0.05)
+
+
+def written(recording: Path) -> bytes:
+    """Return the whole lines of a recording."""
+    text = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(recording.read_bytes())
+    return text[: text.rfind(b"\n")]
 
 
 def recording_to(out: Path, program: Path = CHIMERA, before: Sequence[str] = ()) -> tuple[str, str]:
@@ -105,7 +124,7 @@ def chimera(*arguments: str, seed: int = 0) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "chimera", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env={"PYTHONHASHSEED": str(seed), "PATH": ""},
     )
@@ -195,8 +214,10 @@ def test_what_was_mended_while_recording_is_mended_in_the_replay(tmp_path: Path)
             user = min(stage.truth.borrowers_now())
             unit = stage.market.listings["WETH"].reserve.unit
             stage.node.send(Actions(stage.market).supply(user, "WETH", unit))
-            while "account_mended" not in daemon.log.read_text():
-                daemon.wait_until(stage.life.quiet())
+            while not daemon.told("account_mended"):
+                number = stage.life.quiet()
+                daemon.wait_until(number)
+                compared(daemon, number)
                 assert stage.node.number < 200
         [broken] = out.iterdir()
         with Daemon(config, tmp_path / "daemon.log", program=recording_to(out)) as daemon:
@@ -208,6 +229,14 @@ def test_what_was_mended_while_recording_is_mended_in_the_replay(tmp_path: Path)
     assert ours.block == read.block
     assert b'"mistrusted":{"aave":["' in gzip.decompress(broken.read_bytes())
     assert balances(ours.shelves["aave"].accounts) == balances(read.shelves["aave"].accounts)
+
+
+def compared(daemon: Daemon, number: int) -> None:
+    """Wait until the daemon has compared accounts at this block."""
+    deadline = time.monotonic() + PATIENCE
+    while (daemon.get("/readyz")[1]["protocols"]["aave"]["last_reconciled_block"] or 0) < number:
+        assert time.monotonic() < deadline, f"nothing was compared at block {number}"
+        time.sleep(0.01)
 
 
 def test_what_the_subscription_said_can_be_printed(recorded: Recorded) -> None:

@@ -81,10 +81,7 @@ def test_a_reorg_below_the_first_block_keeps_what_can_be_kept(scene: Scene) -> N
     assert rebuild(scene.daemon)[0] == 200  # from here on the undo log is empty
     flagged = {flag["id"] for flag in scene.daemon.opportunities("&state=open")[1]}
     assert flagged
-    head = scene.stage.node.number
-    scene.stage.node.reorg(1)
-    scene.witness.rule.forget_above(head - 1)
-    scene.witness.see(head)  # who is asked right now may not have heard of it yet
+    scene.witness.reorg(1)
     scene.witness.attend(scene.stage.life.quiet())
     scene.agreed()
     reorged = scene.daemon.opportunities("&state=closed")[1]
@@ -107,7 +104,7 @@ def test_an_endpoint_on_another_chain_is_refused_at_start(door: str, tmp_path: P
         config = stage.write_config(tmp_path / "two.toml", extra={"rpc": {door: doors[door]}})
         daemon = Daemon(config, tmp_path / "daemon.log")
         daemon.start()
-        assert daemon.wait(seconds=30) == REFUSED
+        assert daemon.wait(seconds=120) == REFUSED
         line = daemon.log_tail(1)
         assert line.startswith(f"rpc.{door}: ")
         assert "chain 1" in line

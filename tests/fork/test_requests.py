@@ -11,8 +11,9 @@ from devnet.proxy import CountingProxy
 from devnet.stage import Stage
 
 BLOCKS = 5
-PATIENT = 0.05  # seconds that an answer is held back: long enough for the other request to arrive
+PATIENT = 0.2  # seconds that an answer is held back: long enough for the other request to arrive
 TWO = {"eth_getLogs", "eth_call"}
+SUBSCRIBING = {"eth_subscribe", "eth_unsubscribe"}  # anew, at the first head after a new asset
 
 
 @pytest.fixture
@@ -24,7 +25,9 @@ def proxy(stage: Stage) -> Iterator[CountingProxy]:
 @pytest.fixture
 def daemon(stage: Stage, proxy: CountingProxy, tmp_path: Path) -> Iterator[Daemon]:
     """A daemon that has caught up, and subscribed to what it follows."""
-    alone = {"reconcile": {"enabled": False}}
+    # A head that is long in coming is asked for, which would be counted: here it may be very long.
+    alone: dict[str, dict[str, object]]
+    alone = {"reconcile": {"enabled": False}, "chain": {"block_time": 60.0}}
     config = stage.write_config(tmp_path / "count.toml", http=proxy.http, ws=proxy.ws, extra=alone)
     with Daemon(config, tmp_path / "daemon.log") as daemon:
         daemon.wait_until(stage.node.number)
@@ -61,7 +64,8 @@ def test_known_borrowers_cost_no_further_request_whatever_they_do(
         daemon.wait_until(stage.life.step(seconds=2, actions=6).number)
         if (stage.truth.borrowers_ever(), set(stage.market.listings)) == (known, listed):
             usual += 1
-            assert sorted(request.method for request in proxy.requests) == sorted(TWO)
+            methods = (request.method for request in list(proxy.requests))
+            assert sorted(its for its in methods if its not in SUBSCRIBING) == sorted(TWO)
         assert proxy.per_account_requests(known) == 0
     assert usual
 

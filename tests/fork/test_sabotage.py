@@ -37,23 +37,15 @@ def live(stage: Stage, witness: Witness) -> None:
     prices = stage.prices.remember()
     for _ in range(2):
         witness.attend(stage.life.step(seconds=2).number)
-    reorg(stage, witness, depth=2)  # people's actions are undone
+    witness.reorg(2)  # people's actions are undone
     stage.prices.restore(prices)
     witness.attend(stage.life.quiet())
     witness.attend(stage.life.shock("WETH", -1500))
-    reorg(stage, witness, depth=1)  # the price's fall is undone ...
+    witness.reorg(1)  # the price's fall is undone ...
     stage.prices.restore(prices)
     witness.attend(stage.life.shock("WETH", -1500))  # ... and comes a block later,
     stage.prices.restore(prices)
     witness.attend(stage.life.shock("WETH", 0))  # for one block only
-
-
-def reorg(stage: Stage, witness: Witness, *, depth: int) -> None:
-    head = stage.node.number
-    stage.node.reorg(depth)
-    witness.rule.forget_above(head - depth)
-    for block in range(head - depth + 1, head + 1):
-        witness.see(block)  # the daemon is asked a block later: it may not have heard of it yet
 
 
 def test_an_unbroken_daemon_agrees(tmp_path: Path) -> None:

@@ -77,8 +77,7 @@ def condition(daemon: Daemon) -> tuple[bool, list[str]]:
 
 
 def alerts(daemon: Daemon) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in daemon.log.read_text().splitlines() if line[0] == "{"]
-    return [line for line in lines if line["event"] == "alert" and line["reason"] == "sequencer"]
+    return [line for line in daemon.told("alert") if line["reason"] == "sequencer"]
 
 
 def test_down_then_back_then_well_while_mirror_and_flags_go_on(
@@ -128,7 +127,7 @@ def test_down_then_back_then_well_while_mirror_and_flags_go_on(
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + 60.0
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -165,7 +164,7 @@ def test_what_is_no_uptime_feed_is_refused_and_check_says_so(scene: Scene, tmp_p
     }.items():
         config = scene.config(tmp_path / "none.toml", feed=feed)
         with Daemon(config, tmp_path / "daemon.log") as daemon:
-            assert daemon.wait(seconds=30) == REFUSED
+            assert daemon.wait(seconds=120) == REFUSED
             assert why in daemon.log_tail(3)
             assert "chain.sequencer_feed" in daemon.log_tail(3)
     row = rows(scene.config(tmp_path / "prices.toml", feed=prices), FAULT)

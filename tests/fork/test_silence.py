@@ -10,7 +10,7 @@ from devnet.daemon import Daemon
 from devnet.stage import Stage
 from devnet.witness import Witness
 
-WITHIN = 14.0  # seconds; three block times are 6, the rest is for a machine that has much to do
+WITHIN = 20.0  # seconds; three block times are 6, the rest is for a machine that has much to do
 
 
 def test_blocks_go_on_within_three_block_times_of_the_last_head(tmp_path: Path) -> None:
@@ -33,11 +33,11 @@ def test_blocks_go_on_within_three_block_times_of_the_last_head(tmp_path: Path) 
 
             cable.restore()
             while daemon.metric("chimera_reconnects_total") == reconnects:
-                assert time.monotonic() < silent_at + 4 * WITHIN
+                assert time.monotonic() < silent_at + 6 * WITHIN
                 time.sleep(0.1)
             witness.attend(stage.life.step(seconds=2).number)
             while reasons_about_sockets(daemon):
-                assert time.monotonic() < silent_at + 4 * WITHIN
+                assert time.monotonic() < silent_at + 6 * WITHIN
                 time.sleep(0.1)
             assert witness.mismatches == []
             assert daemon.metric("chimera_log_differences_total") == 0

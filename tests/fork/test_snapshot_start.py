@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -53,7 +52,7 @@ class Scene:
         self.witness.attend(stage.life.quiet())
         self.flags = self.open_flags()
         assert self.flags
-        assert self.daemon.stop(within=5.0) == 0
+        assert self.daemon.stop() == 0
 
     def open_flags(self) -> dict[str, dict[str, Any]]:
         _, flags = self.daemon.opportunities("&state=open")
@@ -73,9 +72,7 @@ class Scene:
         return asked
 
     def told(self, event: str) -> list[dict[str, Any]]:
-        lines = self.daemon.log.read_text().splitlines()
-        said = [json.loads(line) for line in lines if line.startswith("{")]
-        return [line for line in said if line["event"] == event]
+        return self.daemon.told(event)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +94,7 @@ def scene(stage: Stage, tmp_path: Path) -> Iterator[Scene]:
 def test_a_start_reads_no_account_but_a_sample(scene: Scene) -> None:
     assert scene.start_again() <= RISKIEST + RANDOM
     assert scene.flags.keys() <= {flag["id"] for flag in scene.daemon.opportunities()[1]}
-    assert scene.daemon.stop(within=5.0) == 0
+    assert scene.daemon.stop() == 0
     for missed in (scene.stage.life.shock("WBTC", -2500), scene.stage.life.quiet()):
         scene.witness.see(missed)
 
@@ -113,7 +110,7 @@ def test_a_file_that_lies_or_is_of_another_branch_is_not_believed(scene: Scene) 
     [line] = scene.told("snapshot_disagrees")
     assert line["accounts"] == [riskiest["user"].lower()]
 
-    assert scene.daemon.stop(within=5.0) == 0
+    assert scene.daemon.stop() == 0
     scene.stage.node.reorg(1)
     scene.witness.rule.forget_above(scene.stage.node.number - 1)
     scene.witness.see(scene.stage.node.number)

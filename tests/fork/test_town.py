@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ BORROWERS = 200  # of each market
 BLOCKS = 40
 LEAPS = {0: 2, 12: 86_400, 27: 30 * 86_400}  # seconds, where chance shall not decide
 MIRROR_ALONE = {"reconcile": {"enabled": False}}
+PATIENCE = 60.0  # seconds for the writer of Redis, which no block waits for
 
 # What has to happen in a life, so that a mirror which survives it has been tried.
 AAVE = {"borrow", "repay", "liquidate", "collapse", "dip", "listing", "swap_aggregator", "pause"}
@@ -88,8 +90,18 @@ def live(town: Town, daemon: Daemon, proxy: CountingProxy, redis: RedisServer) -
     _, opportunities = daemon.opportunities()
     lived.flagged = {one["protocol"].partition(".")[0] for one in opportunities}
     with Redis.from_url(redis.url, decode_responses=True) as client:
-        lived.keys = set(client.scan_iter("position:*", count=1000))
+        lived.keys = settled_keys(client, lived.wanted)
     return lived
+
+
+def settled_keys(client: Redis, wanted: set[str]) -> set[str]:
+    """Return which positions stand in Redis once they are those wanted, or patience is over."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        keys = set(client.scan_iter("position:*", count=1000))
+        if keys == wanted or time.monotonic() > deadline:
+            return keys
+        time.sleep(0.05)
 
 
 def test_everybody_equals_the_contracts_at_every_block(lived: Lived) -> None:
