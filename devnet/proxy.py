@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 from aiohttp import ClientError, ClientSession, TCPConnector, WSMsgType, web
 
 from devnet.endings import deafen, finish
+from devnet.ports import port_for
 
 T = TypeVar("T")
 HOST = "127.0.0.1"
@@ -54,7 +55,7 @@ class CountingProxy:
         self._intercept = intercept
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="counting-proxy")
-        self._port = 0
+        self._port = port_for(self)  # which a cut must not lose to others
         self.counts: Counter[str] = Counter()
         self.requests: list[Request] = []
         self.most_at_once = self._at_once = 0
@@ -134,7 +135,6 @@ class CountingProxy:
 
     async def _listen(self) -> None:
         self._server = await self._loop.create_server(self._door, HOST, self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def _cut(self) -> None:
         await deafen(self._server)
