@@ -25,7 +25,7 @@ from devnet.redis_server import RedisServer
 from devnet.stage import Stage
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
-SECONDS = 120.0  # rests of an endpoint that failed, and time for blocks between them
+SECONDS = 240.0  # some rests of an endpoint that failed, and time for blocks between them
 MISSED = 6  # blocks, more than an endpoint may lag
 UNKNOWN = {"error": {"code": -32000, "message": "header not found"}}
 
