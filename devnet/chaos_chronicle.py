@@ -20,11 +20,10 @@ from devnet.rule import Episode, Rule
 from devnet.stage import Stage
 from devnet.witness import Witness
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 NONE: frozenset[str] = frozenset()
-PUBLISHED_SECONDS = 20.0  # a full round of the cache's refresh, and a reconnect before it
-TOLD_SECONDS = 4.0  # far less than a round of the refresh, where keys live long
-STORED_SECONDS = 40.0  # the longest pause of the writer, and a lock before it
+PUBLISHED_SECONDS = 60.0  # several rounds of the cache's refresh, and a reconnect before them
+STORED_SECONDS = 90.0  # twice the longest pause of the writer, and a lock before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ def published(
     return _settled(lambda: _unpublished(redis, daemon, forgotten=forgotten), seconds)
 
 
-def told(redis: RedisServer, daemon: Daemon, *, seconds: float = TOLD_SECONDS) -> str:
+def told(redis: RedisServer, daemon: Daemon, *, seconds: float) -> str:
     """
     Wait until Redis knows the newest block of who is under 1, and every episode.
 

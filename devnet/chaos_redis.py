@@ -15,7 +15,7 @@ from devnet.redis_server import RedisServer
 
 NOBODY = ("127.0.0.1", 1)  # a master that is not there
 FEW = 3  # connections
-TAKING = 10.0  # seconds in which the few connections are ours
+TAKING = 30.0  # seconds in which the few connections are ours
 STREAM = "chimera:opportunities"
 OPTIONS = ("--enable-debug-command", "local")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from devnet.chaos_chronicle import (
     PUBLISHED_SECONDS,
+    READY_SECONDS,
     Chronicle,
     Verdict,
     await_block,
@@ -31,6 +32,7 @@ PROGRAM = ("-m", "chimera")
 QUICK = 2  # seconds between two blocks
 DOWN, UP = 80, 125  # percent of the prices
 SHOCK = ("WETH", -1200)
+SHOCKS = 4  # at most, until somebody is flagged
 REBUILT = "the mirror was read anew"
 
 
@@ -124,8 +126,15 @@ class Scene:
         self.first = self.stage.node.number
         self.chronicle = Chronicle(self.stage, self.first)
         await_block(self.daemon, self.first)
-        self.catch_up(self.life.shock(*SHOCK))
-        self.catch_up(self.life.quiet())
+        self.have_flags()
+
+    def have_flags(self) -> None:
+        """See to it that some accounts are flagged, whatever has happened until now."""
+        for _ in range(SHOCKS):
+            if self.daemon.opportunities("&state=open")[1]:
+                return
+            self.catch_up(self.life.shock(*SHOCK))
+            self.catch_up(self.life.quiet())
         if not self.daemon.opportunities("&state=open")[1]:
             raise RuntimeError("nobody is flagged: the scene is too quiet to lose anything")
 
@@ -173,12 +182,16 @@ class Scene:
             self.catch_up(self.live(1))
         return self.stage.node.number
 
-    def catch_up(self, block: int | None = None, *, seconds: float = 60.0) -> float:
+    def catch_up(self, block: int | None = None, *, seconds: float = READY_SECONDS) -> float:
         """Wait until the daemon stands at the head; the seconds that this took."""
         began = time.monotonic()
         wanted = self.stage.node.number if block is None else block
         await_block(self.daemon, wanted, seconds=seconds)
         return time.monotonic() - began
+
+    def pace(self) -> float:
+        """Return the seconds that a quiet block takes on a machine as busy as now, at most."""
+        return max(self.catch_up(self.life.quiet()) for _ in range(3))
 
     def tell(self, what: str) -> None:
         """Print a figure of this scene, to be read beside the seed."""
@@ -222,7 +235,8 @@ class Scene:
     def events(self, name: str = "", *, since: int = 0) -> list[dict[str, Any]]:
         """Return the daemon's log lines from byte `since` (`log_size`) on, all or of one event."""
         text = self.daemon.log.read_bytes()[since:].decode(errors="replace")
-        found = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        whole = text.split("\n")[:-1]  # the last line may be under way
+        found = [json.loads(line) for line in whole if line.startswith("{")]
         return [line for line in found if not name or line["event"] == name]
 
     def applied_too_often(self) -> int:

@@ -85,6 +85,7 @@ def scene(theatre: Theatre, request: pytest.FixtureRequest) -> Iterator[Scene]:
     """A daemon that follows, with accounts that it has flagged; a failed test spoils it."""
     failed = request.session.testsfailed
     scene = theatre.scene()
+    scene.have_flags()  # those before may have left nobody under 1
     scene.tell("begins")
     yield scene
     if request.session.testsfailed > failed:

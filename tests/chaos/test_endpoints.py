@@ -25,7 +25,7 @@ from devnet.redis_server import RedisServer
 from devnet.stage import Stage
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
-SECONDS = 40.0  # two rests of an endpoint that failed, and time for blocks between them
+SECONDS = 240.0  # some rests of an endpoint that failed, and time for blocks between them
 MISSED = 6  # blocks, more than an endpoint may lag
 UNKNOWN = {"error": {"code": -32000, "message": "header not found"}}
 
@@ -294,10 +294,9 @@ def test_the_preferred_dies_while_the_second_lags(house: House) -> None:
 def test_the_second_lies_about_logs(house: House) -> None:
     scene = house.begin(quorum=2)
     house.second.character.lies = True
-    for _ in range(4):
-        scene.follow(1)
+    scene.follow(4)
+    house.until(lambda: differences(scene) >= MOST_TRIES)  # who is too slow is left unasked
     assert house.second.character.lied >= MOST_TRIES
-    assert scene.daemon.metric("chimera_quorum_differences_total") >= MOST_TRIES
     house.agreed()
     house.second.character.be_honest()
     scene.follow(1)
@@ -308,6 +307,10 @@ def test_the_preferred_forgets_logs_at_first(house: House) -> None:
     scene = house.begin(quorum=2)
     house.preferred.character.forgets = MOST_TRIES - 1
     scene.follow(4)
+    house.until(lambda: differences(scene) > 0)  # who is too slow is left unasked
     assert house.preferred.character.lied > 0
-    assert scene.daemon.metric("chimera_quorum_differences_total") > 0
     house.agreed()
+
+
+def differences(scene: Scene) -> float:
+    return scene.daemon.metric("chimera_quorum_differences_total")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from devnet.chaos_branch import set_back
+from devnet.chaos_chronicle import stored
 from devnet.chaos_scene import DOWN, UP, Scene
-
-WRITTEN = 0.5  # seconds after which the history has heard of a block
 
 
 def open_ids(scene: Scene) -> set[str]:
@@ -18,11 +15,11 @@ def test_closed_on_a_branch_that_left(scene: Scene) -> None:
     scene.catch_up(scene.move(DOWN))
     scene.catch_up(scene.life.quiet())
     flagged = open_ids(scene)
-    time.sleep(WRITTEN)
+    assert stored(scene.database, scene.stage) == ""
     with set_back(scene.stage):
         scene.catch_up(scene.move(UP))
         assert flagged - open_ids(scene)
-        time.sleep(WRITTEN)
+        assert stored(scene.database, scene.stage) == ""
         scene.daemon.kill()
     for _ in range(2):
         scene.life.quiet()
@@ -30,7 +27,7 @@ def test_closed_on_a_branch_that_left(scene: Scene) -> None:
         verdict = scene.verdict()
         assert verdict.clean, verdict
         assert open_ids(scene) == flagged
-        time.sleep(WRITTEN)
+        assert stored(scene.database, scene.stage) == ""
         scene.daemon.kill()
     scene.start()
     scene.catch_up(scene.move(UP))
