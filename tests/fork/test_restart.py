@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from devnet.stage import Stage
 from devnet.witness import Witness
 
 SHOCK = ("WETH", -1200)
+CLEAN_WITHIN = 5.0  # seconds
+STOPS = 5  # tries: a busy machine may take longer now and then, but not always
 
 
 @pytest.fixture
@@ -73,12 +76,16 @@ def test_blocks_missed_while_it_was_down_count_for_streaks(
 
 def test_a_stop_is_clean_and_a_start_resumes(market: tuple[Stage, Daemon, Witness]) -> None:
     stage, daemon, witness = market
-    before = open_flags(daemon)
-    assert daemon.stop() == 0
-    daemon.start()
-    daemon.wait_until(stage.node.number)
-    assert open_flags(daemon) == before
-    assert daemon.told("following")[-1]["streaks"] == "resumed"
+    before, seconds = open_flags(daemon), list[float]()
+    while not seconds or (seconds[-1] >= CLEAN_WITHIN and len(seconds) < STOPS):
+        began = time.monotonic()
+        assert daemon.stop() == 0
+        seconds.append(time.monotonic() - began)
+        daemon.start()
+        daemon.wait_until(stage.node.number)
+        assert open_flags(daemon) == before
+        assert daemon.told("following")[-1]["streaks"] == "resumed"
+    assert min(seconds) < CLEAN_WITHIN, seconds
     agreed(witness)
 
 
