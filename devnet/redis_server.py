@@ -13,7 +13,7 @@ from typing import Self
 
 from devnet.ports import port_for
 
-START_SECONDS = 10.0
+START_SECONDS = 30.0
 
 
 class RedisServer:
