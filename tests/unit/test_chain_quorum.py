@@ -310,7 +310,7 @@ async def test_the_feed_reads_a_disputed_block_anew_before_it_is_applied() -> No
         court.chain.logs.update({block.hash: honest}) if method == "logs_of" else None
     )
     stream = feed.follow(court.chain.canonical[0])
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(20.0):
         sealed = batch(await anext(stream))
     await stream.aclose()
 

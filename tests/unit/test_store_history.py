@@ -14,6 +14,7 @@ from chimera.domain.block import Address
 from chimera.domain.market import Key
 from chimera.domain.opportunity import Streak
 from chimera.errors import Retry
+from chimera.store.database import BUSY_SECONDS
 from chimera.store.history import SqlHistory
 from tests.fakes_store import ALICE, BOB, CAROL, checkpoint, opportunity
 
@@ -206,7 +207,7 @@ async def test_a_write_that_is_cancelled_leaves_no_lock_behind(url: str) -> None
         await asyncio.sleep(place / 2_000)
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(BUSY_SECONDS - 1):
             await second.add_users("other", [users[place]])
     await first.close()
     await second.close()
