@@ -196,8 +196,11 @@ async def test_a_database_that_somebody_else_locks_asks_to_try_again(
     await history.close()
 
 
-async def test_a_write_that_is_cancelled_leaves_no_lock_behind(url: str) -> None:
+async def test_a_write_that_is_cancelled_leaves_no_lock_behind(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cut off in the middle, a transaction would keep the next writer waiting for seconds."""
+    monkeypatch.setattr("chimera.store.history.FAREWELL_SECONDS", 20.0)  # none is too slow here
     first, second = SqlHistory(url, chain_id=1), SqlHistory(url, chain_id=2)
     await first.open()
     await second.open()
