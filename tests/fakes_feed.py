@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Self
 
 from chimera.chain.feed import ChainFeed
@@ -11,7 +11,7 @@ from chimera.domain.block import BlockBatch, Rollback
 from tests.fakes_chain import FakeChain, FakeFollower, FakeHeads
 
 Message = BlockBatch | Rollback
-SECONDS = 5.0
+SECONDS = 20.0  # of patience with a slow machine
 
 
 class Stage:
@@ -55,8 +55,15 @@ class Stage:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(SECONDS):
             await self.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what has no event of its own."""
+    async with asyncio.timeout(SECONDS):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 def number_of(message: Message) -> int:

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
+from chimera.api import server as module
 from chimera.api.server import ApiServer, Observer, build_app
 from chimera.errors import Refuse
 from tests.fakes_api import FakeOperator, FakeOpportunities, FakePositions
@@ -85,7 +86,11 @@ async def test_a_stopped_server_has_let_go_of_its_port() -> None:
     assert status == 200
 
 
-async def test_it_stops_within_a_second_though_a_rebuild_is_running_and_a_client_idles() -> None:
+async def test_it_stops_after_one_grace_though_a_rebuild_is_running_and_a_client_idles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert module.GRACE <= 0.5  # of the five seconds in which the daemon has to stop
+    monkeypatch.setattr(module, "GRACE", 1.5)  # the second one would be told from a slow machine
     operator = FakeOperator(may_end=asyncio.Event())
     server = server_of(operator)
     async with asyncio.TaskGroup() as group:
@@ -101,7 +106,7 @@ async def test_it_stops_within_a_second_though_a_rebuild_is_running_and_a_client
         idle.close()
         await asking
 
-    assert took < 1.0
+    assert 1.5 <= took < 3.0
 
 
 async def _until_closed(port: int) -> None:

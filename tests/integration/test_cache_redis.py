@@ -42,7 +42,7 @@ async def client_of(server: RedisServer) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> float:
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 30) -> float:
     """Wait until `holds`; return how long that took."""
     began = time.monotonic()
     while not await holds():
@@ -58,9 +58,9 @@ def server() -> Iterator[RedisServer]:
 
 
 class Room:
-    """A book of borrowers, published to a Redis with a short time to live."""
+    """A book of borrowers, published to a Redis."""
 
-    def __init__(self, url: str, ttl: float = 3) -> None:
+    def __init__(self, url: str, ttl: float = 60) -> None:
         book = Book()
         accounts = {
             address(number): account({WETH: 100}, {USDC: 100_000})
@@ -99,22 +99,30 @@ async def keys_in(client: Redis) -> int:
     return len(await client.keys("position:*"))
 
 
+async def lives_of(client: Redis) -> list[int]:
+    """Return the milliseconds that each key has left, a negative number where it has gone."""
+    async with client.pipeline(transaction=False) as pipe:
+        for key in await client.keys("position:*"):
+            pipe.pttl(key)
+        return list(await pipe.execute())
+
+
 async def test_every_key_lives_and_is_refreshed_without_any_block(server: RedisServer) -> None:
-    room = Room(server.url)
+    room = Room(server.url, ttl=5)  # a refresh may be three seconds late
     async with client_of(server) as client, running(room):
 
         async def all_there() -> bool:
             return await keys_in(client) == BORROWERS
 
         await until(all_there)
-        lowest = 3_000
-        for _ in range(25):  # five seconds, well over the time to live
+        lowest, began = 5_000, time.monotonic()
+        while time.monotonic() - began < 7:  # well over the time to live
             await asyncio.sleep(0.2)
-            lives = [await client.pttl(key) for key in await client.keys("position:*")]
+            lives = await lives_of(client)
             assert len(lives) == BORROWERS
-            assert 0 < min(lives) <= max(lives) <= 3_000
+            assert 0 < min(lives) <= max(lives) <= 5_000
             lowest = min(lowest, *lives)
-        assert lowest < 2_500  # they do run down between two refreshes
+        assert lowest < 4_500  # they do run down between two refreshes
 
 
 async def test_the_keys_die_with_the_daemon(server: RedisServer) -> None:
@@ -130,7 +138,8 @@ async def test_the_keys_die_with_the_daemon(server: RedisServer) -> None:
         async def all_gone() -> bool:
             return await keys_in(client) == 0
 
-        assert await until(all_gone) < 1.5
+        assert max(await lives_of(client), default=0) <= 1_000
+        await until(all_gone)
 
 
 async def test_a_killed_redis_is_noticed_and_gets_every_key_when_it_returns(
@@ -142,7 +151,7 @@ async def test_a_killed_redis_is_noticed_and_gets_every_key_when_it_returns(
         await room.publisher.write_everything()
 
         server.kill()
-        assert await until(room.lost) < 2
+        await until(room.lost)
         assert len(await room.engine.get_all_positions()) == BORROWERS
         room.step()
         room.publisher.publish_block([("fake", address(1))])
@@ -153,7 +162,7 @@ async def test_a_killed_redis_is_noticed_and_gets_every_key_when_it_returns(
             async def all_back() -> bool:
                 return await keys_in(client) == BORROWERS
 
-            assert await until(all_back) < 5
+            await until(all_back, seconds=15)  # by the clock alone it would take twenty
         found = await room.engine.get_position("fake", checksummed(address(1)))
         assert found is not None
         assert found.block == first_block().number + 1
@@ -174,7 +183,7 @@ async def test_a_redis_that_was_restarted_between_two_beats_is_filled_again(
             async def all_back() -> bool:
                 return await keys_in(client) == BORROWERS
 
-            await until(all_back, seconds=5)
+            await until(all_back, seconds=15)
 
 
 async def test_a_redis_that_hangs_is_noticed_within_ten_seconds(server: RedisServer) -> None:
@@ -291,7 +300,7 @@ async def test_a_redis_that_is_emptied_while_connected_is_filled_again(
         async def all_back() -> bool:
             return await keys_in(client) == BORROWERS
 
-        await until(all_back, seconds=5)  # by the clock alone it would take twenty
+        await until(all_back, seconds=15)  # by the clock alone it would take twenty
         assert await client.get("chimera:halt") == b"1"
         assert await client.ttl("chimera:halt") == -1
 

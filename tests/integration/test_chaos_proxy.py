@@ -20,7 +20,7 @@ from devnet.ports import free_port
 from devnet.proxy import CountingProxy
 
 HOST = "127.0.0.1"
-SECONDS = 30.0
+SECONDS = 30.0  # of patience with a slow machine
 TIMES = 4  # some leaks show only now and then
 CLIENTS = 4
 RESET = struct.pack("ii", 1, 0)

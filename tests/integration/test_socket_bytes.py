@@ -20,7 +20,7 @@ from chimera.domain.block import Address, LogQuery
 from chimera.rpc.announcements import Connected, Disconnected, Event, NewHead, NewLogs
 from chimera.rpc.websocket import Subscription
 
-SECONDS = 20.0
+SECONDS = 60.0  # of patience with a slow machine
 QUERY = LogQuery(frozenset({Address(b"\x01" * 20)}), frozenset({b"\x0a" * 32}))
 FLOOD = 40_000  # logs of some 1 kB: more than the kernel holds on both sides
 
@@ -76,7 +76,7 @@ async def node(certificate: ssl.SSLContext | None = None) -> AsyncIterator[Node]
 
 @asynccontextmanager
 async def listening(url: str) -> AsyncIterator[tuple[Subscription, AsyncGenerator[Event, None]]]:
-    heads = Subscription([url], chain_id=1, silence=None, timeout=5.0, first_rest=0.05)
+    heads = Subscription([url], chain_id=1, silence=None, timeout=20.0, first_rest=0.05)
     heads.watch(QUERY)
     async with asyncio.timeout(SECONDS), aclosing(heads.listen()) as told:
         yield heads, told

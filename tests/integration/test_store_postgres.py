@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,8 +25,10 @@ from chimera.errors import Refuse, Retry, Unreachable
 from chimera.store.database import open_database
 from chimera.store.history import SqlHistory
 from chimera.store.schema import VERSION_TABLE, metadata
+from devnet.ports import free_port, port_for
 from tests.fakes_store import ALICE, BOB, checkpoint, opportunity
 
+SECONDS = 60  # of patience with a server that starts
 OPEN = """
 import asyncio, sys
 from chimera.store.database import open_database
@@ -47,9 +48,7 @@ class PostgresServer:
         self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         self._folder = Path(tempfile.mkdtemp(prefix="chimera-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port: int = free.getsockname()[1]
+        self._port = port_for(self)
         if self._as:
             shutil.chown(self._folder, "postgres")
         options = ["--username=chimera", "--auth=trust", "--no-sync", "--encoding=UTF8"]
@@ -97,7 +96,7 @@ def server() -> Iterator[PostgresServer]:
 async def url(server: PostgresServer, request: pytest.FixtureRequest) -> str:
     """Return the URL of an empty database, named by the test."""
     name = str(request.node.name)[:60].rstrip("_")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         while not await _made(server, name):  # noqa: ASYNC110  (another process)
             await asyncio.sleep(0.1)
     return server.url(name)
@@ -216,12 +215,8 @@ async def test_two_daemons_of_one_chain_are_refused_and_of_two_chains_are_not(ur
 
 
 async def test_a_server_that_does_not_answer_is_unreachable() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
     with pytest.raises(Unreachable, match="cannot be opened"):
-        await opened(f"postgresql+asyncpg://chimera:hunter2@127.0.0.1:{port}/chimera")
+        await opened(f"postgresql+asyncpg://chimera:hunter2@127.0.0.1:{free_port()}/chimera")
 
 
 async def test_a_server_that_goes_away_is_waited_for(url: str, server: PostgresServer) -> None:
@@ -233,7 +228,7 @@ async def test_a_server_that_goes_away_is_waited_for(url: str, server: PostgresS
         await history.save(None, [opportunity(closed=105)])
 
     server.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         while not await _saved(history):  # noqa: ASYNC110  (another process)
             await asyncio.sleep(0.1)
     assert await history.opportunities(9) == [opportunity(closed=105)]
@@ -255,7 +250,7 @@ async def test_a_claim_that_ends_with_the_server_is_taken_again(
     await history.claim()
     server.stop()
     server.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         while not await _saved(history):  # noqa: ASYNC110  (another process)
             await asyncio.sleep(0.1)
 
@@ -287,7 +282,7 @@ async def test_who_finds_another_at_its_history_after_a_restart_writes_nothing(
 
 
 async def _patiently_claimed(history: SqlHistory) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         while True:
             try:
                 return await history.claim()

@@ -12,7 +12,7 @@ from chimera.domain.call import Call
 from chimera.errors import Retry
 from chimera.rpc.faults import UnknownBlock
 from tests.fakes_chain import POOL, PRICE, TOKEN, TOPIC, FakeChain, FakeFollower, FakeHeads
-from tests.fakes_feed import Stage, batch
+from tests.fakes_feed import SECONDS, Stage, batch
 
 QUERY = LogQuery(frozenset({POOL}), frozenset({TOPIC}))
 WIDER = LogQuery(frozenset({POOL, TOKEN}), frozenset({TOPIC}))
@@ -182,7 +182,7 @@ async def test_a_block_that_another_endpoint_disputes_is_asked_anew() -> None:
     quorum = Quorum(lambda: witnesses, on_difference=difference)
     feed = ChainFeed(chain, FakeHeads(), FakeFollower(), poll=0.02, quorum=quorum)
     stream = feed.follow(chain.canonical[0])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         sealed = batch(await anext(stream))
     await stream.aclose()
 
@@ -195,7 +195,7 @@ async def test_whoever_begins_to_follow_anew_asks_anew() -> None:
     feed = ChainFeed(chain, heads, FakeFollower(), poll=0.02)
     for _ in range(2):
         stream = feed.follow(chain.canonical[0])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             assert batch(await anext(stream)).block == chain.tip
         await stream.aclose()
 

@@ -10,7 +10,7 @@ from chimera.errors import Rebuild, Retry
 from chimera.rpc.announcements import Connected, Disconnected
 from chimera.rpc.faults import StateGone, UnknownBlock
 from tests.fakes_chain import POOL, PRICE, TOKEN, TOPIC, FakeChain
-from tests.fakes_feed import Stage, batch
+from tests.fakes_feed import Stage, batch, until
 
 
 async def test_it_fills_the_gap_from_the_start_to_the_head_and_then_follows() -> None:
@@ -87,9 +87,8 @@ async def test_the_newest_head_is_known_while_an_older_block_is_worked_on() -> N
         await stage.take()
         for _ in range(3):
             stage.heads.announce(stage.chain.mine())
-        await asyncio.sleep(0.01)
 
-        assert stage.feed.head == 4
+        await until(lambda: stage.feed.head == 4)
 
 
 async def test_a_block_that_vanishes_while_it_is_sealed_is_dropped() -> None:
@@ -142,9 +141,7 @@ async def test_it_tells_what_keeps_news_away() -> None:
     async with Stage(FakeChain(length=2)) as stage:
         stage.chain.faults["logs_of"] = [Retry("connection refused")] * 2
         taking = asyncio.create_task(stage.take())
-        async with asyncio.timeout(5):
-            while stage.feed.trouble is None:  # noqa: ASYNC110  (it has no event)
-                await asyncio.sleep(0.01)
+        await until(lambda: stage.feed.trouble is not None)
         assert stage.feed.trouble == "the node fails: connection refused"
 
         await taking

@@ -1,6 +1,7 @@
 """The feed beside a socket that says nothing: it asks for itself, and undoes nothing by mistake."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -8,13 +9,17 @@ from chimera.domain.block import Rollback
 from chimera.errors import Retry
 from chimera.rpc.announcements import Connected, Disconnected, Probed, Silent
 from tests.fakes_chain import FakeChain
-from tests.fakes_feed import Stage
+from tests.fakes_feed import Stage, until
 
 FOREVER = 1_000.0  # seconds until a shorter chain is believed by itself
 
 
 def heads_asked(stage: Stage) -> int:
     return [method for method, _ in stage.chain.requests].count("head")
+
+
+def has_asked(stage: Stage, count: int) -> bool:
+    return heads_asked(stage) >= count
 
 
 async def following(stage: Stage) -> None:
@@ -71,9 +76,10 @@ async def test_a_quiet_chain_is_not_asked_again_and_again() -> None:
         await following(stage)
         taking = asyncio.create_task(stage.take())
         asked = heads_asked(stage)
-        for _ in range(3):
+        for number in (1, 2, 3):
             stage.heads.say(Silent())
             stage.heads.say(Probed(2))
+            await until(partial(has_asked, stage, asked + number))
             await asyncio.sleep(0.1)  # five times the time between two questions
 
         assert heads_asked(stage) == asked + 3
@@ -117,6 +123,7 @@ async def test_attempts_that_fail_are_no_reason_to_ask_each_time() -> None:
             stage.heads.say(Disconnected())
             await asyncio.sleep(0.01)
 
+        await until(partial(has_asked, stage, asked + 1))
         assert heads_asked(stage) == asked + 1
         stage.heads.announce(stage.chain.mine())
         await taking
@@ -130,9 +137,7 @@ async def test_a_socket_that_is_back_ends_the_pause_of_a_node_that_failed() -> N
         stage.chain.faults["head"] = [Retry("connection refused")]
         stage.heads.say(Disconnected())
         taking = asyncio.create_task(stage.take())
-        async with asyncio.timeout(5.0):
-            while stage.feed.trouble != "the node fails: connection refused":  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: stage.feed.trouble == "the node fails: connection refused")
         stage.heads.connect()
 
         assert (await taking).block.number == 3  # type: ignore[union-attr]

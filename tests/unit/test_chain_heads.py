@@ -11,7 +11,7 @@ from chimera.chain.reorg import Trail
 from chimera.domain.block import Block
 from chimera.errors import Retry
 from tests.fakes_chain import FakeChain
-from tests.fakes_feed import Stage, batch
+from tests.fakes_feed import Stage, batch, until
 from tests.fakes_state import Clock
 
 LAGGING = 10.0
@@ -121,9 +121,7 @@ async def test_the_feed_takes_nothing_back_while_the_node_lags(
         hidden = stage.chain.cut(5)
         stage.heads.connect()
         taking = asyncio.create_task(stage.take())
-        async with asyncio.timeout(5.0):
-            while "fell back" not in str(stage.feed.trouble):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: "fell back" in str(stage.feed.trouble))
 
         stage.chain.canonical += hidden
         stage.chain.blocks |= {block.hash: block for block in hidden}

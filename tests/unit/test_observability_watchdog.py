@@ -147,7 +147,7 @@ def listening(
     name = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(name if request.param == "file" else "\0" + name)
-        ear.settimeout(5)
+        ear.settimeout(20)
         yield (name if request.param == "file" else "@" + name), ear
 
 

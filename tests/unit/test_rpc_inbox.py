@@ -123,7 +123,7 @@ async def test_an_end_wakes_whoever_waits() -> None:
     await asyncio.sleep(0)
     line.lose()
     with pytest.raises(ConnectionClosed, match="no close frame"):
-        await asyncio.wait_for(waiting, 1.0)
+        await asyncio.wait_for(waiting, 20.0)
 
 
 async def test_a_node_that_sends_more_than_is_taken_has_to_wait() -> None:
@@ -203,7 +203,7 @@ async def test_a_farewell_of_ours_is_answered_behind_whatever_is_under_way() -> 
     goodbye = text(b"\x03\xe8", opcode=Opcode.CLOSE)
     line.inbox.data_received(text(b"", opcode=Opcode.PING) + text(b"late") + goodbye)
     line.lose()
-    await asyncio.wait_for(closing, 1.0)
+    await asyncio.wait_for(closing, 20.0)
     assert line.inbox.close_code == 1000
 
 

@@ -60,6 +60,10 @@ async def test_a_pool_asks_the_next_endpoint_when_the_preferred_one_fails() -> N
     assert (len(first.bodies), len(second.bodies)) == (1, 2)
 
 
+async def probed(pool: Pool) -> None:
+    await asyncio.gather(*pool._probes.values())
+
+
 async def test_a_pool_returns_to_the_preferred_endpoint_once_it_answers_a_probe() -> None:
     clock = Clock()
     first = ScriptedClient(down, telling("0x1"), attempts=1)
@@ -69,7 +73,7 @@ async def test_a_pool_returns_to_the_preferred_endpoint_once_it_answers_a_probe(
     for now in (15.0, 30.0):  # one good probe is not enough
         clock.now = now
         assert await pooled(pool) == "0x2"
-        await asyncio.sleep(0.01)
+        await probed(pool)
 
     assert await pooled(pool) == "0x1"
     probe = "eth_getBlockByNumber"
@@ -143,7 +147,7 @@ async def test_who_asked_for_a_pause_is_not_asked_before_it_is_over() -> None:
         with pytest.raises(Retry, match="wait") as fault:
             await pooled(pool)
         assert fault.value.pause == 60.0 - now
-        await asyncio.sleep(0.01)
+        await probed(pool)
 
     assert len(busy.bodies) == 1
     clock.now = 60.0
@@ -176,7 +180,7 @@ async def looked(pool: Pool, clock: Clock, seconds: float) -> None:
     """Let time pass, and the probes that a request then starts end."""
     clock.now += seconds
     await pooled(pool)
-    await asyncio.sleep(0.02)
+    await probed(pool)
 
 
 async def test_an_endpoint_on_another_chain_is_never_asked_for_anything_but_its_chain() -> None:

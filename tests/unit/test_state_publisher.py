@@ -74,7 +74,9 @@ async def running(room: Room) -> AsyncIterator[None]:
 
 
 async def settle() -> None:
-    await asyncio.sleep(0.02)
+    """Let the publisher come to rest: by turns of the loop, for a stall takes away but one."""
+    for _ in range(50):
+        await asyncio.sleep(0.001)
 
 
 def names(*users: Address) -> set[str]:

@@ -14,6 +14,7 @@ from chimera.domain.block import Address
 from chimera.domain.market import Key
 from chimera.domain.opportunity import Streak
 from chimera.errors import Retry
+from chimera.store.database import BUSY_SECONDS
 from chimera.store.history import SqlHistory
 from tests.fakes_store import ALICE, BOB, CAROL, checkpoint, opportunity
 
@@ -195,8 +196,11 @@ async def test_a_database_that_somebody_else_locks_asks_to_try_again(
     await history.close()
 
 
-async def test_a_write_that_is_cancelled_leaves_no_lock_behind(url: str) -> None:
+async def test_a_write_that_is_cancelled_leaves_no_lock_behind(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cut off in the middle, a transaction would keep the next writer waiting for seconds."""
+    monkeypatch.setattr("chimera.store.history.FAREWELL_SECONDS", 20.0)  # none is too slow here
     first, second = SqlHistory(url, chain_id=1), SqlHistory(url, chain_id=2)
     await first.open()
     await second.open()
@@ -206,7 +210,7 @@ async def test_a_write_that_is_cancelled_leaves_no_lock_behind(url: str) -> None
         await asyncio.sleep(place / 2_000)
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(BUSY_SECONDS - 1):
             await second.add_users("other", [users[place]])
     await first.close()
     await second.close()
