@@ -51,7 +51,7 @@ PARTS: tuple[tuple[str, Place, str], ...] = (
     ("- compares everybody", Patience, "doubtful"),
     ("- sums of the doubtful", Dense, "sums_of"),
     ("engine: exact integers for candidates", StateEngine, "_judge"),
-    ("detector: decides", OpportunityDetector, "observe"),
+    ("detector: decides", OpportunityDetector, "decide"),
 )
 
 

@@ -62,6 +62,7 @@ PARTS = (
     ("engine: apply", StateEngine, "apply"),
     ("engine: near", StateEngine, "_took_for_near"),
     ("screen: candidates", Screen, "candidates"),
+    ("screen: near", Screen, "near"),
     ("detector: decide", OpportunityDetector, "decide"),
     ("flags: reckon", Outcome, "reckon"),
     ("path: tell", BlockPath, "_tell"),

@@ -14,7 +14,7 @@ import structlog
 BREATH: Final = 3  # passes of the loop in which what came during work is done, the work's included
 LONGEST_BREATH: Final = 8  # passes, however many begin to work meanwhile
 MOST_OVERTAKEN: Final = 7  # times in a row that others are overtaken: a block does it so often
-APART: Final = 2  # passes between the beginnings of long work: who has waited goes on in the second
+APART: Final = BREATH  # passes between the beginnings of long work, for the same reason
 LONGEST_TURN: Final = 0.0015  # seconds for which a long piece of work keeps the event loop
 
 
@@ -142,7 +142,8 @@ class _Line:
         """Leave some passes to what came meanwhile; then begin anew."""
         self._rested += 1
         self._passes += 1
-        if self._rested < BREATH and self._passes < LONGEST_BREATH:
+        is_early = self._rested < BREATH or self._taken > 0
+        if is_early and self._passes < LONGEST_BREATH:
             asyncio.get_running_loop().call_soon(self._pass)
         else:
             self._rested = self._passes = 0

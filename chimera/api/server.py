@@ -23,6 +23,7 @@ from chimera.service import Service
 Observer = Callable[[str, int, float], None]
 """Told of every request: (route, status, seconds)."""
 
+FIRST_ASKED = ("/", "/v1/positions", "/v1/opportunities")  # before anybody else asks
 GRACE = 0.5  # seconds for requests that are being answered when the daemon stops
 
 
@@ -146,10 +147,10 @@ class ApiServer(Service):
 
 async def _ready(app: ASGIApp) -> None:
     """
-    Ask for a page that there is not.
+    Ask for a page that there is not, and for lists that are empty as yet.
 
     FastAPI builds its routes when somebody asks for the first time, in 20 ms for which blocks would
-    wait; before anything is followed, nobody does.
+    wait, and what a list is asked by in another 5; before anything is followed, nobody does.
     """
 
     async def receive() -> Message:
@@ -158,8 +159,15 @@ async def _ready(app: ASGIApp) -> None:
     async def send(message: Message) -> None:
         """Heed no answer."""
 
-    scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/", "headers": []}
-    await app({**scope, "query_string": b"", "client": None}, receive, send)
+    scope: Scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "headers": [],
+        "client": None,
+    }
+    for path in FIRST_ASKED:
+        await app({**scope, "path": path, "query_string": b""}, receive, send)
 
 
 class _Server(uvicorn.Server):

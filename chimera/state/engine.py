@@ -86,6 +86,8 @@ class StateEngine(CacheFace):
         """
         Accounts with debt that may be under the watch limit; nobody under it is missing.
 
+        Some may be a little over it, see `Screen.near`.
+
         Looked up when somebody asks, so that no decision waits for it.
         """
         if self._near is None:
@@ -97,7 +99,7 @@ class StateEngine(CacheFace):
         """Look up who is near, in parts: with very many of them it takes some milliseconds."""
         near = []
         for name, weights in self._weights.items():
-            found = self.screens[name].candidates(weights, self._watch_below)
+            found = self.screens[name].near(weights, self._watch_below)
             yield
             near.append(self._took_for_near(name, frozenset(found)))
             yield

@@ -20,6 +20,7 @@ from chimera.state.screen_rows import Bools, Floats, Slots, numbered
 from chimera.state.screen_weights import EPSILON, Weights, weigh
 
 DENSE_ROWS = 40  # columns up to which one product over everything beats gathering legs
+SPARE = 1.005  # by so much may weights be better or worse, before everybody is measured anew
 FEW = 256  # accounts that are looked at one by one whatever there is else
 
 
@@ -193,6 +194,25 @@ class Screen:
                 few = self._layout.sums_of(banded, debts, doubtful)
                 bears = self._patience.measure(weights, few, doubtful)
                 found = doubtful[short_of(bears, limit)]
+        return self._named(weights, found)
+
+    def near(self, weights: Weights, limit: float) -> list[Address]:
+        """
+        Return the users whose health factor may be under `limit`, or over it by a hundredth.
+
+        Costs one comparison unless the weights are others by more than `SPARE` than when everybody
+        was measured: what an account bears says how near it is.
+        """
+        self._check(weights)
+        count, limit, patience = len(self._roster), max(limit, 1.0), self._patience
+        if patience.drift(weights) <= SPARE and patience.recovery(weights) <= SPARE:
+            found = patience.doubtful(weights, limit, count, count)
+            if found is not None:
+                return self._named(weights, found)
+        return self.candidates(weights, limit)
+
+    def _named(self, weights: Weights, found: Slots) -> list[Address]:
+        """Name those in these slots, and whoever holds what has no price."""
         if weights.unknown.any():
             found = np.union1d(found, np.flatnonzero(self._unknown(weights)))
         users = self._roster.users

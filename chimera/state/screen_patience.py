@@ -105,15 +105,21 @@ class Patience:
             count: How many slots there are.
             most: More than so many are too many.
         """
-        if self._since is None:
-            return None
-        drift = limit * weights.drift_since(self._since)
+        drift = limit * self.drift(weights)
         if not drift < LARGEST:
             return None
         safe = self._bears[:count] > _over(drift)
         if count - np.count_nonzero(safe) > most:
             return None
         return np.flatnonzero(~safe)
+
+    def drift(self, weights: Weights) -> float:
+        """Return how far weights have got worse since everybody was measured, or infinity."""
+        return np.inf if self._since is None else weights.drift_since(self._since)
+
+    def recovery(self, weights: Weights) -> float:
+        """Return how much better weights are than when everybody was measured, or infinity."""
+        return np.inf if self._since is None else self._since.drift_since(weights)
 
     def measure_all(self, weights: Weights, sums: Iterable[Block], count: int) -> Floats:
         """
@@ -139,7 +145,7 @@ class Patience:
         bears: Floats = np.empty_like(legs)
         self._measure(*sums, legs, self._slacks[slots], bears)
         if self._since is not None:
-            back = np.float32(self._since.drift_since(weights) * (1 + EPSILON))
+            back = np.float32(self.recovery(weights) * (1 + EPSILON))
             self._bears[slots] = np.fmax(self._bears[slots], bears / back)
         return bears
 

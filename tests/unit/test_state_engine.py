@@ -18,7 +18,7 @@ from chimera.ports import Accounts
 from chimera.state.book import Book
 from chimera.state.cache import PositionCache
 from chimera.state.engine import StateEngine
-from chimera.state.screen import Screen
+from chimera.state.screen import SPARE, Screen
 from chimera.state.valuation import checksummed
 from tests.fakes_state import (
     ALICE,
@@ -42,6 +42,7 @@ from tests.fakes_state import (
 )
 
 START = first_block()
+SLIGHTLY = SPARE**2 * 1.0001  # as much as whoever counts as near may be over the limit, at most
 ALICES, BOBS = ("fake", ALICE), ("fake", BOB)
 
 
@@ -133,7 +134,7 @@ def test_what_is_touched_new_or_near_is_known_after_a_block() -> None:
     assert engine.near == {BOBS, ("fake", USDC)}
 
 
-@given(prices=st.lists(st.sampled_from([0, 1_000, 1_900, 2_000, 3_000]), max_size=8))
+@given(prices=st.lists(st.sampled_from([0, 1_000, 1_900, 1_995, 2_000, 2_004, 3_000]), max_size=8))
 def test_who_is_near_follows_the_prices_however_rarely_somebody_asks(prices: list[int]) -> None:
     engine = ready(watch_below=1.1)
 
@@ -143,9 +144,11 @@ def test_who_is_near_follows_the_prices_however_rarely_somebody_asks(prices: lis
             market, users = engine.book.market("fake"), engine.book.accounts("fake").users
             fresh = Screen(engine.adapters["fake"])
             fresh.load(users)
-            found = fresh.candidates(fresh.weigh(market, engine.book.block.timestamp), 1.1)
-            assert engine.near == {("fake", holder) for holder in found}
-            assert engine.book.accounts("fake").near == set(found)
+            weights = fresh.weigh(market, engine.book.block.timestamp)
+            near, over = fresh.candidates(weights, 1.1), fresh.candidates(weights, 1.1 * SLIGHTLY)
+            assert {("fake", holder) for holder in near} <= engine.near
+            assert engine.near <= {("fake", holder) for holder in over}
+            assert {("fake", h) for h in engine.book.accounts("fake").near} == engine.near
 
 
 def test_a_rollback_gives_the_past_back_to_the_screen() -> None:
