@@ -4,8 +4,8 @@ From a sealed block to the decision: 200 logs and moved prices through book, scr
 This is `block_to_decision` of the daemon without its waiting: `engine.apply`, then
 `detector.decide`. By exact integers it is known then who is under 1, since when, and who is
 flagged; the figures of flags are reckoned afterwards, a tenth of a millisecond each. Between two
-blocks is done what the daemon does there. Three of the twelve prices move, as in a lively block, or all of
-them; such blocks take turns. Compared with polling in the kindest case: the answers of all
+blocks is done what the daemon does there. Three of the twelve prices move, as in a lively block, or
+all of them; such blocks take turns. Compared with polling in the kindest case: the answers of all
 accounts' views are there already, and only have to be decoded. Where the time goes: see `parts`.
 """
 

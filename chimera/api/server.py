@@ -23,7 +23,7 @@ from chimera.service import Service
 Observer = Callable[[str, int, float], None]
 """Told of every request: (route, status, seconds)."""
 
-FIRST_ASKED = ("/", "/v1/positions", "/v1/opportunities")  # before anybody else asks
+FIRST_ASKED = ("/", "/v1/positions", "/v1/opportunities")  # with a cursor that is none
 GRACE = 0.5  # seconds for requests that are being answered when the daemon stops
 
 
@@ -147,7 +147,7 @@ class ApiServer(Service):
 
 async def _ready(app: ASGIApp) -> None:
     """
-    Ask for a page that there is not, and for lists that are empty as yet.
+    Ask for a page that there is not, and for places of lists where there are none.
 
     FastAPI builds its routes when somebody asks for the first time, in 20 ms for which blocks would
     wait, and what a list is asked by in another 5; before anything is followed, nobody does.
@@ -167,7 +167,7 @@ async def _ready(app: ASGIApp) -> None:
         "client": None,
     }
     for path in FIRST_ASKED:
-        await app({**scope, "path": path, "query_string": b""}, receive, send)
+        await app({**scope, "path": path, "query_string": b"cursor=-"}, receive, send)
 
 
 class _Server(uvicorn.Server):

@@ -133,14 +133,20 @@ def lived(screen: Screen, life: Life, steps: int) -> Iterator[set[Address]]:
                 collateral, debt = sums(life.market, held)
                 assert not 10 * collateral < 11 * debt or user in wider
         if number % 3 == 1:
-            near = set(screen.near(weights, 1.1))
-            for user, held in life.accounts.items():
-                collateral, debt = sums(life.market, held)
-                if 10 * collateral < 11 * debt and user not in near:
-                    missed.add(user)
-                far = 1.1 * SLIGHTLY * debt + 3 * (len(held.supplied) + len(held.owed)) + 9
-                assert is_dead(life.market, held) or collateral * 0.9999 <= far or user not in near
+            missed |= missed_near(screen, weights, life)
         yield missed
+
+
+def missed_near(screen: Screen, weights: Weights, life: Life) -> set[Address]:
+    """Return who is under 1.1 and not named as near; nobody far from it is named."""
+    near, missed = set(screen.near(weights, 1.1)), set[Address]()
+    for user, held in life.accounts.items():
+        collateral, debt = sums(life.market, held)
+        if 10 * collateral < 11 * debt and user not in near:
+            missed.add(user)
+        far = 1.1 * SLIGHTLY * debt + 3 * (len(held.supplied) + len(held.owed)) + 9
+        assert is_dead(life.market, held) or collateral * 0.9999 <= far or user not in near
+    return missed
 
 
 LAYOUTS = pytest.mark.parametrize("layout", ["matrix", "lists"])
