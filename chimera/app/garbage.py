@@ -70,14 +70,15 @@ class Garbage:
         if self._blocks < EVERY and self._young + self._last < ENOUGH:
             self._last = _collected(YOUNG)
             self._young += self._last
-            return
-        self._blocks, self._young = 0, 0.0
-        self._last = _collected(ALL)
+        else:
+            self._blocks, self._young = 0, 0.0
+            self._last = _collected(ALL)
         if self._last > LONG:
             self._freeze()
 
     def _freeze(self) -> None:
         gc.freeze()
+        self._blocks, self._young = 0, 0.0  # nothing is left to be walked through
         self._freezes += 1
         if self._freezes % CHECKED == 0 and gc.get_freeze_count() > GROWN * self._loaded + SPARE:
             self.adopt()

@@ -149,3 +149,16 @@ def test_frozen_garbage_does_not_pile_up(
     sweep(collector, EVERY)
 
     assert (left() is None) == (spare == 0)
+
+
+def test_what_a_long_collection_of_the_young_has_left_is_not_walked_through_again(
+    collector: Garbage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "ENOUGH", 1e9)
+    monkeypatch.setattr(garbage, "LONG", -1.0)
+    frozen = gc.get_freeze_count()
+    made = [[number] for number in range(1_000)]
+
+    sweep(collector, 1)
+
+    assert gc.get_freeze_count() >= frozen + len(made)
