@@ -12,7 +12,7 @@ from chimera.service import Turn
 YOUNG, ALL = 1, 2  # the oldest generation that is collected: after every block, now and then
 EVERY: Final = 8  # blocks after which everything that is not frozen is collected in any case
 ENOUGH: Final = 0.001  # seconds of young collections after which it is collected earlier
-LONG: Final = 0.001  # seconds such a collection may take before what it has left is frozen
+LONG: Final = 0.001  # seconds a collection may take before what it has left is frozen
 CHECKED: Final = 512  # times that something was frozen, after which the frozen are counted
 GROWN: Final = 1.2  # times as many of them as were loaded, and `SPARE` besides, are too many
 SPARE: Final = 20_000
@@ -27,8 +27,8 @@ class Garbage:
 
     What was loaded is frozen: no collection walks through it. What blocks replace takes its place
     and is walked through by each collection of everything, which takes about as long as the young
-    ones that came before and would come now: hence it comes before they add up, and once it takes
-    longer than `LONG`, what it has left is frozen as well.
+    ones that came before and would come now: hence it comes before they add up. What a collection
+    has left that took longer than `LONG`, of whichever kind, is frozen as well.
 
     What is frozen still goes when nobody refers to it any more, as nearly everything does; only a
     cycle of it stays. So the frozen are counted now and then, which takes about 10 ms at 100,000
