@@ -13,7 +13,7 @@ import structlog
 
 BREATH: Final = 3  # passes of the loop in which what came during work is done, the work's included
 LONGEST_BREATH: Final = 8  # passes, however many begin to work meanwhile
-MOST_OVERTAKEN: Final = 7  # times in a row that others are overtaken: a block does it so often
+MOST_OVERTAKEN: Final = 12  # times in a row that others are overtaken: a block does it so often
 APART: Final = BREATH  # passes between the beginnings of long work, for the same reason
 LONGEST_TURN: Final = 0.0015  # seconds for which a long piece of work keeps the event loop
 
@@ -55,7 +55,7 @@ class Turn:
         """
         Begin work that cannot be split, as soon as a turn that others have just had is over.
 
-        That takes some passes of the loop: nobody who waits for a turn goes first.
+        That takes some passes of the loop: nobody who still waits for a turn goes first.
         """
         await _line().begin_apart()
 

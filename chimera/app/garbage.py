@@ -13,7 +13,7 @@ YOUNG, ALL = 1, 2  # the oldest generation that is collected: after every block,
 EVERY: Final = 8  # blocks after which everything that is not frozen is collected in any case
 ENOUGH: Final = 0.001  # seconds of young collections after which it is collected earlier
 LONG: Final = 0.001  # seconds a collection may take before what it has left is frozen
-CHECKED: Final = 512  # times that something was frozen, after which the frozen are counted
+CHECKED: Final = 4_096  # times that something was frozen, after which the frozen are counted
 GROWN: Final = 1.2  # times as many of them as were loaded, and `SPARE` besides, are too many
 SPARE: Final = 20_000
 MANY: Final = 5_000  # objects more than at the last collection: another one is worth its while
@@ -28,7 +28,8 @@ class Garbage:
     What was loaded is frozen: no collection walks through it. What blocks replace takes its place
     and is walked through by each collection of everything, which takes about as long as the young
     ones that came before and would come now: hence it comes before they add up. What a collection
-    has left that took longer than `LONG`, of whichever kind, is frozen as well.
+    has left that took longer than `LONG`, of whichever kind, is frozen as well, and what is old and
+    was not looked at with it.
 
     What is frozen still goes when nobody refers to it any more, as nearly everything does; only a
     cycle of it stays. So the frozen are counted now and then, which takes about 10 ms at 100,000
@@ -78,7 +79,7 @@ class Garbage:
 
     def _freeze(self) -> None:
         gc.freeze()
-        self._blocks, self._young = 0, 0.0  # nothing is left to be walked through
+        self._blocks, self._young, self._last = 0, 0.0, 0.0  # nothing is left to walk through
         self._freezes += 1
         if self._freezes % CHECKED == 0 and gc.get_freeze_count() > GROWN * self._loaded + SPARE:
             self.adopt()

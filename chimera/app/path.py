@@ -36,8 +36,9 @@ class BlockPath:
     Takes the feed's messages one by one.
 
     A block is applied and decided in one turn of the event loop, so that readers see all of it or
-    nothing. What follows from the decision comes in later turns, before the next message: the
-    figures of those who were flagged, cache, store and stream; none of them makes a block wait.
+    nothing. What follows from the decision comes in later turns, before the next message: figures
+    of those who were flagged are reckoned, and cache, store and stream are told; no block waits for
+    what they do with it.
 
     Attributes:
         garbage: Collected in the last of these turns.
@@ -72,7 +73,6 @@ class BlockPath:
 
     async def _do(self, batch: BlockBatch) -> None:
         rooms = self._rooms
-        await Turn.undivided()
         observation = rooms.engine.apply(batch)
         changed = rooms.detector.decide(observation)
         rooms.ledger.record(changed)
@@ -111,7 +111,7 @@ class BlockPath:
         observation = rooms.engine.rollback(message)
         reopened = rooms.detector.rollback(message.ancestor)
         if rooms.engine.trust.quarantined:  # the values there are from before the quarantine
-            rooms.detector.observe(observation)
+            rooms.detector.decide(observation)
             flags = {flag.id: flag for flag in rooms.detector.open_opportunities()}
             reopened = [flags[flag.id] for flag in reopened]
         self.record(reopened)
@@ -122,7 +122,7 @@ class BlockPath:
     async def look_again(self) -> None:
         """Make open flags heed a quarantine that began or ended since the newest block."""
         observation = self._rooms.engine.look_again()
-        self.decide(observation)
+        self._rooms.detector.decide(observation)  # nothing changes; its flags may still be untold
         self._tell(observation)
 
     def decide(self, observation: Observation) -> None:

@@ -28,6 +28,7 @@ from chimera.rpc.announcements import (
     Silent,
 )
 from chimera.rpc.faults import StateGone, UnknownBlock
+from chimera.service import Turn
 
 UNDO_WINDOW = 64  # blocks
 PREFETCH = 4  # blocks drafted ahead while a gap is filled
@@ -129,6 +130,7 @@ class ChainFeed:
                 self._news.clear()
                 message = await self._patiently(trail)
                 if message is not None:
+                    await Turn.undivided()  # here: from the recorder on, a block is one turn
                     yield message
                 elif not listener.done():
                     await self._rest()

@@ -20,7 +20,7 @@ from chimera.state.screen_rows import Bools, Floats, Slots, numbered
 from chimera.state.screen_weights import EPSILON, Weights, weigh
 
 DENSE_ROWS = 40  # columns up to which one product over everything beats gathering legs
-SPARE = 1.005  # by so much may weights be better or worse, before everybody is measured anew
+SPARE = 1.005  # times as good or as bad may weights be for `near`, until all are measured anew
 FEW = 256  # accounts that are looked at one by one whatever there is else
 
 
@@ -198,18 +198,21 @@ class Screen:
 
     def near(self, weights: Weights, limit: float) -> list[Address]:
         """
-        Return the users whose health factor may be under `limit`, or over it by a hundredth.
+        Return the users whose health factor may be under `limit`, with some who are a little over.
 
-        Costs one comparison unless the weights are others by more than `SPARE` than when everybody
-        was measured: what an account bears says how near it is.
+        What an account bears says how near it is. That is one comparison, unless the weights have
+        moved by more than `SPARE` since everybody was measured: then everybody is measured anew.
         """
         self._check(weights)
         count, limit, patience = len(self._roster), max(limit, 1.0), self._patience
+        found: Slots | None = None
         if patience.drift(weights) <= SPARE and patience.recovery(weights) <= SPARE:
             found = patience.doubtful(weights, limit, count, count)
-            if found is not None:
-                return self._named(weights, found)
-        return self.candidates(weights, limit)
+        if found is None:
+            with np.errstate(all="ignore"):
+                bears = patience.measure_all(weights, self._sums(weights), count)
+                found = short_of(bears, limit)
+        return self._named(weights, found)
 
     def _named(self, weights: Weights, found: Slots) -> list[Address]:
         """Name those in these slots, and whoever holds what has no price."""

@@ -36,17 +36,11 @@ class Passes:
 
 
 async def begun(monkeypatch: pytest.MonkeyPatch) -> tuple[Walk, Passes]:
-    """Have somebody flagged, nothing left to publish, and nobody's turn."""
+    """Have somebody flagged, and nothing left to publish."""
     walk = await flagged()
     walk.house.publisher._pending.clear()
-    await pause()
     passes = Passes(walk, monkeypatch)
     return walk, passes
-
-
-async def pause() -> None:
-    for _ in range(service.APART):
-        await asyncio.sleep(0)
 
 
 async def test_readers_see_the_whole_block_before_what_follows_from_it(
@@ -116,7 +110,6 @@ async def about_to_be_flagged() -> Walk:
     walk = Walk(house_with({ALICE: LESS, BOB: LESS}))
     walk.house.adapter.prices = {**walk.house.adapter.prices, WETH: 1_000}
     await walk.block(log(PRICE, ENTRY, WETH, 1_000))
-    await pause()
     return walk
 
 
@@ -168,7 +161,6 @@ async def test_whoever_stops_the_path_among_many_flags_loses_none(
 
 async def test_who_recovers_is_listed_as_closed_before_it_is_reckoned() -> None:
     walk = await flagged()
-    await pause()
     flags = {flag.id for flag in walk.detector.open_opportunities()}
     taking = asyncio.create_task(walk.block(log(PRICE, ENTRY, WETH, 1_000_000)))
     await asyncio.sleep(0)
@@ -181,3 +173,23 @@ async def test_who_recovers_is_listed_as_closed_before_it_is_reckoned() -> None:
     told = [flag for flag in walk.stream.published if flag.state == "closed"]
     assert {flag.id: flag for flag in told} == {flag.id: flag for flag in closed}
     assert {flag.id: flag for flag in rooms.ledger.episodes()} == {flag.id: flag for flag in told}
+
+
+async def test_a_look_in_between_tells_no_store_that_the_block_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A checkpoint without the flags of its block would make a start forget them."""
+    walk, told = await about_to_be_flagged(), list[tuple[int, int]]()
+    monkeypatch.setattr(
+        walk.path._rooms.writer,
+        "submit",
+        lambda checkpoint, flags, *_, **__: told.append((checkpoint.block.number, len(flags))),
+    )
+    taking = asyncio.create_task(walk.block())
+    await asyncio.sleep(0)
+    assert listed(walk) >= 2
+
+    await walk.path.look_again()
+    await taking
+
+    assert told == [(walk.path.processed, listed(walk))]

@@ -9,6 +9,7 @@ from chimera.domain.call import Call
 from chimera.errors import Rebuild, Retry
 from chimera.rpc.announcements import Connected, Disconnected
 from chimera.rpc.faults import StateGone, UnknownBlock
+from chimera.service import APART, Turn
 from tests.fakes_chain import POOL, PRICE, TOKEN, TOPIC, FakeChain
 from tests.fakes_feed import Stage, batch, until
 
@@ -278,3 +279,27 @@ async def test_a_source_of_heads_that_dies_is_not_mistaken_for_silence() -> None
 
         with pytest.raises(ZeroDivisionError):
             await stage.take()
+
+
+@pytest.mark.parametrize("somebody_works", [False, True])
+async def test_a_block_keeps_away_from_a_turn_that_others_have_just_had(
+    monkeypatch: pytest.MonkeyPatch, *, somebody_works: bool
+) -> None:
+    """Whoever takes it, or records it, does that in the turn in which it is handed out."""
+    waited, undivided = list[int](), Turn.undivided
+
+    async def counting() -> None:
+        passes = 0
+        if somebody_works:
+            Turn()
+        waiting = asyncio.ensure_future(undivided())
+        while not waiting.done():
+            passes += 1
+            await asyncio.sleep(0)
+        waited.append(passes)
+
+    monkeypatch.setattr(Turn, "undivided", counting)
+    async with Stage(FakeChain(length=2)) as stage:
+        await stage.take()
+
+    assert waited == [APART if somebody_works else 1]

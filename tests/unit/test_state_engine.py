@@ -42,7 +42,7 @@ from tests.fakes_state import (
 )
 
 START = first_block()
-SLIGHTLY = SPARE**2 * 1.0001  # as much as whoever counts as near may be over the limit, at most
+SLIGHTLY = SPARE**2 * 1.0001  # where nobody changes, who is near is over the limit by no more
 ALICES, BOBS = ("fake", ALICE), ("fake", BOB)
 
 
