@@ -60,7 +60,7 @@ SHOWN, NAMED = 10, 4  # rows of each kind at most; what a stall was made of, lon
 SHORT = 0.001  # seconds: turns of a kind that never takes longer are not shown
 PARTS = (
     ("engine: apply", StateEngine, "apply"),
-    ("engine: near", StateEngine, "_took_for_near"),
+    ("engine: near", StateEngine, "_note_near"),
     ("screen: candidates", Screen, "candidates"),
     ("screen: near", Screen, "near"),
     ("detector: decide", OpportunityDetector, "decide"),

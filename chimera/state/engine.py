@@ -101,11 +101,11 @@ class StateEngine(CacheFace):
         for name, weights in self._weights.items():
             found = self.screens[name].near(weights, self._watch_below)
             yield
-            near.append(self._took_for_near(name, frozenset(found)))
+            near.append(self._note_near(name, frozenset(found)))
             yield
         self._near = near[0] if len(near) == 1 else NOBODY.union(*near)
 
-    def _took_for_near(self, name: str, found: frozenset[Holder]) -> frozenset[Key]:
+    def _note_near(self, name: str, found: frozenset[Holder]) -> frozenset[Key]:
         """Note those of one protocol; most were near before and keep the keys that they have."""
         were, keys = self._nearest.get(name, (frozenset[Holder](), NOBODY))
         left, joined = zip(repeat(name), were - found), zip(repeat(name), found - were)
