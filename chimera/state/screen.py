@@ -241,7 +241,7 @@ class Screen:
         with np.errstate(all="ignore"):
             bounds = self._patience.bounds(weights, self._sums(weights), len(self._roster))
         bounds[self._unknown(weights)] = -np.inf
-        return Ranking(bounds, list(self._roster.users))
+        return Ranking(bounds, self._roster.users)
 
     def _check(self, weights: Weights) -> None:
         if weights.rows is not self._rows:

@@ -24,7 +24,8 @@ class Ranking:
 
     def __init__(self, bounds: Floats, users: Sequence[Address]) -> None:
         self._bounds = bounds
-        self._users = users
+        # No list: a collection of garbage would look at each of them.
+        self._users = np.fromiter(users, object, len(users))
         self._waiting: list[Slots] = [np.arange(len(bounds))]  # the lowest ones last
         self._pages: list[list[tuple[float, Address]]] = []
 
@@ -45,5 +46,5 @@ class Ranking:
             slots = slots[split[:middle]]
         bounds = self._bounds[slots]
         order = np.argsort(bounds, kind="stable")
-        users = [self._users[slot] for slot in slots[order].tolist()]
+        users = self._users[slots[order]].tolist()
         return list(zip(bounds[order].tolist(), users, strict=True))
